@@ -1,0 +1,74 @@
+package models
+
+import "fmt"
+
+// genets are the GPU-efficient networks of Lin et al., "Neural Architecture Design
+// for GPU-Efficient Networks" (arXiv:2006.14090), with the keys of timm's
+// gernet_s, gernet_m and gernet_l. Structures from the authors' repository
+// idstcv/GPU-Efficient-Networks (392ebb3), GENet_*.txt; accuracies from the
+// paper's Table 3.
+func genets() []definition {
+	const source = "arXiv:2006.14090"
+	paper := func(percent float64) accuracy { return accuracy{percent, "GENet paper, Table 3"} }
+	return define("genet", []config{
+		{
+			name: "genet-small", source: source, resolution: 192, top1: paper(75.7), style: genetStyle(), stem: 13,
+			stages: []stage{
+				{block: basic, depth: 1, out: 48, stride: 2, ratio: 1}, // XX
+				{block: basic, depth: 3, out: 48, stride: 2, ratio: 1},
+				{block: bottleneck, depth: 7, out: 384, stride: 2, ratio: 1. / 4},     // BL
+				{block: depthwiseBottleneck, depth: 2, out: 560, stride: 2, ratio: 3}, // DW
+				{block: depthwiseBottleneck, depth: 1, out: 256, stride: 1, ratio: 3},
+			},
+			features: 1920,
+		},
+		{
+			name: "genet-normal", source: source, resolution: 192, top1: paper(80.0), style: genetStyle(), stem: 32,
+			stages: []stage{
+				{block: basic, depth: 1, out: 128, stride: 2, ratio: 1},
+				{block: basic, depth: 2, out: 192, stride: 2, ratio: 1},
+				{block: bottleneck, depth: 6, out: 640, stride: 2, ratio: 1. / 4},
+				{block: depthwiseBottleneck, depth: 4, out: 640, stride: 2, ratio: 3},
+				{block: depthwiseBottleneck, depth: 1, out: 640, stride: 1, ratio: 3},
+			},
+			features: 2560,
+		},
+		{
+			name: "genet-large", source: source, resolution: 256, top1: paper(81.3), style: genetStyle(), stem: 32,
+			stages: []stage{
+				{block: basic, depth: 1, out: 128, stride: 2, ratio: 1},
+				{block: basic, depth: 2, out: 192, stride: 2, ratio: 1},
+				{block: bottleneck, depth: 6, out: 640, stride: 2, ratio: 1. / 4},
+				{block: depthwiseBottleneck, depth: 5, out: 640, stride: 2, ratio: 3},
+				{block: depthwiseBottleneck, depth: 4, out: 640, stride: 1, ratio: 3},
+			},
+			features: 2560,
+		},
+	})
+}
+
+func genetStyle() style {
+	return style{
+		epsilon: 1e-5,
+		act:     ReLU,
+		prefix:  func(stage, index, _ int) string { return fmt.Sprintf("stages.%d.%d", stage, index) },
+		keys: func(s spec, p part) (string, string) {
+			// timm counts the convolutions of a block and tells their kernel. Only
+			// XX-blocks, which begin with a k×k convolution, have ratio 1.
+			name := "shortcut"
+			switch {
+			case p == first && s.ratio == 1:
+				name = "conv1_kxk"
+			case p == first:
+				name = "conv1_1x1"
+			case p == second:
+				name = "conv2_kxk"
+			case p == third:
+				name = "conv3_1x1"
+			}
+			return s.name + "." + name + ".conv", s.name + "." + name + ".bn"
+		},
+		stem: threeByThree("stem.conv", "stem.bn"),
+		head: pooled("final_conv.conv", "final_conv.bn", "head.fc"),
+	}
+}
