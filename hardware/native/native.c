@@ -1,0 +1,51 @@
+#include "native.h"
+
+#include <time.h>
+
+int64_t gb_now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+gb_end gb_time_host(gb_func func, void *arg, gb_sample *out, int64_t n) {
+	for (int64_t i = 0; i < n; i++) {
+		int64_t start = gb_now();
+		int code = func(arg);
+		int64_t took = gb_now() - start;
+		if (code != 0) return (gb_end){code, i};
+		out[i].device_ns = took;
+		out[i].enqueue_ns = took;
+		out[i].host_ns = took;
+	}
+	return (gb_end){0, n};
+}
+
+gb_clock gb_probe_clock(void) {
+	enum { runs = 10, reads = 1000 };
+	int64_t step = INT64_MAX, fastest = INT64_MAX;
+	// The fastest run is the one that nothing interrupted. A clock too coarse to
+	// move within the runs gets as many as it needs.
+	for (int run = 0; run < runs || step == INT64_MAX; run++) {
+		int64_t first = gb_now(), last = first;
+		for (int i = 0; i < reads; i++) {
+			int64_t now = gb_now();
+			if (now > last && now - last < step) step = now - last;
+			last = now;
+		}
+		if (last - first < fastest) fastest = last - first;
+	}
+	return (gb_clock){(double)step, (double)fastest / reads};
+}
+
+int gb_spin(void *arg) {
+	int64_t until = gb_now() + *(const int64_t *)arg;
+	while (gb_now() < until) {
+	}
+	return 0;
+}
+
+int gb_nothing(void *arg) {
+	(void)arg;
+	return 0;
+}

@@ -1,0 +1,430 @@
+package hardware
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	"genbench/hardware/native"
+)
+
+// NVML is the management library of the NVIDIA driver: it names the GPUs and reads
+// their counters, and is never called inside a timed block. It may be used from
+// one goroutine at a time; its owner closes it after its samplers.
+//
+// A call into a function that the driver's library lacks ends the process (go-nvml
+// leaves its symbols to the dynamic linker), so every call goes through ask, which
+// looks first.
+type NVML struct {
+	library nvml.Interface
+	file    *native.Library // keeps the loaded file, and the answers of the looking up, in place
+	path    string
+	driver  attempt[string]
+	// idsErr is why process ids of the driver can't be compared with ours, or nil.
+	idsErr error
+}
+
+// nvmlName is the file that the driver's packages install for programs.
+const nvmlName = "libnvidia-ml.so.1"
+
+// An NVMLUnavailableError says why there is no NVML here: most machines without a
+// GPU have none, and then it is no fault.
+type NVMLUnavailableError struct {
+	Looked string // the file that was looked for
+	Cause  error  // the loader's or the driver's words
+}
+
+func (e *NVMLUnavailableError) Error() string {
+	return fmt.Sprintf("open NVML: looked for %s: %v; on a machine with an NVIDIA GPU, install its driver", e.Looked, e.Cause)
+}
+
+func (e *NVMLUnavailableError) Unwrap() error { return e.Cause }
+
+// ErrGPULost is wrapped by the errors of a GPU that no longer answers. It takes a
+// reset or a reboot to get it back.
+var ErrGPULost = errors.New("the GPU has fallen off the bus; see the kernel's log for its Xid, and reset it or reboot")
+
+// An nvmlError is a call that NVML answered with something else than success.
+type nvmlError struct {
+	symbol string
+	code   nvml.Return
+	words  string // the driver's for the code
+}
+
+func (e *nvmlError) Error() string {
+	if e.code == nvml.ERROR_GPU_IS_LOST {
+		return fmt.Sprintf("%s: %s: %v", e.symbol, e.words, ErrGPULost)
+	}
+	return fmt.Sprintf("%s: %s", e.symbol, e.words)
+}
+
+func (e *nvmlError) Unwrap() error {
+	if e.code == nvml.ERROR_GPU_IS_LOST {
+		return ErrGPULost
+	}
+	return nil
+}
+
+// OpenNVML loads the library at path, or the one that the loader finds if path is
+// empty, and starts it. The error of a machine without one, or without a driver, is
+// an *NVMLUnavailableError.
+func OpenNVML(path string) (*NVML, error) {
+	looked := path
+	if looked == "" {
+		looked = nvmlName
+	}
+	file, err := native.Open(looked)
+	if err != nil {
+		return nil, &NVMLUnavailableError{looked, err}
+	}
+	// What go-nvml calls on opening, without looking.
+	for _, symbol := range []string{"nvmlInit_v2", "nvmlShutdown", "nvmlErrorString"} {
+		if _, err := file.Symbol(symbol); err != nil {
+			return nil, &NVMLUnavailableError{looked, errors.Join(err, file.Close())}
+		}
+	}
+	n := &NVML{library: nvml.New(nvml.WithLibraryPath(file.Path())), file: file, path: file.Path()}
+	if code := n.library.Init(); code != nvml.SUCCESS {
+		return nil, &NVMLUnavailableError{n.path, &nvmlError{"nvmlInit_v2", code, n.library.ErrorString(code)}}
+	}
+	n.driver = try(ask(n, n.library.SystemGetDriverVersion, "nvmlSystemGetDriverVersion"))
+	n.idsErr = comparableProcessIDs()
+	return n, nil
+}
+
+// comparableProcessIDs says why the process ids that the driver reports mean
+// nothing here: it counts as the first PID namespace does, and a container has
+// another. The kernel gives the first one a fixed number (PROC_PID_INIT_INO in
+// include/linux/proc_ns.h).
+func comparableProcessIDs() error {
+	namespace, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return fmt.Errorf("find the PID namespace: %w", err)
+	}
+	if namespace != "pid:[4026531836]" {
+		return errors.New("in a container with process ids of its own those of the driver can't be told from ours; use the host's (`--pid=host`)")
+	}
+	return nil
+}
+
+// ask makes one call, if the library has one of the functions that it may be
+// bound to.
+func ask[T any](n *NVML, call func() (T, nvml.Return), symbols ...string) (T, error) {
+	var none T
+	has := func(symbol string) bool { return n.library.Extensions().LookupSymbol(symbol) == nil }
+	if !slices.ContainsFunc(symbols, has) {
+		return none, fmt.Errorf("%s: this driver's NVML has no such function", strings.Join(symbols, ", "))
+	}
+	value, code := call()
+	if code != nvml.SUCCESS {
+		return none, &nvmlError{symbols[0], code, n.library.ErrorString(code)}
+	}
+	return value, nil
+}
+
+// convert changes the unit of an answer.
+func convert[From, To any](value From, err error, to func(From) To) (To, error) {
+	if err != nil {
+		var none To
+		return none, err
+	}
+	return to(value), nil
+}
+
+// Close stops the library.
+func (n *NVML) Close() error {
+	var err error
+	if code := n.library.Shutdown(); code != nvml.SUCCESS {
+		// Shutdown may have unloaded what would say it in words.
+		err = fmt.Errorf("close NVML: nvmlShutdown returned %d", int32(code))
+	}
+	return errors.Join(err, n.file.Close())
+}
+
+// Path is the file of the library.
+func (n *NVML) Path() string { return n.path }
+
+// A GPU is one board as its driver describes it, for the journal. A nil field is
+// unknown and has its reason in Reasons.
+type GPU struct {
+	UUID              string   `json:"uuid"`
+	Name              *string  `json:"name"`
+	Driver            *string  `json:"driver"`
+	PCIBusID          *string  `json:"pci_bus_id"` // as the kernel and CUDA write it: 0000:65:00.0
+	VBIOS             *string  `json:"vbios"`
+	MemoryBytes       *int64   `json:"memory_bytes"`
+	ComputeCapability *string  `json:"compute_capability"` // such as "9.0"
+	MaxSMClockMHz     *int     `json:"max_sm_clock_mhz"`
+	MaxMemoryClockMHz *int     `json:"max_memory_clock_mhz"`
+	PowerLimitW       *float64 `json:"power_limit_w"` // the one enforced
+	Persistence       *bool    `json:"persistence"`   // the driver stays loaded while nobody uses the GPU
+	MIG               *bool    `json:"mig"`
+	ECC               *bool    `json:"ecc"`
+	PCIe              *PCIe    `json:"pcie"`
+
+	Reasons Reasons `json:"-"` // why a field is nil
+}
+
+// PCIe is the state of a link. Its generation falls at idle to save power, its
+// width does not.
+type PCIe struct {
+	Generation    int `json:"generation"`
+	MaxGeneration int `json:"max_generation"` // of GPU and slot together
+	Width         int `json:"width"`          // lanes
+	MaxWidth      int `json:"max_width"`
+}
+
+// MarshalJSON puts each reason beside its field.
+func (g GPU) MarshalJSON() ([]byte, error) {
+	type plain GPU
+	return marshalWithReasons(plain(g), g.Reasons)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (g *GPU) UnmarshalJSON(b []byte) error {
+	type plain GPU
+	return unmarshalWithReasons(b, (*plain)(g), &g.Reasons)
+}
+
+// GPUs describes all GPUs that the driver shows, in the order of the PCI bus; CUDA's
+// order may be another. A GPU that can't
+// be opened or has no UUID makes an error, because nothing measured on it could be
+// told from another's; a lost one wraps ErrGPULost.
+func (n *NVML) GPUs() ([]GPU, error) {
+	fail := func(err error) ([]GPU, error) { return nil, fmt.Errorf("list GPUs: %w", err) }
+	devices, err := ask(n, n.library.DeviceGetCount, "nvmlDeviceGetCount_v2", "nvmlDeviceGetCount")
+	if err != nil {
+		return fail(err)
+	}
+	gpus := make([]GPU, devices)
+	for i := range gpus {
+		device, err := n.device(i)
+		if err != nil {
+			return fail(fmt.Errorf("GPU %d: %w", i, err))
+		}
+		if gpus[i], err = n.describe(device); err != nil {
+			return fail(fmt.Errorf("GPU %d: %w", i, err))
+		}
+	}
+	return gpus, nil
+}
+
+func (n *NVML) device(index int) (nvml.Device, error) {
+	return ask(n, func() (nvml.Device, nvml.Return) { return n.library.DeviceGetHandleByIndex(index) },
+		"nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetHandleByIndex")
+}
+
+// find opens the GPU with the UUID.
+func (n *NVML) find(uuid string) (nvml.Device, error) {
+	return ask(n, func() (nvml.Device, nvml.Return) { return n.library.DeviceGetHandleByUUID(uuid) },
+		"nvmlDeviceGetHandleByUUID")
+}
+
+func (n *NVML) describe(d nvml.Device) (GPU, error) {
+	uuid, err := ask(n, d.GetUUID, "nvmlDeviceGetUUID")
+	if err != nil {
+		return GPU{}, err
+	}
+	g := GPU{UUID: uuid}
+	r := &g.Reasons
+	g.Name = try(ask(n, d.GetName, "nvmlDeviceGetName")).or(r, "name")
+	g.Driver = n.driver.or(r, "driver")
+	pci, err := ask(n, d.GetPciInfo, "nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo_v2", "nvmlDeviceGetPciInfo")
+	g.PCIBusID = try(convert(pci, err, busID)).or(r, "pci_bus_id")
+	g.VBIOS = try(ask(n, d.GetVbiosVersion, "nvmlDeviceGetVbiosVersion")).or(r, "vbios")
+	memory, err := ask(n, d.GetMemoryInfo, "nvmlDeviceGetMemoryInfo")
+	g.MemoryBytes = try(convert(memory, err, func(m nvml.Memory) int64 { return int64(m.Total) })).or(r, "memory_bytes")
+	g.ComputeCapability = try(ask(n, func() (string, nvml.Return) {
+		major, minor, code := d.GetCudaComputeCapability()
+		return fmt.Sprintf("%d.%d", major, minor), code
+	}, "nvmlDeviceGetCudaComputeCapability")).or(r, "compute_capability")
+	g.MaxSMClockMHz = try(n.clock(d.GetMaxClockInfo, nvml.CLOCK_SM, "nvmlDeviceGetMaxClockInfo")).or(r, "max_sm_clock_mhz")
+	g.MaxMemoryClockMHz = try(n.clock(d.GetMaxClockInfo, nvml.CLOCK_MEM, "nvmlDeviceGetMaxClockInfo")).or(r, "max_memory_clock_mhz")
+	limit, err := ask(n, d.GetEnforcedPowerLimit, "nvmlDeviceGetEnforcedPowerLimit")
+	g.PowerLimitW = try(convert(limit, err, fromMilli)).or(r, "power_limit_w")
+	persistence, err := ask(n, d.GetPersistenceMode, "nvmlDeviceGetPersistenceMode")
+	g.Persistence = try(convert(persistence, err, enabled)).or(r, "persistence")
+	g.MIG = try(ask(n, func() (bool, nvml.Return) {
+		current, _, code := d.GetMigMode()
+		return current == nvml.DEVICE_MIG_ENABLE, code
+	}, "nvmlDeviceGetMigMode")).or(r, "mig")
+	g.ECC = try(ask(n, func() (bool, nvml.Return) {
+		current, _, code := d.GetEccMode()
+		return enabled(current), code
+	}, "nvmlDeviceGetEccMode")).or(r, "ecc")
+	g.PCIe = try(n.pcie(d)).or(r, "pcie")
+	return g, nil
+}
+
+// busID writes the PCI address as sysfs does. NVML's own text has a domain of
+// eight digits.
+func busID(p nvml.PciInfo) string {
+	return fmt.Sprintf("%04x:%02x:%02x.0", p.Domain, p.Bus, p.Device)
+}
+
+func enabled(s nvml.EnableState) bool { return s == nvml.FEATURE_ENABLED }
+
+// fromMilli is for milliwatts and millijoules.
+func fromMilli[N uint32 | uint64](m N) float64 { return float64(m) / 1000 }
+
+func (n *NVML) clock(call func(nvml.ClockType) (uint32, nvml.Return), kind nvml.ClockType, symbol string) (int, error) {
+	mhz, err := ask(n, func() (uint32, nvml.Return) { return call(kind) }, symbol)
+	return int(mhz), err
+}
+
+func (n *NVML) pcie(d nvml.Device) (p PCIe, err error) {
+	for _, one := range []struct {
+		value  *int
+		call   func() (int, nvml.Return)
+		symbol string
+	}{
+		{&p.Generation, d.GetCurrPcieLinkGeneration, "nvmlDeviceGetCurrPcieLinkGeneration"},
+		{&p.MaxGeneration, d.GetMaxPcieLinkGeneration, "nvmlDeviceGetMaxPcieLinkGeneration"},
+		{&p.Width, d.GetCurrPcieLinkWidth, "nvmlDeviceGetCurrPcieLinkWidth"},
+		{&p.MaxWidth, d.GetMaxPcieLinkWidth, "nvmlDeviceGetMaxPcieLinkWidth"},
+	} {
+		if *one.value, err = ask(n, one.call, one.symbol); err != nil {
+			return PCIe{}, err
+		}
+	}
+	return p, nil
+}
+
+// A gpuSampler reads the counters of one GPU.
+type gpuSampler struct {
+	nvml   *NVML
+	device nvml.Device
+	uuid   string
+	ours   func(pid int) bool
+}
+
+// NewNVMLSampler reads the counters of the GPU with the UUID. ours tells which
+// processes are those that measure; nil means this one alone. The sampler fails
+// with ErrGPULost when the GPU is gone; all else that is missing is nil with its
+// reason. The library stays its owner's.
+func NewNVMLSampler(n *NVML, uuid string, ours func(pid int) bool) (Sampler, error) {
+	return newGPUSampler(n, uuid, ours)
+}
+
+func newGPUSampler(n *NVML, uuid string, ours func(pid int) bool) (*gpuSampler, error) {
+	device, err := n.find(uuid)
+	if err != nil {
+		return nil, fmt.Errorf("sample GPU %s: %w", uuid, err)
+	}
+	if ours == nil {
+		ours = func(pid int) bool { return pid == os.Getpid() }
+	}
+	return &gpuSampler{nvml: n, device: device, uuid: uuid, ours: ours}, nil
+}
+
+func (s *gpuSampler) Sample() (Reading, error) {
+	n, d := s.nvml, s.device
+	g := &GPUReading{}
+	r := &g.Reasons
+	now := native.Now()
+	var lost error
+	// Every call of a GPU that is gone says so.
+	seen := func(err error) error {
+		if errors.Is(err, ErrGPULost) {
+			lost = err
+		}
+		return err
+	}
+	sm, err := n.clock(d.GetClockInfo, nvml.CLOCK_SM, "nvmlDeviceGetClockInfo")
+	g.SMClockMHz = try(sm, seen(err)).or(r, "sm_clock_mhz")
+	memory, err := n.clock(d.GetClockInfo, nvml.CLOCK_MEM, "nvmlDeviceGetClockInfo")
+	g.MemoryClockMHz = try(memory, seen(err)).or(r, "memory_clock_mhz")
+	state, err := ask(n, d.GetPerformanceState, "nvmlDeviceGetPerformanceState")
+	g.PState = try(convert(state, seen(known(state, err)), func(p nvml.Pstates) int { return int(p) })).or(r, "p_state")
+	power, err := ask(n, d.GetPowerUsage, "nvmlDeviceGetPowerUsage")
+	g.PowerW = try(convert(power, seen(err), fromMilli)).or(r, "power_w")
+	temperature, err := n.temperature(d)
+	g.TemperatureC = try(temperature, seen(err)).or(r, "temperature_c")
+	reasons, err := n.eventReasons(d)
+	g.EventReasons = try(reasons, seen(err)).or(r, "event_reasons")
+	energy, err := ask(n, d.GetTotalEnergyConsumption, "nvmlDeviceGetTotalEnergyConsumption")
+	g.EnergyJ = try(convert(energy, seen(err), fromMilli)).or(r, "energy_j")
+	foreign, err := n.foreign(d, s.ours)
+	if seen(err) != nil {
+		r.add("foreign_processes", "%v", err)
+	} else {
+		g.ForeignProcesses = foreign
+	}
+	if lost != nil {
+		return Reading{}, fmt.Errorf("sample GPU %s: %w", s.uuid, lost)
+	}
+	return Reading{Time: now, GPU: g}, nil
+}
+
+func (s *gpuSampler) Close() error { return nil }
+
+// known refuses NVML's way of saying that it does not know a P-state.
+func known(state nvml.Pstates, err error) error {
+	if err == nil && state == nvml.PSTATE_UNKNOWN {
+		return errors.New("nvmlDeviceGetPerformanceState: the state is unknown")
+	}
+	return err
+}
+
+// temperature reads the core's sensor in degrees Celsius, by the function that API
+// 13 brought, or else by the one it deprecates.
+func (n *NVML) temperature(d nvml.Device) (int, error) {
+	now, err := ask(n, d.GetTemperatureV().V1, "nvmlDeviceGetTemperatureV")
+	if err == nil {
+		return int(now.Temperature), nil
+	}
+	old, oldErr := ask(n, func() (uint32, nvml.Return) { return d.GetTemperature(nvml.TEMPERATURE_GPU) }, "nvmlDeviceGetTemperature")
+	if oldErr != nil {
+		return 0, fmt.Errorf("%w; %w", err, oldErr)
+	}
+	return int(old), nil
+}
+
+// eventReasons reads the mask by the name that API 12 gave it, or else by the old.
+func (n *NVML) eventReasons(d nvml.Device) (EventReasons, error) {
+	now, err := ask(n, d.GetCurrentClocksEventReasons, "nvmlDeviceGetCurrentClocksEventReasons")
+	if err == nil {
+		return EventReasons(now), nil
+	}
+	old, oldErr := ask(n, d.GetCurrentClocksThrottleReasons, "nvmlDeviceGetCurrentClocksThrottleReasons")
+	if oldErr != nil {
+		return 0, fmt.Errorf("%w; %w", err, oldErr)
+	}
+	return EventReasons(old), nil
+}
+
+// foreign lists the processes on the GPU that are not ours, each once, sorted.
+func (n *NVML) foreign(d nvml.Device, ours func(pid int) bool) ([]int, error) {
+	if n.idsErr != nil {
+		return nil, n.idsErr
+	}
+	compute, err := ask(n, d.GetComputeRunningProcesses, "nvmlDeviceGetComputeRunningProcesses_v3",
+		"nvmlDeviceGetComputeRunningProcesses_v2", "nvmlDeviceGetComputeRunningProcesses")
+	if err != nil {
+		return nil, err
+	}
+	graphics, err := ask(n, d.GetGraphicsRunningProcesses, "nvmlDeviceGetGraphicsRunningProcesses_v3",
+		"nvmlDeviceGetGraphicsRunningProcesses_v2", "nvmlDeviceGetGraphicsRunningProcesses")
+	if err != nil {
+		return nil, err
+	}
+	foreign := []int{}
+	for _, p := range slices.Concat(compute, graphics) {
+		if pid := int(p.Pid); !ours(pid) {
+			foreign = append(foreign, pid)
+		}
+	}
+	slices.Sort(foreign)
+	return slices.Compact(foreign), nil
+}
+
+// uncorrectable counts the memory errors since the driver was loaded.
+func (n *NVML) uncorrectable(d nvml.Device) (uint64, error) {
+	return ask(n, func() (uint64, nvml.Return) {
+		return d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
+	}, "nvmlDeviceGetTotalEccErrors")
+}

@@ -1,0 +1,333 @@
+package hardware
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Finding is one circumstance that disturbs measurements, found before any is
+// taken.
+type Finding struct {
+	Code     string   `json:"code"`     // stable, such as "foreign_load"
+	Severity Severity `json:"severity"` //
+	Text     string   `json:"text"`     // what was found, with the figure
+	Advice   string   `json:"advice"`   // what to do about it
+}
+
+// Severity says whether a finding spoils numbers or only widens their spread.
+type Severity string
+
+const (
+	Warn Severity = "warn"
+	Fail Severity = "fail"
+)
+
+// The limits of the findings; those of load and steal are also what drops a round
+// later (protocol section 14).
+const (
+	maxForeignCPUs = 0.5  // cores
+	maxSteal       = 0.01 // of the machine's time
+	maxLoad1       = 1.0  // threads, as of a core kept busy all of the last minute
+	maxIdleCelsius = 60.0
+)
+
+// A hostState is what the checks of a host look at.
+type hostState struct {
+	description HostDescription
+	topology    topology
+	allowed     []int // CPUs the process may use; nil if not known
+	threads     int   // that an inference will use
+	idle        Interval
+	load1       *float64
+}
+
+// A hostCheck is one rule of the preflight. An empty text is no finding: all is
+// well, or the machine does not tell, and then the host record says why.
+type hostCheck struct {
+	code     string
+	severity Severity
+	find     func(hostState) (text, advice string)
+}
+
+// hostChecks are the preflight rules of a CPU device, in the order of the report.
+func hostChecks() []hostCheck {
+	return []hostCheck{
+		{"foreign_load", Fail, func(s hostState) (string, string) {
+			if f := s.idle.ForeignCPUs; f != nil && *f > maxForeignCPUs {
+				return fmt.Sprintf("other processes kept %.2f CPUs busy while genbench waited (limit %.1f)", *f, maxForeignCPUs),
+					"stop them; `top` lists them"
+			}
+			return "", ""
+		}},
+		{"steal_time", Warn, func(s hostState) (string, string) {
+			if f := s.idle.StealFraction; f != nil && *f > maxSteal {
+				return fmt.Sprintf("the hypervisor took %.1f %% of the machine's time (limit %.0f %%)", 100**f, 100*maxSteal),
+					"measure on a dedicated host, or when its other guests are quiet"
+			}
+			return "", ""
+		}},
+		{"load_average", Warn, func(s hostState) (string, string) {
+			if s.load1 != nil && *s.load1 > maxLoad1 {
+				return fmt.Sprintf("the load average of the last minute is %.2f (limit %.1f)", *s.load1, maxLoad1),
+					"wait until it has fallen: what ran may come back, and has warmed the processor"
+			}
+			return "", ""
+		}},
+		{"threads_exceed_cores", Warn, func(s hostState) (string, string) {
+			if s.allowed == nil || s.description.CgroupLimits == nil {
+				return "", ""
+			}
+			if usable := usableCores(len(s.allowed), s.description.CgroupLimits.CPUs); s.threads > usable {
+				return fmt.Sprintf("%s for %s", count(s.threads, "thread"), count(usable, "usable CPU")),
+					fmt.Sprintf("use --threads %d at most: more only wait for each other", usable)
+			}
+			return "", ""
+		}},
+		{"cgroup_quota", Warn, func(s hostState) (string, string) {
+			limits := s.description.CgroupLimits
+			if s.allowed == nil || limits == nil || limits.CPUs == nil || *limits.CPUs >= float64(len(s.allowed)) {
+				return "", ""
+			}
+			return fmt.Sprintf("a control group grants %.2f CPUs of %d", *limits.CPUs, len(s.allowed)),
+				"lift the quota and bind to a set of CPUs instead: a quota stops all threads until its period ends"
+		}},
+		{"no_pinning", Warn, func(s hostState) (string, string) {
+			// With a thread for every CPU there is nothing to choose.
+			if p := s.description.PinnedCPUs; p == nil || len(p) > 0 || len(s.allowed) <= s.threads {
+				return "", ""
+			}
+			return fmt.Sprintf("threads may move among all %s", count(len(s.allowed), "CPU")),
+				"bind them: " + taskset(s)
+		}},
+		{"smt_siblings", Warn, func(s hostState) (string, string) {
+			shared := s.topology.shared(s.allowed)
+			if len(shared) == 0 {
+				return "", ""
+			}
+			return fmt.Sprintf("%s shared by CPUs that are all allowed, such as %s", count(len(shared), "core"), commas(shared[0])),
+				"use one CPU a core: " + taskset(s)
+		}},
+		{"governor", Warn, func(s hostState) (string, string) {
+			if g := s.description.Governor; g != nil && *g != "performance" {
+				return fmt.Sprintf("the frequency governor is %s", *g), "`cpupower frequency-set -g performance`"
+			}
+			return "", ""
+		}},
+		{"turbo", Warn, func(s hostState) (string, string) {
+			if t := s.description.Turbo; t != nil && *t {
+				return "turbo is on: clocks depend on temperature and on how many cores are busy",
+					"`echo 1 > /sys/devices/system/cpu/intel_pstate/no_turbo`, or `echo 0 > /sys/devices/system/cpu/cpufreq/boost`"
+			}
+			return "", ""
+		}},
+		{"virtual_machine", Warn, func(s hostState) (string, string) {
+			if v := s.description.Virtualised; v == nil || !*v {
+				return "", ""
+			}
+			by := "an unknown hypervisor"
+			if s.description.Hypervisor != nil {
+				by = *s.description.Hypervisor
+			}
+			return "this is a guest of " + by, "compare only within this machine: other guests share its caches and memory unseen"
+		}},
+		{"temperature", Warn, func(s hostState) (string, string) {
+			if c := s.idle.TemperatureC; c != nil && *c > maxIdleCelsius {
+				return fmt.Sprintf("the processor has %.0f °C at idle (limit %.0f)", *c, maxIdleCelsius),
+					"let it cool, and look at its fans"
+			}
+			return "", ""
+		}},
+	}
+}
+
+// Preflight looks for what would disturb measurements on the host below root (the
+// empty root is "/"), with inferences of so many threads. It watches the machine
+// for the time idle, in which the caller does nothing: half a second or more,
+// because the kernel counts in ticks of 10 ms. An error says that the machine
+// could not be watched, or that the context ended.
+func Preflight(ctx context.Context, root string, idle time.Duration, threads int) ([]Finding, error) {
+	t := openTree(root)
+	sampler, err := newHostSampler(t)
+	if err != nil {
+		return nil, fmt.Errorf("check host: %w", err)
+	}
+	return preflight(ctx, t, sampler, func() error { return sleep(ctx, idle) }, threads)
+}
+
+func preflight(ctx context.Context, t tree, sampler *hostSampler, wait func() error, threads int) ([]Finding, error) {
+	state := hostState{description: describeHost(t), threads: threads}
+	// What can't be read leaves its checks out; the description has the reasons.
+	state.topology, _ = readTopology(t)
+	state.allowed, _ = allowedCPUs(t)
+
+	var reading [2]Reading
+	var used [2]ProcessUsage
+	for i := range reading {
+		if i == 1 {
+			if err := wait(); err != nil {
+				return nil, fmt.Errorf("check host: %w", err)
+			}
+		}
+		var err error
+		if reading[i], err = sampler.Sample(); err != nil {
+			return nil, fmt.Errorf("check host: %w", err)
+		}
+		if used[i], err = Usage(); err != nil {
+			return nil, fmt.Errorf("check host: %w", err)
+		}
+	}
+	state.idle = Between(reading[0], reading[1], used[1].CPUSeconds-used[0].CPUSeconds)
+	state.load1 = reading[1].Host.Load1
+
+	findings := []Finding{}
+	for _, check := range hostChecks() {
+		if text, advice := check.find(state); text != "" {
+			findings = append(findings, Finding{check.code, check.severity, text, advice})
+		}
+	}
+	return findings, ctx.Err()
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// taskset is the command that binds to the first CPU of as many cores as there are
+// threads.
+func taskset(s hostState) string {
+	var cpus []int
+	for _, core := range s.topology.cores {
+		if held := intersect(core, s.allowed); len(held) > 0 {
+			cpus = append(cpus, held[0])
+		}
+	}
+	if len(cpus) == 0 {
+		cpus = s.allowed
+	}
+	return fmt.Sprintf("`taskset -c %s genbench …`", commas(cpus[:max(1, min(s.threads, len(cpus)))]))
+}
+
+func commas(numbers []int) string {
+	words := make([]string, len(numbers))
+	for i, n := range numbers {
+		words[i] = strconv.Itoa(n)
+	}
+	return strings.Join(words, ",")
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// A gpuState is what the checks of a GPU look at.
+type gpuState struct {
+	gpu     GPU
+	reading GPUReading
+	// uncorrectable memory errors since the driver was loaded; nil if not known.
+	uncorrectable *uint64
+}
+
+type gpuCheck struct {
+	code     string
+	severity Severity
+	find     func(gpuState) (text, advice string)
+}
+
+// gpuChecks are the preflight rules of a GPU, in the order of the report.
+func gpuChecks() []gpuCheck {
+	return []gpuCheck{
+		{"gpu_foreign_processes", Fail, func(s gpuState) (string, string) {
+			if ids := s.reading.ForeignProcesses; len(ids) > 0 {
+				return "other processes use the GPU: " + commas(ids),
+					"stop them, or take another GPU"
+			}
+			return "", ""
+		}},
+		{"gpu_ecc_errors", Fail, func(s gpuState) (string, string) {
+			if n := s.uncorrectable; n != nil && *n > 0 {
+				return fmt.Sprintf("%d uncorrectable memory errors since the driver was loaded", *n),
+					"reset the GPU; if they come back it needs replacement"
+			}
+			return "", ""
+		}},
+		{"gpu_pcie_width", Fail, func(s gpuState) (string, string) {
+			if p := s.gpu.PCIe; p != nil && p.Width < p.MaxWidth {
+				return fmt.Sprintf("the PCIe link has %d of %d lanes", p.Width, p.MaxWidth),
+					"seat the board anew, or look at how the slots share lanes"
+			}
+			return "", ""
+		}},
+		// At idle a link saves power by a lower generation. A board at P0 is not idle.
+		{"gpu_pcie_generation", Warn, func(s gpuState) (string, string) {
+			p, state := s.gpu.PCIe, s.reading.PState
+			if p != nil && state != nil && *state == 0 && p.Generation < p.MaxGeneration {
+				return fmt.Sprintf("the PCIe link runs as generation %d of %d", p.Generation, p.MaxGeneration),
+					"see whether it rises under load; if not, look at the firmware's setting of the slot"
+			}
+			return "", ""
+		}},
+		{"gpu_persistence_off", Warn, func(s gpuState) (string, string) {
+			if on := s.gpu.Persistence; on != nil && !*on {
+				return "persistence mode is off: the driver forgets its clocks when the last process leaves",
+					"`nvidia-smi -pm 1`"
+			}
+			return "", ""
+		}},
+		{"gpu_mig_on", Warn, func(s gpuState) (string, string) {
+			if on := s.gpu.MIG; on != nil && *on {
+				return "the GPU is cut into instances (MIG), which share its power and memory",
+					"`nvidia-smi -mig 0`, or say so beside the numbers"
+			}
+			return "", ""
+		}},
+		{"gpu_temperature", Warn, func(s gpuState) (string, string) {
+			if c := s.reading.TemperatureC; c != nil && float64(*c) > maxIdleCelsius {
+				return fmt.Sprintf("the GPU has %d °C at idle (limit %.0f)", *c, maxIdleCelsius),
+					"let it cool, and look at its fans"
+			}
+			return "", ""
+		}},
+	}
+}
+
+// PreflightGPU looks for what would disturb measurements on the GPU with the UUID.
+// ours tells which processes are those that measure; nil means this one alone. The
+// error of a GPU that is gone wraps ErrGPULost.
+func PreflightGPU(n *NVML, uuid string, ours func(pid int) bool) ([]Finding, error) {
+	fail := func(err error) ([]Finding, error) { return nil, fmt.Errorf("check GPU: %w", err) }
+	sampler, err := newGPUSampler(n, uuid, ours)
+	if err != nil {
+		return fail(err)
+	}
+	reading, err := sampler.Sample()
+	if err != nil {
+		return fail(err)
+	}
+	state := gpuState{reading: *reading.GPU}
+	if state.gpu, err = n.describe(sampler.device); err != nil {
+		return fail(err)
+	}
+	if errors, err := n.uncorrectable(sampler.device); err == nil {
+		state.uncorrectable = &errors
+	}
+	findings := []Finding{}
+	for _, check := range gpuChecks() {
+		if text, advice := check.find(state); text != "" {
+			findings = append(findings, Finding{check.code, check.severity, text, advice})
+		}
+	}
+	return findings, nil
+}

@@ -1,0 +1,185 @@
+package hardware
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"genbench/hardware/native"
+)
+
+// A faultyStream is a host stream with an error built in.
+type faultyStream struct {
+	Stream
+	scale float64 // of what is read; 0 is 1
+	add   int64   // to what is read, ns
+	heap  bool    // allocates
+	dead  bool    // fails
+	saw   []*[64]byte
+}
+
+func (f *faultyStream) Time(c native.Call, s []Sample) error {
+	if f.dead {
+		return &native.CallError{Index: 3, Code: 7}
+	}
+	if f.heap {
+		f.saw = append(f.saw[:0], new([64]byte))
+	}
+	if err := f.Stream.Time(c, s); err != nil {
+		return err
+	}
+	for i := range s {
+		if f.scale != 0 {
+			s[i].Host = int64(f.scale * float64(s[i].Host))
+		}
+		s[i].Host += f.add
+	}
+	return nil
+}
+
+// A machine that others use may spoil one run, but not each of five. An error of
+// the instrument spoils all of them.
+func TestSelfTestPasses(t *testing.T) {
+	for range 5 {
+		got, err := RunSelfTest(t.Context(), hostStream{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Checks) != 7 || len(got.GoTiming) != 4 || len(got.Truth) != 2 || got.Seconds <= 0 {
+			t.Fatalf("the self-test is not complete: %+v", got)
+		}
+		if got.Loop.MedianNS <= 0 || got.Clock.StepNS <= 0 || got.Clock.ReadNS <= 0 {
+			t.Fatalf("the clock does not move: %+v", got)
+		}
+		b, err := json.MarshalIndent(got, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s", b)
+		if got.Passed {
+			return
+		}
+	}
+	t.Error("the self-test failed five times")
+}
+
+func TestSelfTestFindsErrors(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		stream *faultyStream
+		check  string // that must fail
+	}{
+		{"reads 2 % too long", &faultyStream{scale: 1.02}, "truth of 5ms"},
+		{"reads 2 % too short", &faultyStream{scale: 0.98}, "truth of 200µs"},
+		{"adds 3 µs", &faultyStream{add: 3000}, "truth of 200µs"},
+		{"adds 150 ns", &faultyStream{add: 150}, "timed loop, median"},
+		{"adds 600 ns", &faultyStream{add: 600}, "timed loop, p99"},
+		{"allocates", &faultyStream{heap: true}, "allocations of a timed block"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.stream.Stream = hostStream{}
+			got, err := RunSelfTest(t.Context(), c.stream)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Passed {
+				t.Error("the self-test passed")
+			}
+			for _, check := range got.Checks {
+				if check.Name == c.check {
+					if check.Passed {
+						t.Errorf("%s passed with %g %s (limit %g)", check.Name, check.Value, check.Unit, check.Limit)
+					}
+					return
+				}
+			}
+			t.Errorf("no check %q in %v", c.check, got.Checks)
+		})
+	}
+}
+
+func TestSelfTestStops(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := RunSelfTest(ended, hostStream{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want that of the context", err)
+	}
+	var call *native.CallError
+	if _, err := RunSelfTest(t.Context(), &faultyStream{dead: true}); !errors.As(err, &call) || !strings.HasPrefix(err.Error(), "test the instrument: ") {
+		t.Errorf("error is %v, want that of the call", err)
+	}
+}
+
+func TestSelfTestJudges(t *testing.T) {
+	good := SelfTest{Truth: []TruthTest{{SpinNS: 5e6, Error: -0.01}}, Clock: ClockTest{100, 100}, Loop: Spread{1, 100, 500}}
+	if good.judge(); !good.Passed {
+		t.Errorf("at its limits: %+v", good.Checks)
+	}
+	bad := SelfTest{
+		Truth: []TruthTest{{SpinNS: 5e6, Error: 0.011}, {SpinNS: 2e5, Error: math.NaN()}}, Allocations: 1,
+		Clock: ClockTest{101, 101}, Loop: Spread{1, 101, 501},
+	}
+	bad.judge()
+	for _, c := range bad.Checks {
+		if c.Passed {
+			t.Errorf("beyond its limit passed: %+v", c)
+		}
+	}
+	if bad.Passed {
+		t.Error("all checks fail, but the self-test passed")
+	}
+}
+
+func TestSpread(t *testing.T) {
+	times := make([]int64, 100)
+	for i := range times {
+		times[i] = int64(100 - i)
+	}
+	if got := spread(times); got != (Spread{100, 50, 99}) {
+		t.Errorf("spread of 1 to 100 is %+v", got)
+	}
+	if got := spread([]int64{3}); got != (Spread{1, 3, 3}) {
+		t.Errorf("spread of 3 is %+v", got)
+	}
+}
+
+// BenchmarkTimedLoop shows what one sample costs: two clock readings, a call
+// through a pointer and three stores.
+func BenchmarkTimedLoop(b *testing.B) {
+	samples := make([]Sample, b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	if err := (hostStream{}).Time(native.Nothing(), samples); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkTimedBlock shows what one crossing from Go to the loop costs and
+// allocates.
+func BenchmarkTimedBlock(b *testing.B) {
+	samples := make([]Sample, 1)
+	call := native.Nothing()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := (hostStream{}).Time(call, samples); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkHostSample shows what one reading of the counters costs, between
+// rounds.
+func BenchmarkHostSample(b *testing.B) {
+	s, err := NewHostSampler("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.Sample(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

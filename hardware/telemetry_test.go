@@ -1,0 +1,296 @@
+package hardware
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func TestHostSamplerReadsMetal(t *testing.T) {
+	s, err := newHostSampler(fakeTree(t, "metal", cpuDir+"cpu2/thermal_throttle/core_throttle_count", "50"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.now = func() int64 { return 42 }
+	got, err := s.Sample()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Reading{Time: 42, Host: &HostReading{
+		CPUs: pointer(4), BusySeconds: pointer(13.3), StealSeconds: pointer(0.0), Running: pointer(1), Load1: pointer(0.12),
+		FrequencyMHz: pointer(3000.5), // CPUs 0 and 1, which are those allowed
+		TemperatureC: pointer(47.5),   // the processor's hottest; not the disk's, not the broken sensor's
+		// 1 and 2 of the cores, each counted once though two CPUs show it, and 7 of the package.
+		ThermalThrottles: pointer(int64(10)),
+	}}
+	if d := gocmp.Diff(want, got, cmpopts.EquateApprox(0, 1e-9)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHostSamplerReadsGuest(t *testing.T) {
+	s, err := newHostSampler(fakeTree(t, "guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Sample()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &HostReading{
+		CPUs: pointer(2), BusySeconds: pointer(13.3), StealSeconds: pointer(0.4), Running: pointer(2), Load1: pointer(2.5),
+		FrequencyMHz: pointer(2450.0), // from /proc/cpuinfo
+		Reasons: Reasons{
+			"temperature_c":     "no thermometer of the processor in /sys/class/hwmon or /sys/class/thermal",
+			"thermal_throttles": "no thermal_throttle counters in /sys/devices/system/cpu",
+		},
+	}
+	if d := gocmp.Diff(want, got.Host, cmpopts.EquateApprox(0, 1e-9)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+func TestHostSamplerOddities(t *testing.T) {
+	const stat = "proc/stat"
+	for _, c := range []struct {
+		name    string
+		changes []string
+		key     string
+		want    any // nil expects a reason that contains why
+		why     string
+	}{
+		{"torn cpu line", []string{stat, "cpu  1 2 3"}, "busy_s", nil, "3 of 8 numbers"},
+		{"steal of a torn cpu line", []string{stat, "cpu  1 2 3 4 5 6 7"}, "steal_s", nil, "7 of 8 numbers"},
+		{"garbage in the cpu line", []string{stat, "cpu 1 2 x 4 5 6 7 8"}, "busy_s", nil, "2 of 8 numbers"},
+		{"negative ticks", []string{stat, "cpu 1 2 3 4 5 6 -7 8"}, "busy_s", nil, "6 of 8 numbers"},
+		{"list of CPUs torn off", []string{stat, "cpu 1 2 3 4 5 6 7 8\ncpu0 1 2\ncpu1 1"}, "cpus", nil, "cut short"},
+		{"no processes running", []string{stat, "cpu 1 2 3 4 5 6 7 8\nintr 1"}, "running", nil, "no procs_running"},
+		{"torn processes running", []string{stat, "procs_running 1x"}, "running", nil, "no procs_running"},
+		{"negative processes running", []string{stat, "procs_running -1"}, "running", nil, "no procs_running"},
+		{"empty load", []string{"proc/loadavg", ""}, "load_1m", nil, `"" has no load`},
+		{"load that is no number", []string{"proc/loadavg", "NaN 1 1"}, "load_1m", nil, "has no load"},
+		{"negative load", []string{"proc/loadavg", "-1 1 1"}, "load_1m", nil, "has no load"},
+		{"load missing", []string{"proc/loadavg", "absent"}, "load_1m", nil, "read /proc/loadavg: file does not exist"},
+		{"one torn clock", []string{cpuDir + "cpu0/cpufreq/scaling_cur_freq", "30x"}, "frequency_mhz", 3001.0, ""},
+		{"one policy", []string{cpuDir + "cpu0/cpufreq/affected_cpus", "0 1", cpuDir + "cpu1/cpufreq/affected_cpus", "0 1"}, "frequency_mhz", 3000.0, ""},
+		{"no clock anywhere", []string{cpuDir + "cpu0/cpufreq/scaling_cur_freq", "absent", cpuDir + "cpu1/cpufreq/scaling_cur_freq", "absent", "proc/cpuinfo", "x"},
+			"frequency_mhz", nil, "neither cpufreq nor /proc/cpuinfo"},
+		{"thermal zone", []string{"sys/class/hwmon/hwmon1/name", "acpitz",
+			"sys/class/thermal/thermal_zone3/type", "x86_pkg_temp", "sys/class/thermal/thermal_zone3/temp", "52000",
+			"sys/class/thermal/thermal_zone1/type", "wifi", "sys/class/thermal/thermal_zone1/temp", "99000"}, "temperature_c", 52.0, ""},
+		{"absurd sensor", []string{"sys/class/hwmon/hwmon1/temp1_input", "999000"}, "temperature_c", 47.5, ""},
+		{"throttles without topology", []string{cpuDir + "cpu0/topology/physical_package_id", "absent"}, "thermal_throttles", 34.0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := newHostSampler(fakeTree(t, "metal", c.changes...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			reading, err := s.Sample()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := json.Marshal(reading.Host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var fields map[string]any
+			if err := json.Unmarshal(b, &fields); err != nil {
+				t.Fatal(err)
+			}
+			why := reading.Host.Reasons[c.key]
+			if got := fields[c.key]; got != c.want || !strings.Contains(why, c.why) || (c.want == nil) != (why != "") {
+				t.Errorf("%s is %v because %q, want %v because %q", c.key, got, why, c.want, c.why)
+			}
+		})
+	}
+}
+
+func TestHostSamplerFails(t *testing.T) {
+	if _, err := NewHostSampler(t.TempDir()); err == nil || err.Error() != "sample host: read /proc/stat: no such file or directory; is /proc mounted?" {
+		t.Errorf("error is %v, want the file and the cure", err)
+	}
+	machine := fakeTree(t, "metal")
+	s, err := newHostSampler(machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(t, machine, "proc/stat", "absent")
+	if _, err := s.Sample(); err == nil || !strings.Contains(err.Error(), "sample host: read /proc/stat") {
+		t.Errorf("error is %v, want that of /proc/stat", err)
+	}
+}
+
+func TestClocksAreSpread(t *testing.T) {
+	changes := []string{}
+	cpus := []int{}
+	for cpu := range 16 {
+		cpus = append(cpus, cpu)
+		changes = append(changes, cpuDir+"cpu"+commas([]int{cpu})+"/cpufreq/affected_cpus", commas([]int{cpu}))
+	}
+	files := clockFiles(fakeTree(t, "metal", changes...), cpus)
+	if len(files) != maxClocks || !strings.Contains(files[1], "/cpu2/") || !strings.Contains(files[7], "/cpu14/") {
+		t.Errorf("clocks are %v, want every other of 16", files)
+	}
+}
+
+// atTime is a reading of a host of four CPUs.
+func atTime(seconds float64, edit func(*HostReading)) Reading {
+	h := &HostReading{
+		CPUs: pointer(4), BusySeconds: pointer(100.0), StealSeconds: pointer(10.0), FrequencyMHz: pointer(3000.0),
+		TemperatureC: pointer(50.0), ThermalThrottles: pointer(int64(3)),
+	}
+	if edit != nil {
+		edit(h)
+	}
+	return Reading{Time: int64(seconds * 1e9), Host: h}
+}
+
+func TestBetween(t *testing.T) {
+	start := atTime(1, nil)
+	end := atTime(3, func(h *HostReading) {
+		*h.BusySeconds, *h.StealSeconds, *h.FrequencyMHz, *h.TemperatureC, *h.ThermalThrottles = 105, 10.4, 2800, 55, 5
+	})
+	got := Between(start, end, 3.5)
+	want := Interval{
+		Seconds: pointer(2.0), StealFraction: pointer(0.05), ForeignCPUs: pointer(0.75), MeanFrequencyMHz: pointer(2900.0),
+		TemperatureC: pointer(55.0), ThermalThrottles: pointer(int64(2)),
+	}
+	if d := gocmp.Diff(want, got, cmpopts.EquateApprox(0, 1e-9)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+func TestBetweenOddities(t *testing.T) {
+	set := func(field func(*HostReading) **float64, v float64) func(*HostReading) {
+		return func(h *HostReading) { *field(h) = &v }
+	}
+	busy := func(h *HostReading) **float64 { return &h.BusySeconds }
+	steal := func(h *HostReading) **float64 { return &h.StealSeconds }
+	for _, c := range []struct {
+		name string
+		end  float64 // seconds; the start is 1
+		edit func(*HostReading)
+		own  float64
+		key  string
+		want any
+		why  string
+	}{
+		{"clock backwards", 0.5, nil, 0, "seconds", nil, "the clock went from 1000000000 to 500000000 ns"},
+		{"no time between", 1, nil, 0, "foreign_cpus", nil, "the clock went"},
+		{"busy backwards", 2, set(busy, 99), 0, "foreign_cpus", nil, "busy_s went backwards from 100 to 99"},
+		{"busy backwards leaves steal", 2, set(busy, 99), 0, "steal_fraction", 0.0, ""},
+		{"steal backwards", 2, set(steal, 9), 0, "steal_fraction", nil, "steal_s went backwards from 10 to 9"},
+		{"throttles backwards", 2, func(h *HostReading) { *h.ThermalThrottles = 0 }, 0, "thermal_throttles", nil, "went backwards from 3 to 0"},
+		{"a CPU went offline", 2, func(h *HostReading) { *h.CPUs = 3 }, 0, "foreign_cpus", nil, "CPUs online went from 4 to 3"},
+		{"CPUs not read", 2, func(h *HostReading) { h.CPUs = nil; h.Reasons.add("cpus", "cut short") }, 0, "steal_fraction", nil, "cut short"},
+		{"busy not read", 2, func(h *HostReading) { h.BusySeconds = nil; h.Reasons.add("busy_s", "torn") }, 0, "foreign_cpus", nil, "torn"},
+		{"unread without a reason", 2, func(h *HostReading) { h.FrequencyMHz = nil }, 0, "mean_frequency_mhz", nil, "frequency_mhz was not reported"},
+		{"temperature not read", 2, func(h *HostReading) { h.TemperatureC = nil; h.Reasons.add("temperature_c", "none") }, 0, "temperature_c", nil, "none"},
+		{"steal of more than all", 2, set(steal, 20), 0, "steal_fraction", 1.0, ""},
+		{"own time within the ticks", 2, set(busy, 100.5), 0.55, "foreign_cpus", 0.0, ""},
+		{"own time beyond all", 2, set(busy, 100.5), 0.6, "foreign_cpus", nil, "exceeds the 0.5 s"},
+		{"own time backwards", 2, set(busy, 101), -1, "foreign_cpus", nil, "own CPU time went backwards by 1 s"},
+		{"all foreign", 2, set(busy, 101), 0, "foreign_cpus", 1.0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := Between(atTime(1, nil), atTime(c.end, c.edit), c.own)
+			b, err := json.Marshal(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var fields map[string]any
+			if err := json.Unmarshal(b, &fields); err != nil {
+				t.Fatal(err)
+			}
+			why := got.Reasons[c.key]
+			if v := fields[c.key]; v != c.want || !strings.Contains(why, c.why) || (c.want == nil) != (why != "") {
+				t.Errorf("%s is %v because %q, want %v because %q", c.key, v, why, c.want, c.why)
+			}
+			var back Interval
+			if err := json.Unmarshal(b, &back); err != nil {
+				t.Fatal(err)
+			}
+			if d := gocmp.Diff(got, back); d != "" {
+				t.Errorf("through JSON: -want +got:\n%s", d)
+			}
+		})
+	}
+}
+
+func TestBetweenGPU(t *testing.T) {
+	start := Reading{Time: 1e9, GPU: &GPUReading{
+		EventReasons: pointer(SWPowerCap), EnergyJ: pointer(10.0), TemperatureC: pointer(40), ForeignProcesses: []int{9, 7},
+	}}
+	end := Reading{Time: 2e9, GPU: &GPUReading{
+		EventReasons: pointer(HWSlowdown), EnergyJ: pointer(260.0), TemperatureC: pointer(45), ForeignProcesses: []int{7},
+	}}
+	got := Between(start, end, 0)
+	want := &GPUInterval{EventReasons: pointer(SWPowerCap | HWSlowdown), EnergyJ: pointer(250.0), TemperatureC: pointer(45), ForeignProcesses: []int{7, 9}}
+	if d := gocmp.Diff(want, got.GPU); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if got.Reasons["foreign_cpus"] != "no host reading" {
+		t.Errorf("reasons are %v, want that of the host's part", got.Reasons)
+	}
+
+	*start.GPU.EnergyJ = 300
+	start.GPU.ForeignProcesses, end.GPU.ForeignProcesses = []int{}, []int{}
+	end.GPU.EventReasons, end.GPU.TemperatureC = nil, nil
+	end.GPU.Reasons = Reasons{"event_reasons": "Not Supported"}
+	got = Between(start, end, 0)
+	want = &GPUInterval{ForeignProcesses: []int{}, Reasons: Reasons{
+		"event_reasons": "Not Supported", "energy_j": "energy_j went backwards from 300 to 260", "temperature_c": "temperature_c was not reported",
+	}}
+	if d := gocmp.Diff(want, got.GPU); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+
+	end.GPU.ForeignProcesses = nil
+	if got := Between(start, end, 0).GPU; got.ForeignProcesses != nil || got.Reasons["foreign_processes"] == "" {
+		t.Errorf("unknown processes became %v", got.ForeignProcesses)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	before, err := Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := before
+	for i := 0; after.CPUSeconds-before.CPUSeconds < 0.02 && i < 1e9; i++ {
+		if after, err = Usage(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if used := after.CPUSeconds - before.CPUSeconds; !(used >= 0.02) || math.IsInf(used, 0) {
+		t.Errorf("a busy loop used %g s", used)
+	}
+}
+
+func FuzzReadStat(f *testing.F) {
+	f.Add("cpu  1 2 3 4 5 6 7 8\ncpu0 1\nintr 2\nprocs_running 3\n")
+	f.Add("cpu")
+	f.Add("cpu 18446744073709551615 18446744073709551615 1 1 1 1 1 1\n")
+	f.Fuzz(func(t *testing.T, stat string) {
+		var h HostReading
+		h.readStat(stat)
+		for key, isNil := range map[string]bool{
+			"cpus": h.CPUs == nil, "busy_s": h.BusySeconds == nil, "steal_s": h.StealSeconds == nil, "running": h.Running == nil,
+		} {
+			if isNil != (h.Reasons[key] != "") {
+				t.Errorf("%s: missing is %t, the reason is %q", key, isNil, h.Reasons[key])
+			}
+		}
+		if _, err := json.Marshal(h); err != nil {
+			t.Error(err)
+		}
+	})
+}
