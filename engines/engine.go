@@ -1,0 +1,108 @@
+// Package engines is the contract between genbench and an inference library.
+// An adapter turns a network into a Session whose one C function submits one
+// inference; genbench alone calls it, times it and decides what it means.
+package engines
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// A Driver knows how to open one engine. It is data: making one has no effect,
+// and engines/all holds the only list.
+type Driver struct {
+	Name string // as in --engines
+	Doc  string // one line for `genbench list engines`
+	// Device is the kind of device the engine runs on.
+	Device hardware.DeviceKind
+	// Reference marks an engine that exists to check others: correct, not fast.
+	// It runs only where it is asked for by name, and its latencies carry a
+	// warning.
+	Reference bool
+	// Open finds the library and starts it. Where it is not installed the error
+	// is an *UnavailableError.
+	Open func(context.Context, hardware.Device) (Engine, error)
+}
+
+// An Engine is an opened inference library. It may be used from one goroutine at
+// a time; its owner closes all sessions before it.
+type Engine interface {
+	Info() Info
+	// Supports answers whether a point can be built, without building it: nil, or
+	// an error whose text is the reason shown in the skipped row.
+	Supports(BuildOptions) error
+	// Build compiles a network. A cancelled context ends a build that can be
+	// ended. An error names the node it is about, where there is one.
+	Build(context.Context, *models.Network, hardware.Stream, BuildOptions) (Session, error)
+	Close() error
+}
+
+// Info says which library answered; it stands in every result.
+type Info struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Library string `json:"library"` // path of the shared library, empty for one built in
+	SHA256  string `json:"sha256"`  // of that file
+}
+
+// BuildOptions is what a session is compiled for.
+type BuildOptions struct {
+	Precision models.Precision
+	Batch     int // images per inference
+	Threads   int // host threads one inference may use; a GPU engine ignores it
+}
+
+// A Session is a network compiled for one device, precision and batch. It
+// belongs to the goroutine that built it. Close is safe to call twice.
+type Session interface {
+	// SetInput copies an NCHW float32 tensor to where the engine reads it; the
+	// shape must be the network's at the session's batch.
+	SetInput(models.Tensor) error
+	// Call is the C function that submits one inference on the stream. It is
+	// valid until Close. Work it submits must be ordered on the stream: an engine
+	// that defers work to a thread of its own and returns is caught and refused.
+	Call() native.Call
+	// Output copies the result of the last inference, after the stream was
+	// synchronised.
+	Output() (models.Tensor, error)
+	// Explain gives the engine's words for a failed Call.
+	Explain(*native.CallError) error
+	Executed() Execution
+	Close() error
+}
+
+// Execution is what really ran, as far as the engine tells.
+type Execution struct {
+	// Precisions counts compute nodes by the precision they ran in.
+	Precisions map[string]int `json:"precisions,omitempty"`
+	// Fallback names nodes that left the engine's device.
+	Fallback []string `json:"fallback,omitempty"`
+	// DeviceBytes is device memory held by the session; 0 where not known.
+	DeviceBytes int64 `json:"device_bytes,omitempty"`
+}
+
+// An UnavailableError answers what is missing, where it was looked for, and the
+// command that mends it.
+type UnavailableError struct {
+	Engine  string
+	Missing string   // "libonnxruntime.so"
+	Looked  []string // places, in order, each with the loader's answer where it gave one
+	Hint    string   // "run `genbench setup onnxruntime`"
+}
+
+func (e *UnavailableError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "engine %s unavailable: %s not found", e.Engine, e.Missing)
+	if len(e.Looked) > 0 {
+		fmt.Fprintf(&b, " (looked in %s)", strings.Join(e.Looked, "; "))
+	}
+	if e.Hint != "" {
+		fmt.Fprintf(&b, "; %s", e.Hint)
+	}
+	return b.String()
+}

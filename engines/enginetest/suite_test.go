@@ -1,0 +1,535 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"genbench/engines"
+	"genbench/engines/reference"
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// A defect turns the reference into an engine that breaks the contract in one way.
+type defect struct {
+	check   string // that must find it
+	what    string
+	driver  func(*engines.Driver)
+	engine  func(engines.Engine) engines.Engine
+	session func(engines.Session, hardware.Stream) engines.Session
+}
+
+// apply gives the broken engine's driver.
+func (d defect) apply() engines.Driver {
+	driver := reference.Driver()
+	if d.driver != nil {
+		d.driver(&driver)
+	}
+	open := driver.Open
+	driver.Open = func(ctx context.Context, device hardware.Device) (engines.Engine, error) {
+		e, err := open(ctx, device)
+		if err != nil {
+			return nil, err
+		}
+		if d.session != nil {
+			e = sessionsOf{e, d.session}
+		}
+		if d.engine != nil {
+			e = d.engine(e)
+		}
+		return e, nil
+	}
+	return driver
+}
+
+type sessionsOf struct {
+	engines.Engine
+	wrap func(engines.Session, hardware.Stream) engines.Session
+}
+
+func (e sessionsOf) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+	s, err := e.Engine.Build(ctx, n, stream, o)
+	if err != nil {
+		return nil, err
+	}
+	return e.wrap(s, stream), nil
+}
+
+// building replaces an engine's Build.
+type building struct {
+	engines.Engine
+	build func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error)
+}
+
+func (e building) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+	return e.build(ctx, n, stream, o)
+}
+
+// miscompiled is an engine that takes one operator for another.
+func miscompiled(swap func(models.Op) models.Op) func(engines.Engine) engines.Engine {
+	return func(e engines.Engine) engines.Engine {
+		return building{e, func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+			other := *n
+			other.Nodes = slices.Clone(n.Nodes)
+			for i := range other.Nodes {
+				other.Nodes[i].Op = swap(other.Nodes[i].Op)
+			}
+			return e.Build(ctx, &other, stream, o)
+		}}
+	}
+}
+
+// output replaces what a session gives.
+type output struct {
+	engines.Session
+	give func() (models.Tensor, error)
+}
+
+func (s output) Output() (models.Tensor, error) { return s.give() }
+
+type supporting struct {
+	engines.Engine
+	supports func(engines.BuildOptions) error
+}
+
+func (e supporting) Supports(o engines.BuildOptions) error { return e.supports(o) }
+
+type informed struct {
+	engines.Engine
+	info engines.Info
+}
+
+func (e informed) Info() engines.Info { return e.info }
+
+type taking struct {
+	engines.Session
+	set func(models.Tensor) error
+}
+
+func (s taking) SetInput(t models.Tensor) error { return s.set(t) }
+
+type closing struct {
+	engines.Session
+	close func() error
+}
+
+func (s closing) Close() error { return s.close() }
+
+type executing struct {
+	engines.Session
+	ran engines.Execution
+}
+
+func (s executing) Executed() engines.Execution { return s.ran }
+
+// hidden does the work when its output is read.
+type hidden struct {
+	engines.Session
+	stream hardware.Stream
+	due    *bool
+}
+
+func (s hidden) Call() native.Call { *s.due = true; return native.Nothing() }
+
+func (s hidden) Output() (models.Tensor, error) {
+	if *s.due {
+		*s.due = false
+		for range 5 {
+			if err := s.stream.Time(s.Session.Call(), make([]hardware.Sample, 1)); err != nil {
+				return models.Tensor{}, err
+			}
+		}
+	}
+	return s.Session.Output()
+}
+
+// late does the work in a goroutine some time after its call has returned. The
+// lock keeps the fake itself free of data races.
+type late struct {
+	engines.Session
+	stream hardware.Stream
+	lock   *sync.Mutex
+	work   *sync.WaitGroup
+}
+
+func (s late) Call() native.Call {
+	s.work.Go(func() {
+		time.Sleep(20 * time.Millisecond)
+		s.lock.Lock()
+		defer s.lock.Unlock()
+		// A failure shows as a wrong output, which is what is looked for anyhow.
+		_ = s.stream.Time(s.Session.Call(), make([]hardware.Sample, 1))
+	})
+	return native.Nothing()
+}
+
+func (s late) SetInput(t models.Tensor) error {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.Session.SetInput(t)
+}
+
+func (s late) Output() (models.Tensor, error) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.Session.Output()
+}
+
+func (s late) Close() error {
+	s.work.Wait()
+	return s.Session.Close()
+}
+
+// wandering sends every output through the session that ran last.
+type wandering struct {
+	engines.Session
+	last *engines.Session
+}
+
+func (s wandering) Call() native.Call              { *s.last = s.Session; return s.Session.Call() }
+func (s wandering) Output() (models.Tensor, error) { return (*s.last).Output() }
+
+// dying is an engine whose Close breaks all of its kind.
+type dying struct {
+	engines.Engine
+	dead *bool
+}
+
+func (e dying) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+	if *e.dead {
+		return nil, errors.New("the library is gone")
+	}
+	return e.Engine.Build(ctx, n, stream, o)
+}
+
+func (e dying) Close() error { *e.dead = true; return e.Engine.Close() }
+
+func defects() []defect {
+	disturbed := func(change func([]float32)) func(engines.Session, hardware.Stream) engines.Session {
+		return func(s engines.Session, _ hardware.Stream) engines.Session {
+			return output{s, func() (models.Tensor, error) {
+				t, err := s.Output()
+				if err == nil {
+					change(t.Data)
+				}
+				return t, err
+			}}
+		}
+	}
+	swapped := func(what string, swap func(models.Op) models.Op) defect {
+		return defect{check: "operators", what: what, engine: miscompiled(swap)}
+	}
+	count := 0
+	dead := false
+	var last engines.Session
+	return []defect{
+		{check: "info", what: "another name", engine: func(e engines.Engine) engines.Engine {
+			return informed{e, engines.Info{Name: "someone", Version: "1"}}
+		}},
+		{check: "info", what: "no version", engine: func(e engines.Engine) engines.Engine {
+			return informed{e, engines.Info{Name: "reference"}}
+		}},
+		{check: "info", what: "another file's hash", engine: func(e engines.Engine) engines.Engine {
+			self, _ := os.Executable()
+			return informed{e, engines.Info{Name: "reference", Version: "1", Library: self, SHA256: strings.Repeat("0", 64)}}
+		}},
+		{check: "foreign device", what: "takes any device", driver: func(d *engines.Driver) {
+			open := d.Open
+			d.Open = func(ctx context.Context, _ hardware.Device) (engines.Engine, error) {
+				host, err := hardware.NewHost()
+				if err != nil {
+					return nil, err
+				}
+				return open(ctx, host)
+			}
+		}},
+		{check: "operators", what: "one element off", session: disturbed(func(d []float32) { d[len(d)-1] += 0.01 })},
+		{check: "operators", what: "a NaN", session: disturbed(func(d []float32) { d[0] = float32(math.NaN()) })},
+		{check: "blocks", what: "one element off", session: disturbed(func(d []float32) { d[0] += 0.01 })},
+		{check: "miniatures", what: "one element off", session: disturbed(func(d []float32) { d[0] += 0.01 })},
+		swapped("averages over padding", func(op models.Op) models.Op {
+			if p, ok := op.(models.AvgPool); ok {
+				p.CountPad = !p.CountPad
+				return p
+			}
+			return op
+		}),
+		swapped("relu6 without its bend", func(op models.Op) models.Op {
+			if op == (models.Activation{Func: models.ReLU6}) {
+				return models.Activation{Func: models.ReLU}
+			}
+			return op
+		}),
+		swapped("shuffles the other way round", func(op models.Op) models.Op {
+			if op == (models.Shuffle{Groups: 3}) {
+				return models.Shuffle{Groups: 4}
+			}
+			return op
+		}),
+		swapped("slices from the front", func(op models.Op) models.Op {
+			if s, ok := op.(models.Slice); ok {
+				return models.Slice{From: 0, To: s.To - s.From}
+			}
+			return op
+		}),
+		swapped("fixed epsilon", func(op models.Op) models.Op {
+			if b, ok := op.(models.BatchNorm); ok {
+				b.Epsilon = 1e-5
+				return b
+			}
+			return op
+		}),
+		{check: "refusals", what: "supports what it cannot build", engine: func(e engines.Engine) engines.Engine {
+			return supporting{e, func(engines.BuildOptions) error { return nil }}
+		}},
+		{check: "refusals", what: "refuses without a reason", engine: func(e engines.Engine) engines.Engine {
+			return supporting{e, func(o engines.BuildOptions) error {
+				if e.Supports(o) != nil {
+					return errors.New("")
+				}
+				return nil
+			}}
+		}},
+		{check: "refusals", what: "builds what it refuses", engine: func(e engines.Engine) engines.Engine {
+			return building{e, func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+				return e.Build(ctx, n, stream, options(models.FP32, 1))
+			}}
+		}},
+		{check: "repeatable", what: "flickers in the last bit", session: disturbed(func(d []float32) {
+			if count++; count%4 == 0 {
+				d[0] = math.Nextafter32(d[0], 100)
+			}
+		})},
+		{check: "two sessions", what: "sessions share their output", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return wandering{s, &last}
+		}},
+		{check: "output is a copy", what: "hands out its own memory", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			var own models.Tensor
+			return output{s, func() (models.Tensor, error) {
+				t, err := s.Output()
+				if own.Data == nil {
+					own = t
+				}
+				copy(own.Data, t.Data)
+				return own, err
+			}}
+		}},
+		{check: "output is a copy", what: "ignores its input", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return taking{s, func(models.Tensor) error { return nil }}
+		}},
+		{check: "input shape", what: "takes any shape", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return taking{s, func(models.Tensor) error { return nil }}
+		}},
+		{check: "input shape", what: "does not say which", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return taking{s, func(t models.Tensor) error {
+				if s.SetInput(t) != nil {
+					return errors.New("wrong shape")
+				}
+				return nil
+			}}
+		}},
+		{check: "input shape", what: "trusts the shape", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return taking{s, func(t models.Tensor) error {
+				t.Data = slices.Grow(t.Data, t.Shape.Elements())[:t.Shape.Elements()]
+				return s.SetInput(t)
+			}}
+		}},
+		{check: "errors name the node", what: "says only that it failed", engine: func(e engines.Engine) engines.Engine {
+			return building{e, func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+				s, err := e.Build(ctx, n, stream, o)
+				if err != nil {
+					return nil, errors.New("build failed")
+				}
+				return s, nil
+			}}
+		}},
+		{check: "cancelled build", what: "does not listen", engine: func(e engines.Engine) engines.Engine {
+			return building{e, func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+				return e.Build(context.WithoutCancel(ctx), n, stream, o)
+			}}
+		}},
+		{check: "executed", what: "ran another precision", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return executing{s, engines.Execution{Precisions: map[string]int{"fp16": 3}}}
+		}},
+		{check: "executed", what: "fell back", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return executing{s, engines.Execution{Fallback: []string{"stem.conv"}}}
+		}},
+		{check: "closed session", what: "cannot close twice", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			closed := false
+			return closing{s, func() error {
+				if closed {
+					return errors.New("already closed")
+				}
+				closed = true
+				return s.Close()
+			}}
+		}},
+		{check: "closed session", what: "lives on", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return closing{s, func() error { return nil }}
+		}},
+		{check: "no deferred work", what: "works while the output is read", session: func(s engines.Session, stream hardware.Stream) engines.Session {
+			return hidden{s, stream, new(bool)}
+		}},
+		{check: "no deferred work", what: "works after the call", session: func(s engines.Session, stream hardware.Stream) engines.Session {
+			return late{s, stream, new(sync.Mutex), new(sync.WaitGroup)}
+		}},
+		{check: "reopened", what: "the second takes the first along", engine: func(e engines.Engine) engines.Engine {
+			return dying{e, &dead}
+		}},
+	}
+}
+
+func TestDefectsAreFound(t *testing.T) {
+	found := map[string]bool{}
+	for _, d := range defects() {
+		t.Run(d.check+": "+d.what, func(t *testing.T) {
+			device, err := hardware.NewHost()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := newRig(d.apply(), device)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := checks()
+			at := slices.IndexFunc(all, func(c check) bool { return c.name == d.check })
+			if at < 0 {
+				t.Fatalf("there is no check %q", d.check)
+			}
+			err = all[at].run(r)
+			if err == nil {
+				t.Fatal("not found")
+			}
+			t.Log(err)
+		})
+		found[d.check] = true
+	}
+	for _, c := range checks() {
+		if !found[c.name] {
+			t.Errorf("check %q is not shown to find anything", c.name)
+		}
+	}
+}
+
+// TestEveryOperatorHasACase reads the operators from their source: they are the
+// types with a method infer.
+func TestEveryOperatorHasACase(t *testing.T) {
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, "models", "ops.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered := map[string]bool{}
+	for _, c := range Operators() {
+		last := c.Network.Nodes[len(c.Network.Nodes)-1]
+		covered[reflect.TypeOf(last.Op).Name()] = true
+	}
+	found := 0
+	for _, d := range file.Decls {
+		method, ok := d.(*ast.FuncDecl)
+		if !ok || method.Recv == nil || method.Name.Name != "infer" {
+			continue
+		}
+		found++
+		if name := method.Recv.List[0].Type.(*ast.Ident).Name; !covered[name] {
+			t.Errorf("no case ends in operator %s", name)
+		}
+	}
+	if found < len(covered) {
+		t.Errorf("found %d operators, the cases have %d", found, len(covered))
+	}
+}
+
+func TestGoldenFindsAWrongNetwork(t *testing.T) {
+	device, err := hardware.NewHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRig(reference.Driver(), device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goldens, err := readGoldens()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := goldens[slices.IndexFunc(goldens, func(g golden) bool { return g.Name == "mobilenetv2-1.0" })]
+	if err := checkGolden(r, g); err != nil {
+		t.Fatal(err)
+	}
+	change := map[string]func(*golden){
+		"logit 7":     func(g *golden) { g.Logits = slices.Clone(g.Logits); g.Logits[7] += 2e-4 * g.L2 / math.Sqrt(1000) },
+		"the sum":     func(g *golden) { g.Sum += 0.2 * g.L2 / math.Sqrt(1000) },
+		"the norm":    func(g *golden) { g.L2 *= 1.001 },
+		"the largest": func(g *golden) { g.ArgMax++ },
+	}
+	for word, spoil := range change {
+		other := g
+		spoil(&other)
+		if err := checkGolden(r, other); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s changed: got %v", word, err)
+		}
+	}
+}
+
+func TestUnavailableMustTell(t *testing.T) {
+	d := engines.Driver{Name: "x"}
+	whole := engines.UnavailableError{Engine: "x", Missing: "libx.so", Looked: []string{"here"}, Hint: "do this"}
+	if err := judgeUnavailable(d, fmt.Errorf("open: %w", &whole)); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(*engines.UnavailableError){
+		"engine":  func(e *engines.UnavailableError) { e.Engine = "y" },
+		"missing": func(e *engines.UnavailableError) { e.Missing = "" },
+		"looked":  func(e *engines.UnavailableError) { e.Looked = nil },
+		"hint":    func(e *engines.UnavailableError) { e.Hint = "" },
+	} {
+		part := whole
+		spoil(&part)
+		if judgeUnavailable(d, &part) == nil {
+			t.Errorf("an error without %s passes", name)
+		}
+	}
+	if judgeUnavailable(d, errors.New("no")) == nil {
+		t.Error("any error passes")
+	}
+}
+
+func TestCompare(t *testing.T) {
+	want := models.Tensor{Shape: models.Shape{1, 4}, Data: []float32{3, -3, 3, -3}}
+	for _, c := range []struct {
+		got  models.Tensor
+		pass bool
+	}{
+		{models.Tensor{Shape: models.Shape{1, 4}, Data: []float32{3.02, -3, 3, -3}}, true},
+		{models.Tensor{Shape: models.Shape{1, 4}, Data: []float32{3, -3, 3, -3.04}}, false},
+		{models.Tensor{Shape: models.Shape{4, 1}, Data: []float32{3, -3, 3, -3}}, false},
+		{models.Tensor{Shape: models.Shape{1, 4}, Data: []float32{3, -3, 3}}, false},
+		{models.Tensor{Shape: models.Shape{1, 4}, Data: []float32{3, -3, float32(math.Inf(1)), -3}}, false},
+		{models.Tensor{Shape: models.Shape{1, 4}, Data: []float32{3, -3, 3, float32(math.NaN())}}, false},
+	} {
+		if err := compare(c.got, want, 0.01); (err == nil) != c.pass {
+			t.Errorf("%v: %v", c.got, err)
+		}
+	}
+	if compare(want, models.Tensor{Shape: want.Shape, Data: make([]float32, 4)}, 0.01) == nil {
+		t.Error("zeros serve as a yardstick")
+	}
+}
