@@ -1,0 +1,352 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"genbench/engines"
+	"genbench/hardware"
+)
+
+// Schema is the version of the journal. A reader refuses any other by name.
+const Schema = "genbench/1"
+
+// JournalName is the journal's file within a run's directory: the only source,
+// from which every view can be made again.
+const JournalName = "run.jsonl"
+
+// The records of a journal, one JSON object a line. A worker sends the same
+// records over its pipe, so that what was measured is written down as it was
+// said. Units stand in the keys; an unknown value is null.
+type (
+	// RunRecord is the first line: all that is known before anything is measured.
+	RunRecord struct {
+		Type            string                   `json:"type"` // "run"
+		Schema          string                   `json:"schema"`
+		Protocol        string                   `json:"protocol"`
+		ID              string                   `json:"id"`
+		Started         time.Time                `json:"started_utc"`
+		MonotonicBase   int64                    `json:"monotonic_base_ns"` // native.Now at the start; other t_ns count from here
+		GenbenchVersion string                   `json:"genbench_version"`
+		Argv            []string                 `json:"argv"`
+		Config          Config                   `json:"config"`
+		Seed            uint64                   `json:"seed"`
+		PlannedSeconds  float64                  `json:"planned_s"`
+		Host            hardware.HostDescription `json:"host"`
+		Devices         []hardware.Info          `json:"devices"` // that can be measured on
+		GPUs            []hardware.GPU           `json:"gpus"`    // as NVML identifies them; null with gpus_reason where there is no NVML
+		GPUsReason      string                   `json:"gpus_reason,omitempty"`
+		Engines         []EngineRecord           `json:"engines"`
+		Plan            []PlannedPoint           `json:"plan"`
+		Findings        []hardware.Finding       `json:"findings"` // what preflight found disturbing
+	}
+
+	// EngineRecord is an engine that the run asked for, there or not.
+	EngineRecord struct {
+		engines.Info
+		Available bool   `json:"available"`
+		Reason    string `json:"reason,omitempty"` // why it is not available
+		Reference bool   `json:"reference,omitempty"`
+	}
+
+	// ModelRecord is a network as it was measured, and what it should answer.
+	ModelRecord struct {
+		Type          string   `json:"type"` // "model"
+		Model         string   `json:"model"`
+		Family        string   `json:"family"`
+		Source        string   `json:"source"`
+		Precision     string   `json:"precision"`
+		Batch         int      `json:"batch"`
+		Resolution    int      `json:"resolution"`
+		ONNXSHA256    string   `json:"onnx_sha256"`
+		Weights       string   `json:"weights"` // where they come from
+		WeightsSHA256 string   `json:"weights_sha256"`
+		Params        int64    `json:"params"`
+		MACs          int64    `json:"macs"` // of one image
+		Top1          *float64 `json:"top1_percent"`
+		Top1Source    string   `json:"top1_source,omitempty"`
+		// Expected holds the fp32 reference's logits of the batch's first image.
+		Expected []float32 `json:"expected_logits,omitempty"`
+	}
+
+	// PointRecord is one visit's preparation: build, first inference, check; or
+	// why there was none.
+	PointRecord struct {
+		Type   string `json:"type"` // "point"
+		ID     string `json:"point"`
+		Launch int    `json:"launch"` // from 1; 0 where the point never ran
+		Round  int    `json:"round"`
+		Point  Point  `json:"cell"`
+
+		BuildNS  int64             `json:"build_ns,omitempty"` // network to session
+		FirstNS  int64             `json:"first_inference_ns,omitempty"`
+		Executed engines.Execution `json:"executed"`
+		Check    *Check            `json:"check,omitempty"`
+
+		Failed string   `json:"failed,omitempty"`   // reason
+		Log    []string `json:"log_tail,omitempty"` // the worker's last words
+	}
+
+	// RoundRecord is one block of samples.
+	RoundRecord struct {
+		Type   string `json:"type"` // "round"
+		ID     string `json:"point"`
+		Launch int    `json:"launch"` // from 1
+		Round  int    `json:"round"`  // from 1, within the launch
+		Try    int    `json:"try"`    // from 1; more than one where earlier tries were dropped
+		Order  int    `json:"order"`  // position of the visit within the round, from 1
+
+		Start     int64   `json:"t_start_ns"`
+		DeviceNS  []int64 `json:"device_ns"`
+		EnqueueNS []int64 `json:"enqueue_ns"` // null on a host device: one time is all there is
+		HostNS    []int64 `json:"host_ns"`    // null on a host device
+
+		Status     Status `json:"status"` // ok or dropped
+		DropReason string `json:"drop_reason,omitempty"`
+
+		WarmupSamples int         `json:"warmup_n"`
+		Steady        SteadyProof `json:"steady_proof"`
+		// ContextSwitches counts how often a worker's thread was made to give way.
+		ContextSwitches int64             `json:"involuntary_context_switches"`
+		Interval        hardware.Interval `json:"telemetry"`
+	}
+
+	// ReadingRecord is one row of counters.
+	ReadingRecord struct {
+		Type   string `json:"type"`   // "reading"
+		Device string `json:"device"` // id of the device that was read
+		hardware.Reading
+	}
+
+	// EndRecord is the last line of a run that came to an end, planned or not.
+	EndRecord struct {
+		Type           string  `json:"type"` // "end"
+		ExitCode       int     `json:"exit_code"`
+		Reason         string  `json:"reason,omitempty"`
+		PlannedSeconds float64 `json:"planned_s"`
+		UsedSeconds    float64 `json:"used_s"`
+		// MeasuringSeconds is the part of it inside timed blocks, warm-up included.
+		MeasuringSeconds float64 `json:"measuring_s"`
+	}
+)
+
+// Status of a round.
+type Status string
+
+const (
+	OK      Status = "ok"
+	Dropped Status = "dropped"
+)
+
+// A Journal appends records to a run's file and syncs each to the disk before it
+// returns: nothing measured is ever lost.
+type Journal struct {
+	f    *os.File
+	path string
+	buf  bytes.Buffer
+}
+
+// CreateJournal makes a run's directory and its empty journal. A directory that
+// already holds a journal is an error: results are never overwritten.
+func CreateJournal(dir string) (*Journal, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create result directory: %w", err)
+	}
+	path := filepath.Join(dir, JournalName)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("create journal: %s already holds a run; choose another --out", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	return &Journal{f: f, path: path}, nil
+}
+
+// Append writes one record as a line and syncs it. After an error the file may
+// end in a torn line, which readers ignore.
+func (j *Journal) Append(record any) error {
+	j.buf.Reset()
+	enc := json.NewEncoder(&j.buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(record); err != nil {
+		return fmt.Errorf("write journal %s: %w", j.path, err)
+	}
+	if _, err := j.f.Write(j.buf.Bytes()); err != nil {
+		return fmt.Errorf("write journal %s: %w; everything before this line is kept", j.path, err)
+	}
+	if err := j.f.Sync(); err != nil {
+		return fmt.Errorf("write journal %s: %w; everything before this line is kept", j.path, err)
+	}
+	return nil
+}
+
+// Close ends the file.
+func (j *Journal) Close() error { return j.f.Close() }
+
+// A Log is a journal as read back, in the order it was written.
+type Log struct {
+	Run      RunRecord
+	Models   []ModelRecord
+	Points   []PointRecord
+	Rounds   []RoundRecord
+	Readings []ReadingRecord
+	End      *EndRecord // nil where the run was cut off
+
+	// TornLine is the number of a last line that was cut short, 0 if none was.
+	TornLine int
+	// Unknown counts records of types this version does not know.
+	Unknown map[string]int
+}
+
+// A JournalError says where a journal is damaged. Intact holds what stands before
+// the damage.
+type JournalError struct {
+	Path   string
+	Line   int
+	Reason string
+	Intact *Log // nil where not even the first line could be read
+}
+
+func (e *JournalError) Error() string {
+	s := fmt.Sprintf("read journal %s: line %d: %s", e.Path, e.Line, e.Reason)
+	if e.Intact != nil {
+		s += fmt.Sprintf("; %d rounds before it are intact", len(e.Intact.Rounds))
+	}
+	return s
+}
+
+// ReadLog reads the journal of a run's directory. A torn last line is noted, not
+// an error. Damage anywhere else is a *JournalError, which carries what was
+// intact before it.
+func ReadLog(dir string) (*Log, error) {
+	path := dir
+	if info, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	} else if info.IsDir() {
+		path = filepath.Join(dir, JournalName)
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read journal: %s holds no %s; is it a result directory of `genbench run`?", dir, JournalName)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	defer f.Close()
+	return readLog(f, path)
+}
+
+func readLog(r io.Reader, path string) (*Log, error) {
+	log := &Log{Unknown: map[string]int{}}
+	in := bufio.NewReaderSize(r, 1<<20)
+	for number := 1; ; number++ {
+		line, err := in.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return nil, fmt.Errorf("read journal %s: line %d: %w", path, number, err)
+		}
+		torn := err == io.EOF
+		if torn && len(bytes.TrimSpace(line)) == 0 {
+			if number == 1 {
+				return nil, &JournalError{Path: path, Line: 1, Reason: "the file is empty"}
+			}
+			return log, nil
+		}
+		if reason := log.add(line, number == 1); reason != "" {
+			if number == 1 {
+				return nil, &JournalError{Path: path, Line: 1, Reason: reason}
+			}
+			if torn {
+				log.TornLine = number
+				return log, nil
+			}
+			return nil, &JournalError{Path: path, Line: number, Reason: reason, Intact: log}
+		}
+		if torn {
+			return log, nil
+		}
+	}
+}
+
+// add takes one line in; a non-empty answer is the reason it could not.
+func (l *Log) add(line []byte, first bool) string {
+	var head struct {
+		Type   string `json:"type"`
+		Schema string `json:"schema"`
+	}
+	if err := json.Unmarshal(line, &head); err != nil {
+		return "not a JSON object: " + err.Error()
+	}
+	if first != (head.Type == "run") {
+		if first {
+			return fmt.Sprintf("the first record must be of type \"run\", got %q", head.Type)
+		}
+		return "a second record of type \"run\""
+	}
+	into := func(v any) string {
+		if err := json.Unmarshal(line, v); err != nil {
+			return fmt.Sprintf("damaged record of type %q: %v", head.Type, err)
+		}
+		return ""
+	}
+	switch head.Type {
+	case "run":
+		if head.Schema != Schema {
+			return fmt.Sprintf("schema %q, this version reads %q", head.Schema, Schema)
+		}
+		return into(&l.Run)
+	case "model":
+		return appendRecord(&l.Models, into)
+	case "point":
+		return appendRecord(&l.Points, into)
+	case "round":
+		var r RoundRecord
+		if reason := into(&r); reason != "" {
+			return reason
+		}
+		if reason := r.invalid(); reason != "" {
+			return reason
+		}
+		l.Rounds = append(l.Rounds, r)
+		return ""
+	case "reading":
+		return appendRecord(&l.Readings, into)
+	case "end":
+		l.End = new(EndRecord)
+		return into(l.End)
+	}
+	l.Unknown[head.Type]++
+	return ""
+}
+
+func appendRecord[T any](to *[]T, into func(any) string) string {
+	var v T
+	if reason := into(&v); reason != "" {
+		return reason
+	}
+	*to = append(*to, v)
+	return ""
+}
+
+// invalid says what a round that parsed cannot mean.
+func (r *RoundRecord) invalid() string {
+	if r.Status != OK && r.Status != Dropped {
+		return fmt.Sprintf("round with status %q, want ok or dropped", r.Status)
+	}
+	if len(r.DeviceNS) == 0 {
+		return "round without samples"
+	}
+	for i, ns := range r.DeviceNS {
+		if ns <= 0 {
+			return fmt.Sprintf("round with a sample %d of %d ns", i, ns)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,86 @@
+package bench
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A Point is one cell of the grid: what is measured, apart from the machine it
+// is measured on. It is comparable and so serves as a map key.
+type Point struct {
+	Model      string `json:"model"`
+	Engine     string `json:"engine"`
+	Precision  string `json:"precision"`
+	Batch      int    `json:"batch"`      // images per inference
+	Resolution int    `json:"resolution"` // input height and width
+	// Graph says how work is submitted on a GPU (eager, graph); empty on the host.
+	Graph string `json:"graph,omitempty"`
+	// Cache says what the input finds in the cache; "hot" reuses one input buffer.
+	Cache string `json:"cache,omitempty"`
+}
+
+// String is the point's id in journals and on the command line:
+// MODEL@RESOLUTION/ENGINE/PRECISION/bBATCH[/graph=…][/cache=…].
+func (p Point) String() string {
+	s := fmt.Sprintf("%s@%d/%s/%s/b%d", p.Model, p.Resolution, p.Engine, p.Precision, p.Batch)
+	if p.Graph != "" {
+		s += "/graph=" + p.Graph
+	}
+	if p.Cache != "" {
+		s += "/cache=" + p.Cache
+	}
+	return s
+}
+
+// ParsePoint reads what String wrote. A model's name may itself hold slashes and
+// at signs, so the id is read from its end.
+func ParsePoint(s string) (Point, error) {
+	var p Point
+	bad := func(what string) (Point, error) {
+		return Point{}, fmt.Errorf("parse point %q: %s; want MODEL@RESOLUTION/ENGINE/PRECISION/bBATCH", s, what)
+	}
+	rest := s
+	last := func() (field string, ok bool) {
+		i := strings.LastIndexByte(rest, '/')
+		if i < 0 {
+			return "", false
+		}
+		field, rest = rest[i+1:], rest[:i]
+		return field, true
+	}
+	field, ok := last()
+	for ; ok; field, ok = last() {
+		if v, found := strings.CutPrefix(field, "cache="); found && p.Cache == "" && p.Graph == "" {
+			p.Cache = v
+		} else if v, found := strings.CutPrefix(field, "graph="); found && p.Graph == "" {
+			p.Graph = v
+		} else {
+			break
+		}
+	}
+	batch, found := strings.CutPrefix(field, "b")
+	n, err := strconv.Atoi(batch)
+	if !ok || !found || err != nil || n < 1 {
+		return bad("no batch")
+	}
+	p.Batch = n
+	if p.Precision, ok = last(); !ok || p.Precision == "" {
+		return bad("no precision")
+	}
+	if p.Engine, ok = last(); !ok || p.Engine == "" {
+		return bad("no engine")
+	}
+	at := strings.LastIndexByte(rest, '@')
+	if at < 1 {
+		return bad("no resolution")
+	}
+	if p.Resolution, err = strconv.Atoi(rest[at+1:]); err != nil || p.Resolution < 1 {
+		return bad("no resolution")
+	}
+	p.Model = rest[:at]
+	if p.String() != s {
+		return bad("not in its usual form")
+	}
+	return p, nil
+}
