@@ -1,0 +1,365 @@
+package reports
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"genbench/bench"
+)
+
+// A column is one fact about a point, declared once for all formats.
+type column struct {
+	// key names it for programs. Dots part an object from its members in JSON; in
+	// CSV they become underscores. The unit stands in it.
+	key string
+	// header names it for people; a column without one is for programs only.
+	header string
+	unit   string // shown under the header
+	right  bool   // numbers stand at the right
+	// leave says when the column leaves a table that is too wide: the highest first,
+	// 0 never.
+	leave int
+	// axis marks a coordinate of the grid: where all rows agree on it, it is said
+	// once above the table.
+	axis bool
+	// explain has doc printed under a table for people.
+	explain bool
+	doc     string
+	cell    func(row) cell
+}
+
+// A cell is a value in a column.
+type cell struct {
+	value  any    // string, int, int64, float64, bool or a slice; nil for unknown
+	text   string // for people; empty for the plain form of value
+	reason string // why value is nil
+}
+
+// people gives what a person reads.
+func (c cell) people() string {
+	switch {
+	case c.value == nil:
+		return "–"
+	case c.text != "":
+		return c.text
+	}
+	switch v := c.value.(type) {
+	case float64:
+		return strconv.FormatFloat(significant(v, 4), 'f', -1, 64)
+	case string:
+		if v == "" {
+			return "–"
+		}
+	}
+	return fmt.Sprint(c.value)
+}
+
+func unknown(format string, args ...any) cell {
+	return cell{reason: fmt.Sprintf(format, args...)}
+}
+
+// number is a float for programs, rounded to nine figures: a clock that counts
+// nanoseconds supports no more, and the rest differs between processors.
+func number(v float64, text string) cell {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return unknown("the journal gives no finite number")
+	}
+	return cell{value: significant(v, 9), text: text}
+}
+
+// columns lists every fact about a point, in the order in which reports show them.
+func columns() []column {
+	return []column{
+		{key: "run", doc: "id of the run", cell: func(r row) cell { return cell{value: r.run.Log.Run.ID} }},
+		{key: "point", doc: "id of the point", cell: func(r row) cell { return cell{value: r.Point.String()} }},
+		{key: "model", header: "model", doc: "network", cell: func(r row) cell { return cell{value: r.Point.Model} }},
+		{key: "engine", header: "engine", axis: true, doc: "inference library", cell: func(r row) cell { return cell{value: r.Point.Engine} }},
+		{key: "engine_version", doc: "version that the engine gives of itself", cell: func(r row) cell {
+			e, ok := r.engine()
+			if !ok || e.Version == "" {
+				return unknown("the engine was not opened")
+			}
+			return cell{value: e.Version}
+		}},
+		{key: "precision", header: "precision", axis: true, doc: "element type of compute", cell: func(r row) cell { return cell{value: r.Point.Precision} }},
+		{key: "resolution", header: "input", unit: "px", right: true, axis: true, leave: 6, doc: "height and width of the input", cell: func(r row) cell { return cell{value: r.Point.Resolution} }},
+		{key: "batch", header: "batch", right: true, doc: "images per inference", cell: func(r row) cell { return cell{value: r.Point.Batch} }},
+		{key: "graph", header: "graph", axis: true, doc: "how work is submitted on a GPU", cell: optionalAxis(func(p bench.Point) string { return p.Graph })},
+		{key: "cache", header: "cache", axis: true, doc: "what an inference finds in the cache; hot reuses one input", cell: optionalAxis(func(p bench.Point) string { return p.Cache })},
+		{key: "state", doc: "measured, skipped, failed, invalid or pending", cell: func(r row) cell { return cell{value: string(r.State)} }},
+		{key: "reason", doc: "of a state other than measured", cell: func(r row) cell { return cell{value: r.Reason} }},
+
+		{key: "latency_ms.median", header: "latency", explain: true, unit: "ms", right: true,
+			doc: "median device time of one inference of the whole batch: median of each round, averaged on the logarithm over rounds, then over launches",
+			cell: func(r row) cell {
+				if !r.measured() {
+					return unknown("%s", r.without())
+				}
+				return r.milliseconds(r.Latency.Value)
+			}},
+		{key: "latency_ms.half_width_percent", header: "±", explain: true, unit: "%", right: true,
+			doc: "half the width of the 95 % interval of the latency, over launches",
+			cell: measuredCell(func(r row) cell {
+				return r.interval(func(e bench.Estimate) float64 { return 100 * e.HalfWidth() }, percent)
+			})},
+		{key: "latency_ms.ci_low", doc: "lower end of the 95 % interval of the latency",
+			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.Low / 1e6 }, nil) })},
+		{key: "latency_ms.ci_high", doc: "upper end of the 95 % interval of the latency",
+			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.High / 1e6 }, nil) })},
+		{key: "latency_ms.p90", header: "p90 (bound)", explain: true, unit: "ms", right: true, leave: 9,
+			doc:  "device time of one inference that 9 of 10 samples stay within, and in brackets what it does not exceed with 99 % confidence",
+			cell: measuredCell(func(r row) cell { return r.tail(r.P90) })},
+		{key: "latency_ms.p90_upper_bound", doc: "what p90 does not exceed with 99 % confidence",
+			cell: measuredCell(func(r row) cell { return r.tailBound(r.P90) })},
+		{key: "latency_ms.p99", header: "p99 (bound)", explain: true, unit: "ms", right: true, leave: 4,
+			doc:  "device time of one inference that 99 of 100 samples stay within, and in brackets what it does not exceed with 99 % confidence",
+			cell: measuredCell(func(r row) cell { return r.tail(r.P99) })},
+		{key: "latency_ms.p99_upper_bound", doc: "what p99 does not exceed with 99 % confidence",
+			cell: measuredCell(func(r row) cell { return r.tailBound(r.P99) })},
+		{key: "latency_ms.min", header: "min", unit: "ms", right: true, leave: 12,
+			doc: "device time of the fastest sample", cell: measuredCell(func(r row) cell { return r.milliseconds(r.Min) })},
+
+		{key: "throughput_per_s", header: "images/s", explain: true, right: true, leave: 1,
+			doc: "images over the time of the whole block, not batch over latency", cell: measuredCell(func(r row) cell {
+				return number(r.Throughput.Value, roundTo(r.Throughput.Value, decimals(r.Throughput)))
+			})},
+		{key: "ms_per_image", header: "ms/image", right: true, leave: 5,
+			doc: "latency over batch", cell: measuredCell(func(r row) cell {
+				n := float64(r.Point.Batch)
+				return number(r.Latency.Value/1e6/n, roundTo(r.Latency.Value/1e6/n, decimals(scaled(r.Latency, 1e-6/n))))
+			})},
+		{key: "params", header: "params", unit: "M", right: true, leave: 14, doc: "learnable parameters of the network", cell: func(r row) cell {
+			return counted(r.Model.Params, 1e6)
+		}},
+		{key: "macs", header: "MACs", unit: "G/image", right: true, leave: 13, doc: "multiply-accumulates of the convolution and linear layers, for one image", cell: func(r row) cell {
+			return counted(r.Model.MACs, 1e9)
+		}},
+		{key: "gmac_per_s", header: "GMAC/s", explain: true, right: true, leave: 8, doc: "arithmetic achieved: MACs of an image times images a second", cell: measuredCell(func(r row) cell {
+			if r.Model.MACs <= 0 {
+				return unknown("the journal holds no cost of this network")
+			}
+			v := float64(r.Model.MACs) * r.Throughput.Value / 1e9
+			return number(v, roundTo(v, decimals(scaled(r.Throughput, float64(r.Model.MACs)/1e9))))
+		})},
+		{key: "top1_percent", header: "top-1", explain: true, unit: "%", right: true, leave: 3, doc: "ImageNet top-1 as published with the network's trained weights; it is not measured here", cell: func(r row) cell {
+			if r.Model.Top1 == nil {
+				return unknown("none is published for this network and resolution")
+			}
+			return number(*r.Model.Top1, strconv.FormatFloat(*r.Model.Top1, 'f', 1, 64))
+		}},
+		{key: "top1_source", doc: "who published it", cell: func(r row) cell {
+			if r.Model.Top1 == nil {
+				return unknown("none is published for this network and resolution")
+			}
+			return cell{value: r.Model.Top1Source}
+		}},
+		{key: "energy_j", doc: "energy of one inference", cell: func(r row) cell { return unknown("the run took no energy pass") }},
+
+		{key: "samples", header: "samples", right: true, leave: 11, doc: "inferences that count", cell: visitedCell(func(r row) cell { return cell{value: r.Samples} })},
+		{key: "effective_samples", doc: "independent samples that they are worth after lag-1 autocorrelation",
+			cell: measuredCell(func(r row) cell { return number(r.Effective, "") })},
+		{key: "rounds", header: "rounds (dropped)", explain: true, right: true, leave: 10, doc: "blocks of samples that count, and those that were dropped for contamination", cell: visitedCell(func(r row) cell {
+			kept := len(r.Rounds) - r.Dropped()
+			if r.Dropped() > 0 {
+				return cell{value: kept, text: fmt.Sprintf("%d (%d)", kept, r.Dropped())}
+			}
+			return cell{value: kept}
+		})},
+		{key: "dropped_rounds", doc: "blocks of samples that were dropped for contamination", cell: visitedCell(func(r row) cell { return cell{value: r.Dropped()} })},
+		{key: "dropped_median_ms", doc: "median device time of one inference in the dropped rounds", cell: func(r row) cell {
+			if r.DroppedMedian == 0 {
+				return unknown("no round was dropped")
+			}
+			return number(r.DroppedMedian/1e6, "")
+		}},
+		{key: "launches", header: "launches", right: true, leave: 7, doc: "fresh processes that measured the point", cell: visitedCell(func(r row) cell { return cell{value: r.Launches} })},
+		{key: "cv_within", doc: "standard deviation over mean within a round, median of the rounds",
+			cell: measuredCell(func(r row) cell { return number(r.Spread.CVWithin, "") })},
+		{key: "cv_between", doc: "standard deviation over mean of the launches' medians", cell: measuredCell(func(r row) cell {
+			if r.Launches < 2 {
+				return unknown("%s", oneLaunch)
+			}
+			return number(r.Spread.CVBetween, "")
+		})},
+		{key: "mad_ms", doc: "median absolute deviation of the samples", cell: measuredCell(func(r row) cell { return number(r.Spread.MAD/1e6, "") })},
+		{key: "iqr_ms", doc: "interquartile range of the samples", cell: measuredCell(func(r row) cell { return number(r.Spread.IQR/1e6, "") })},
+		{key: "outliers", doc: "samples beyond Tukey's fences; they are kept", cell: measuredCell(func(r row) cell { return cell{value: r.Spread.Outliers} })},
+		{key: "build_ms", doc: "network to session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.Build)) }},
+		{key: "first_inference_ms", doc: "first inference of a session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.First)) }},
+		{key: "check.pass", doc: "whether the output met the fp32 reference's in every launch", cell: checked(func(c *bench.Check) any { return c.Pass })},
+		{key: "check.max_rel_err", doc: "largest difference over the reference's root mean square, worst launch", cell: checked(func(c *bench.Check) any { return significant(c.MaxRelErr, 4) })},
+		{key: "check.cosine", doc: "cosine of output and reference, worst launch", cell: checked(func(c *bench.Check) any { return significant(c.Cosine, 9) })},
+
+		{key: "quality", header: "quality", explain: true, doc: "Q1 fixed clocks, steady, replicated; Q2 floating clocks, but steady; Q3 not to be relied on; Q0 not to be used", cell: func(r row) cell {
+			if r.Quality == "" {
+				return unknown("%s", r.without())
+			}
+			return cell{value: string(r.Quality)}
+		}},
+		{key: "warnings", doc: "doubts about the point", cell: func(r row) cell { return cell{value: doubts(r.Warnings)} }},
+		{key: "run_warnings", doc: "doubts about the run as a whole", cell: func(r row) cell { return cell{value: doubts(r.run.Warnings)} }},
+		{key: "device", doc: "what the inference ran on", cell: func(r row) cell { return cell{value: deviceText(r.run.Log.Run)} }},
+		{key: "protocol", doc: "measurement protocol and profile", cell: func(r row) cell { return cell{value: protocolText(r.run.Log.Run)} }},
+		{key: "threads", doc: "host threads an inference may use", cell: func(r row) cell { return cell{value: r.run.Log.Run.Config.Threads} }},
+	}
+}
+
+// oneLaunch is why an interval is missing.
+const oneLaunch = "an interval needs at least two launches"
+
+// measuredCell leaves a column unknown, with the reason, where a row has no numbers.
+func measuredCell(of func(row) cell) func(row) cell {
+	return func(r row) cell {
+		if !r.measured() {
+			return unknown("%s", r.without())
+		}
+		return of(r)
+	}
+}
+
+// visitedCell leaves a count unknown, with the reason, where there was nothing to
+// count.
+func visitedCell(of func(row) cell) func(row) cell {
+	return func(r row) cell {
+		if len(r.Rounds) == 0 {
+			return unknown("%s", r.without())
+		}
+		return of(r)
+	}
+}
+
+// optionalAxis is a coordinate that some devices do not have.
+func optionalAxis(of func(bench.Point) string) func(row) cell {
+	return func(r row) cell {
+		if v := of(r.Point); v != "" {
+			return cell{value: v}
+		}
+		return unknown("the device has no such axis")
+	}
+}
+
+// milliseconds shows nanoseconds with the decimals that the latency's interval
+// supports, so that all times of a row can be compared at a glance.
+func (r row) milliseconds(ns float64) cell {
+	return number(ns/1e6, roundTo(ns/1e6, decimals(scaled(r.Latency, 1e-6))))
+}
+
+func (r row) interval(of func(bench.Estimate) float64, text func(float64) string) cell {
+	if r.Latency.Low == nil || r.Latency.High == nil {
+		return unknown("%s", oneLaunch)
+	}
+	v := of(r.Latency)
+	if text == nil {
+		return number(v, "")
+	}
+	return number(v, text(v))
+}
+
+func (r row) tail(t *bench.Tail) cell {
+	if t == nil {
+		return tooFew()
+	}
+	d := decimals(scaled(r.Latency, 1e-6))
+	return number(t.Value/1e6, fmt.Sprintf("%s (%s)", roundTo(t.Value/1e6, d), roundTo(t.Upper/1e6, d)))
+}
+
+func (r row) tailBound(t *bench.Tail) cell {
+	if t == nil {
+		return tooFew()
+	}
+	return number(t.Upper/1e6, "")
+}
+
+func tooFew() cell {
+	return unknown("too few independent samples for this quantile")
+}
+
+func counted(n int64, unit float64) cell {
+	if n <= 0 {
+		return unknown("the journal holds no cost of this network")
+	}
+	v := float64(n) / unit
+	return cell{value: n, text: roundTo(v, decimals(bench.Estimate{Value: v}))}
+}
+
+func prepared(r row, ns float64) cell {
+	if ns <= 0 {
+		return unknown("no visit got so far")
+	}
+	return number(ns/1e6, "")
+}
+
+func checked(of func(*bench.Check) any) func(row) cell {
+	return func(r row) cell {
+		if r.Check == nil {
+			return unknown("no output was checked")
+		}
+		return cell{value: of(r.Check)}
+	}
+}
+
+// doubts makes an empty list of none: nothing is unknown, so it must not be null.
+func doubts(warnings []bench.Warning) []bench.Warning {
+	return append([]bench.Warning{}, warnings...)
+}
+
+// significant rounds to a number of figures.
+func significant(v float64, figures int) float64 {
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', figures, 64), 64)
+	if err != nil {
+		return v // infinite after rounding up the largest float; there is no better answer
+	}
+	return rounded
+}
+
+// scaled is an estimate in another unit.
+func scaled(e bench.Estimate, by float64) bench.Estimate {
+	e.Value *= by
+	if e.Low != nil && e.High != nil {
+		low, high := *e.Low*by, *e.High*by
+		e.Low, e.High = &low, &high
+	}
+	return e
+}
+
+// Bounds of figures shown: an interval may be narrower than the clock's grain or
+// wider than the value, and neither says how to print it.
+const (
+	mostFigures  = 5
+	plainFigures = 3 // without an interval
+)
+
+// decimals is how many digits after the point an estimate supports: those that
+// leave two figures of the interval's half-width.
+func decimals(e bench.Estimate) int {
+	if !(e.Value > 0) || math.IsInf(e.Value, 0) {
+		return 0
+	}
+	magnitude := int(math.Floor(math.Log10(e.Value)))
+	most := max(0, mostFigures-1-magnitude)
+	if e.Low == nil || e.High == nil {
+		return max(0, plainFigures-1-magnitude)
+	}
+	half := (*e.High - *e.Low) / 2
+	if !(half > 0) {
+		return most
+	}
+	least := max(0, -magnitude) // never round the value itself away
+	return min(most, max(least, 1-int(math.Floor(math.Log10(half)))))
+}
+
+func roundTo(v float64, decimals int) string { return strconv.FormatFloat(v, 'f', decimals, 64) }
+
+// percent shows a share with two figures.
+func percent(v float64) string {
+	if !(v > 0) {
+		return "0"
+	}
+	return strconv.FormatFloat(v, 'f', max(0, 1-int(math.Floor(math.Log10(v)))), 64)
+}
+
+func protocolText(run bench.RunRecord) string {
+	return strings.TrimSpace(run.Config.Protocol.ID + " " + run.Config.Protocol.Profile)
+}
