@@ -1,0 +1,40 @@
+# `make` alone prints the targets.
+.DEFAULT_GOAL := help
+BIN := bin/genbench
+OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
+
+.PHONY: help build run test race vet agree bench-self clean
+
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/genbench; needs Go and a C compiler
+	go build -o $(BIN) ./cmd/genbench
+
+run: build ## Measure the default suite and write a report with pictures
+	$(BIN) setup onnxruntime
+	$(BIN) run --out $(OUT)
+
+# Packages are tested one after the other: several of them measure time, and a
+# test that measures must not share the machine with another.
+test: build vet ## Run all tests; fetches ONNX Runtime if there is none
+	$(BIN) setup onnxruntime
+	GENBENCH_REQUIRE=onnxruntime go test -p 1 ./...
+
+race: build ## Run all tests under the race detector
+	$(BIN) setup onnxruntime
+	GENBENCH_REQUIRE=onnxruntime go test -p 1 -race -short ./...
+
+vet: ## Check formatting and run go vet
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
+	go vet ./...
+
+agree: build ## Compare with ONNX Runtime's own Python loop, in turn, in one command
+	$(BIN) setup onnxruntime
+	python3 cmd/genbench/testdata/agree.py $(BIN)
+
+bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
+	go test -run '^$$' -bench . -benchmem ./hardware ./models
+
+clean: ## Remove what was built
+	rm -rf bin

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"genbench/models"
+)
+
+func (a *app) exportCommand() *cobra.Command {
+	var (
+		output, precision string
+		batch, resolution int
+	)
+	cmd := &cobra.Command{
+		Use:   "export MODEL -o FILE.onnx",
+		Short: "Write a network as an ONNX file, the same bytes every time",
+		Example: "  genbench export genet-large -o genet-large.onnx\n" +
+			"  genbench export resnet-50 --batch 8 --resolution 192 -o resnet-50.onnx",
+		Args:              exactArgs(1, "one model"),
+		ValidArgsFunction: completeModels,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if output == "" {
+				return usage(errors.New("export needs -o FILE.onnx"))
+			}
+			if batch < 1 {
+				return usage(fmt.Errorf("--batch %d: want at least 1", batch))
+			}
+			if err := knownPrecision(precision); err != nil {
+				return usage(err)
+			}
+			network, err := network(args[0], resolution)
+			if err != nil {
+				return err
+			}
+			data, err := models.ONNX(network, models.ExportOptions{Batch: batch, Precision: models.Precision(precision)})
+			if err != nil {
+				var unsupported *models.PrecisionError
+				if errors.As(err, &unsupported) {
+					return usage(err)
+				}
+				return err
+			}
+			if err := writeFile(output, data); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stdout, "%s: %s at batch %d, %d×%d, %s, %.1f MB\n", output, network.Name, batch, network.Resolution, network.Resolution, precision, float64(len(data))/1e6)
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write")
+	cmd.Flags().StringVar(&precision, "precision", "fp32", "element type of compute")
+	cmd.Flags().IntVar(&batch, "batch", 1, "images per inference")
+	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
+	return cmd
+}
+
+// network builds a network; a bad name or resolution is the caller's error.
+func network(name string, resolution int) (*models.Network, error) {
+	if resolution < 0 {
+		return nil, usage(fmt.Errorf("--resolution %d: want a positive number", resolution))
+	}
+	n, err := models.New(name, resolution)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return n, nil
+}
+
+// writeFile puts a file in place whole or not at all.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer os.Remove(f.Name()) // fails after the rename, as it should
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func completeModels(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, m := range models.List() {
+		names = append(names, m.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"genbench/bench"
+	"genbench/engines"
+	"genbench/hardware"
+	"genbench/models"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	var asJSON bool
+	list := &cobra.Command{
+		Use:   "list models|engines|suites|precisions|profiles",
+		Short: "List what can be measured, and with what",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			what := "nothing"
+			if len(args) > 0 {
+				what = strconv.Quote(args[0])
+			}
+			return usage(fmt.Errorf("list what? got %s, want models, engines, suites, precisions or profiles", what))
+		},
+	}
+	list.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
+	sub := func(name, short string, show func(context.Context, bool) error) {
+		list.AddCommand(&cobra.Command{
+			Use: name, Short: short, Args: exactArgs(0, "no arguments"),
+			RunE: func(cmd *cobra.Command, _ []string) error { return show(cmd.Context(), asJSON) },
+		})
+	}
+	sub("models", "The networks: cost and published accuracy", a.listModels)
+	sub("engines", "The inference libraries, and why one is not available", a.listEngines)
+	sub("suites", "The grids with a name", a.listSuites)
+	sub("precisions", "The element types of compute", a.listPrecisions)
+	sub("profiles", "The measurement designs", a.listProfiles)
+	return list
+}
+
+func (a *app) listModels(_ context.Context, asJSON bool) error {
+	list := models.List()
+	if asJSON {
+		return writeJSON(a.stdout, list)
+	}
+	var rows [][]string
+	for _, m := range list {
+		top1 := "–"
+		if m.Top1 != nil {
+			top1 = strconv.FormatFloat(*m.Top1, 'f', 1, 64)
+		}
+		rows = append(rows, []string{m.Name, m.Family, m.Source, strconv.Itoa(m.Resolution), count(m.Params), count(m.MACs), top1, m.Top1Source})
+	}
+	return table(a.stdout, []string{"name", "family", "source", "resolution", "params", "MACs", "top-1 %", "top-1 source"}, rows, nil, 3)
+}
+
+// An engineStatus is a row of `list engines`.
+type engineStatus struct {
+	Name      string  `json:"name"`
+	Doc       string  `json:"doc"`
+	Available bool    `json:"available"`
+	Version   *string `json:"version"`
+	Library   *string `json:"library"`
+	SHA256    *string `json:"sha256"`
+	Reason    *string `json:"reason"` // why it is not available
+}
+
+// engineStatuses tries every engine of the list.
+func (a *app) engineStatuses(ctx context.Context) ([]engineStatus, error) {
+	device, err := hardware.NewHost()
+	if err != nil {
+		return nil, err
+	}
+	defer device.Close()
+	var list []engineStatus
+	for _, d := range a.drivers {
+		s := engineStatus{Name: d.Name, Doc: d.Doc}
+		engine, err := d.Open(ctx, device)
+		if err != nil {
+			reason := err.Error()
+			s.Reason = &reason
+		} else {
+			info := engine.Info()
+			s.Available, s.Version = true, &info.Version
+			if info.Library != "" {
+				s.Library, s.SHA256 = &info.Library, &info.SHA256
+			}
+			if err := engine.Close(); err != nil {
+				return nil, fmt.Errorf("close engine %s: %w", d.Name, err)
+			}
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func (a *app) listEngines(ctx context.Context, asJSON bool) error {
+	list, err := a.engineStatuses(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(a.stdout, list)
+	}
+	return a.writeEngines(list)
+}
+
+func (a *app) writeEngines(list []engineStatus) error {
+	var rows [][]string
+	for _, s := range list {
+		available, version, library := "no", "–", "–"
+		if s.Available {
+			available, version = "yes", *s.Version
+			if s.Library != nil {
+				library = *s.Library
+			} else {
+				library = "built in"
+			}
+		}
+		rows = append(rows, []string{s.Name, available, version, library, s.Doc})
+	}
+	if err := table(a.stdout, []string{"engine", "available", "version", "library", "what it is"}, rows, nil, 5); err != nil {
+		return err
+	}
+	for _, s := range list {
+		if !s.Available {
+			fmt.Fprintf(a.stdout, "\n%s\n", *s.Reason)
+		}
+	}
+	return nil
+}
+
+func (a *app) listSuites(_ context.Context, asJSON bool) error {
+	suites := bench.Suites()
+	if asJSON {
+		return writeJSON(a.stdout, suites)
+	}
+	for _, s := range suites {
+		fmt.Fprintf(a.stdout, "%s: %s\n", s.Name, s.Doc)
+		fmt.Fprintf(a.stdout, "  models %v\n  precisions %v\n  batches %v\n", s.Grid.Models, s.Grid.Precisions, s.Grid.Batches)
+	}
+	return nil
+}
+
+func (a *app) listPrecisions(_ context.Context, asJSON bool) error {
+	list := models.Precisions()
+	if asJSON {
+		return writeJSON(a.stdout, list)
+	}
+	for _, p := range list {
+		fmt.Fprintf(a.stdout, "%-5s %s\n", p.Name, p.Doc)
+	}
+	return nil
+}
+
+func (a *app) listProfiles(_ context.Context, asJSON bool) error {
+	var list []bench.Protocol
+	for _, p := range bench.Profiles() {
+		protocol, err := bench.NewProtocol(p.Name)
+		if err != nil {
+			return err
+		}
+		list = append(list, protocol)
+		if !asJSON {
+			fmt.Fprintf(a.stdout, "%-8s %s\n", p.Name, p.Doc)
+		}
+	}
+	if asJSON {
+		return writeJSON(a.stdout, list)
+	}
+	return nil
+}
+
+// knownPrecision checks a precision's name.
+func knownPrecision(name string) error {
+	var names []string
+	for _, p := range models.Precisions() {
+		if string(p.Name) == name {
+			return nil
+		}
+		names = append(names, string(p.Name))
+	}
+	return unknown("precision", name, names, "genbench list precisions")
+}
+
+// knownEngine finds a driver by name.
+func knownEngine(drivers []engines.Driver, name string) (engines.Driver, error) {
+	var names []string
+	for _, d := range drivers {
+		if d.Name == name {
+			return d, nil
+		}
+		names = append(names, d.Name)
+	}
+	return engines.Driver{}, unknown("engine", name, names, "genbench list engines")
+}
+
+// unknown is the error for a name that is not in a list: the nearest names, and
+// how to see them all.
+func unknown(what, name string, known []string, command string) error {
+	text := fmt.Sprintf("unknown %s %q", what, name)
+	for i, near := range models.Nearest(name, known) {
+		if i == 0 {
+			text += ": did you mean "
+		} else {
+			text += ", "
+		}
+		text += near
+	}
+	return errors.New(text + fmt.Sprintf("? `%s` lists them all", command))
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"genbench/bench"
+	"genbench/hardware"
+)
+
+// preflightIdle is how long the machine is watched at rest before a run.
+const preflightIdle = time.Second
+
+// nvmlVariable names a file to load instead of the NVML that the loader finds.
+const nvmlVariable = "GENBENCH_NVML"
+
+// A machine is what surrounds a measurement: counters to read beside it, and what
+// was found disturbing before it.
+type machine struct {
+	nvml       *hardware.NVML // nil where there is none
+	gpus       []hardware.GPU
+	gpusReason string // why there are none
+	telemetry  []bench.Telemetry
+	findings   []hardware.Finding
+}
+
+// openMachine watches the machine for a moment and opens its counters. A machine
+// without NVML is an ordinary one.
+func openMachine(ctx context.Context, threads int) (*machine, error) {
+	m := &machine{}
+	host, err := hardware.NewHostSampler("")
+	if err != nil {
+		return nil, err
+	}
+	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
+	if m.findings, err = hardware.Preflight(ctx, "", preflightIdle, threads); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	if err := m.openGPUs(); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+func (m *machine) openGPUs() error {
+	var err error
+	m.nvml, err = hardware.OpenNVML(os.Getenv(nvmlVariable))
+	var absent *hardware.NVMLUnavailableError
+	if errors.As(err, &absent) {
+		m.gpusReason = err.Error()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if m.gpus, err = m.nvml.GPUs(); err != nil {
+		return err
+	}
+	for _, gpu := range m.gpus {
+		sampler, err := hardware.NewNVMLSampler(m.nvml, gpu.UUID, nil)
+		if err != nil {
+			return err
+		}
+		m.telemetry = append(m.telemetry, bench.Telemetry{Device: gpu.UUID, Sampler: sampler})
+		findings, err := hardware.PreflightGPU(m.nvml, gpu.UUID, nil)
+		if err != nil {
+			return err
+		}
+		m.findings = append(m.findings, findings...)
+	}
+	return nil
+}
+
+func (m *machine) close() error {
+	var errs []error
+	for _, t := range m.telemetry {
+		errs = append(errs, t.Close())
+	}
+	if m.nvml != nil {
+		errs = append(errs, m.nvml.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func describeGPU(g hardware.GPU) string {
+	name := "unnamed"
+	if g.Name != nil {
+		name = *g.Name
+	}
+	return fmt.Sprintf("%s (%s)", name, g.UUID)
+}

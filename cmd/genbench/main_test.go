@@ -1,0 +1,40 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"genbench/engines"
+	"genbench/engines/all"
+	"genbench/engines/enginetest/faulty"
+)
+
+var update = flag.Bool("update", false, "rewrite what scripts compare with")
+
+// testDrivers are the real engines and the ones that go wrong on purpose.
+func testDrivers() []engines.Driver { return append(faulty.Drivers(), all.Drivers()...) }
+
+// The test binary is genbench too, for scripts and for the workers it starts.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"genbench": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, testDrivers())) },
+	})
+}
+
+// The program told as stories: testdata/script.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
+		Setup: func(env *testscript.Env) error {
+			// Scripts must not depend on what this machine has installed.
+			env.Setenv("GENBENCH_ONNXRUNTIME", "")
+			return nil
+		},
+	})
+}

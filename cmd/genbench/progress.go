@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"time"
+	"unicode/utf8"
+
+	"genbench/bench"
+	"genbench/hardware"
+)
+
+// progress tells a person what a run is doing: one line whenever a round has
+// ended, and nothing in between, because redrawing would take a core from what is
+// being measured.
+type progress struct {
+	out   io.Writer
+	width int // of the widest point's name
+}
+
+func (p *progress) begin(plan *bench.Plan, findings []hardware.Finding, dir string) {
+	c := plan.Config
+	fmt.Fprintf(p.out, "%s %s: %d points × %d launches, about %s, %d threads, seed %d → %s\n",
+		c.Protocol.ID, c.Protocol.Profile, plan.Measurable(), c.Protocol.Launches, seconds(plan.PlannedSeconds()), c.Threads, c.Seed, dir)
+	for _, f := range findings {
+		fmt.Fprintf(p.out, "%s: %s; %s\n", f.Severity, f.Text, f.Advice)
+	}
+	for _, e := range plan.Engines {
+		if !e.Available {
+			fmt.Fprintf(p.out, "skipped: %s\n", e.Reason)
+		}
+	}
+}
+
+func (p *progress) event(e bench.Event) {
+	left := ""
+	if e.Left > 0 {
+		left = ", " + seconds(e.Left.Seconds()) + " left"
+	}
+	switch e.Kind {
+	case bench.Preparing:
+		fmt.Fprintln(p.out, "computing expected outputs")
+	case bench.Launched:
+		fmt.Fprintf(p.out, "launch %d\n", e.Launch)
+	case bench.Visited:
+		mark := ""
+		switch {
+		case e.Text != "":
+			mark = "  dropped: " + e.Text
+		case e.Unclean:
+			mark = "  unsteady"
+		}
+		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  %s%s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, latency(e.Latency), mark)
+	case bench.Broken:
+		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  failed: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
+	}
+}
+
+// latency with the half-width of its interval, as far as the launches so far tell.
+func latency(e bench.Estimate) string {
+	if e.Launches == 0 {
+		return "–"
+	}
+	s := fmt.Sprintf("%9.3f ms", e.Value/1e6)
+	if half := e.HalfWidth(); !math.IsNaN(half) {
+		s += fmt.Sprintf(" ±%.1f %%", 100*half)
+	}
+	return s
+}
+
+func digits(n int) int { return len(fmt.Sprint(n)) }
+
+// seconds as people say them.
+func seconds(s float64) string {
+	return (time.Duration(math.Ceil(s)) * time.Second).String()
+}
+
+func pointWidth(plan *bench.Plan) int {
+	widest := 0
+	for _, p := range plan.Points {
+		if p.Skip == "" {
+			widest = max(widest, utf8.RuneCountInString(p.ID))
+		}
+	}
+	return widest
+}

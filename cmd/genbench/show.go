@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/olekukonko/tablewriter"
+	"github.com/olekukonko/tablewriter/renderer"
+	"github.com/olekukonko/tablewriter/tw"
+	"github.com/spf13/cobra"
+
+	"genbench/models"
+)
+
+func (a *app) showCommand() *cobra.Command {
+	var (
+		asJSON     bool
+		resolution int
+	)
+	cmd := &cobra.Command{
+		Use:               "show MODEL",
+		Short:             "Show every layer of a network: shapes, parameters, MACs, bytes",
+		Args:              exactArgs(1, "one model"),
+		ValidArgsFunction: completeModels,
+		RunE: func(_ *cobra.Command, args []string) error {
+			network, err := network(args[0], resolution)
+			if err != nil {
+				return err
+			}
+			cost, err := models.CostOf(network)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(a.stdout, struct {
+					Name       string `json:"name"`
+					Resolution int    `json:"resolution"`
+					models.Cost
+				}{network.Name, network.Resolution, cost})
+			}
+			rows := make([][]string, 0, len(cost.Layers))
+			var bytes int64
+			for _, l := range cost.Layers {
+				in := make([]string, len(l.Inputs))
+				for i, s := range l.Inputs {
+					in[i] = s.String()
+				}
+				rows = append(rows, []string{l.Name, l.Op, strings.Join(in, " "), l.Output.String(), count(l.Params), count(l.MACs), count(l.WeightBytes + l.ActivationBytes)})
+				bytes += l.WeightBytes + l.ActivationBytes
+			}
+			fmt.Fprintf(a.stdout, "%s at %d×%d: %s parameters, %s MACs an image, %d layers\n\n", network.Name, network.Resolution, network.Resolution, count(cost.Params), count(cost.MACs), len(cost.Layers))
+			return table(a.stdout, []string{"layer", "op", "in", "out", "params", "MACs", "bytes"}, rows,
+				[]string{"total", "", "", "", count(cost.Params), count(cost.MACs), count(bytes)}, 4)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
+	return cmd
+}
+
+// count prints an integer with thin groups of three; zero as a dot, so that the
+// eye finds what costs.
+func count(n int64) string {
+	if n == 0 {
+		return "·"
+	}
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + " " + s[i:]
+	}
+	return s
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// table prints rows in columns, those from numbers on aligned to the right.
+func table(w io.Writer, header []string, rows [][]string, footer []string, numbers int) error {
+	align := make([]tw.Align, len(header))
+	for i := range align {
+		align[i] = tw.AlignLeft
+		if i >= numbers {
+			align[i] = tw.AlignRight
+		}
+	}
+	format := tw.CellFormatting{AutoFormat: tw.Off, AutoWrap: tw.WrapNone}
+	section := tw.CellConfig{Formatting: format, Alignment: tw.CellAlignment{PerColumn: align}, Padding: tw.CellPadding{Global: tw.Padding{Right: "  ", Overwrite: true}}}
+	t := tablewriter.NewTable(w,
+		tablewriter.WithConfig(tablewriter.Config{Header: section, Row: section, Footer: section}),
+		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{
+			Borders:  tw.BorderNone,
+			Settings: tw.Settings{Separators: tw.SeparatorsNone, Lines: tw.Lines{ShowHeaderLine: tw.On, ShowFooterLine: tw.On, ShowTop: tw.Off, ShowBottom: tw.Off}},
+		})),
+	)
+	t.Header(header)
+	for _, row := range rows {
+		if err := t.Append(row); err != nil {
+			return err
+		}
+	}
+	if footer != nil {
+		t.Footer(footer)
+	}
+	return t.Render()
+}
