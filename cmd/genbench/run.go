@@ -268,6 +268,11 @@ func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, 
 		}
 	}
 	plan, err := bench.NewPlan(c, a.drivers, opened, failures)
+	if plan != nil {
+		for i := range plan.Engines {
+			plan.Engines[i].Library = publicPath(plan.Engines[i].Library)
+		}
+	}
 	for name, engine := range opened {
 		if closeErr := engine.Close(); closeErr != nil && err == nil {
 			err = fmt.Errorf("close engine %s: %w", name, closeErr)
@@ -398,6 +403,19 @@ func publicArgs(args []string) []string {
 		out[0] = "genbench"
 	}
 	return out
+}
+
+// publicPath writes a path below the user's home directory with a tilde: results
+// are published, and whose home it was does not belong in them.
+func publicPath(path string) string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return path
+	}
+	if rest, ok := strings.CutPrefix(path, home+string(filepath.Separator)); ok {
+		return "~/" + rest
+	}
+	return path
 }
 
 func suiteNames() []string {

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The README promises commands, flags and files; they must exist.
+func TestREADME(t *testing.T) {
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme := string(text)
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)").FindAllStringSubmatch(readme, -1) {
+		if !strings.Contains(string(makefile), "\n"+m[1]+":") {
+			t.Errorf("`make %s` is not in the Makefile", m[1])
+		}
+	}
+	commands := (&app{drivers: testDrivers()}).command()
+	for _, m := range regexp.MustCompile("`(?:time )?genbench ([a-z]+)").FindAllStringSubmatch(readme, -1) {
+		if m[1] == "completion" {
+			continue // cobra adds it when it runs
+		}
+		if c, _, err := commands.Find([]string{m[1]}); err != nil || c == commands {
+			t.Errorf("`genbench %s` is no command", m[1])
+		}
+	}
+	runCommand, _, err := commands.Find([]string{"run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("`--([a-z-]+)`").FindAllStringSubmatch(readme, -1) {
+		if m[1] != "help" && runCommand.Flags().Lookup(m[1]) == nil {
+			t.Errorf("--%s is no flag of `genbench run`", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(readme, -1) {
+		if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+			t.Errorf("link %s: %v", m[1], err)
+		}
+	}
+}
