@@ -98,13 +98,13 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 }
 
 // guess is the time of all visits to a point before anything was measured. It
-// assumes 15 billion MACs a second and thread, what ONNX Runtime reached for
-// ResNet-50 on a current server core, and a hundredth of it for the reference
-// engine; the first launch replaces guesses by what visits took.
+// assumes 45 billion MACs a second and thread, what ONNX Runtime reached for
+// ResNet-50 on two threads of an AMD EPYC (results/host-epyc-2cpu), and a
+// fourteenth of it for the reference engine, as measured there; the first launch replaces guesses by what visits took.
 func (c Config) guess(p PlannedPoint, reference bool) time.Duration {
-	rate := 15e9 * float64(c.Threads)
+	rate := 45e9 * float64(c.Threads)
 	if reference {
-		rate /= 10
+		rate /= 14
 	}
 	inference := time.Duration(float64(p.MACs) / rate * float64(time.Second))
 	build := 100*time.Millisecond + time.Duration(p.Params)*10 // 10 ns a parameter: generate, export, load
