@@ -31,11 +31,11 @@ vet: ## Check formatting and run go vet
 
 # The library's Python package in the version that `genbench setup` pins.
 AGREE_ENV := bin/agree
-agree: build ## Compare with ONNX Runtime's own Python loop, both in turn in one process tree
+agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	$(BIN) setup onnxruntime
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
-	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -run AgreesWithPython ./engines/onnxruntime
+	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -run AgreesWithPython ./engines/onnxruntime
 
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models

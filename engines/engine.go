@@ -55,6 +55,19 @@ type BuildOptions struct {
 	Precision models.Precision
 	Batch     int // images per inference
 	Threads   int // host threads one inference may use; a GPU engine ignores it
+	// Ranges of the network's activations; int8 alone needs them.
+	Ranges *models.Ranges
+	// AllowEmulated lets an engine run a precision that it does not compute in, by
+	// converting back and forth. Without it Supports refuses.
+	AllowEmulated bool
+}
+
+// An Observer is an engine that can show a network's activations, from which
+// calibration takes the ranges of int8. It runs one input through the folded
+// network in fp32 and calls see with the output of every node, and with
+// models.InputName for the input; the values are valid during the call alone.
+type Observer interface {
+	Observe(ctx context.Context, n *models.Network, input models.Tensor, see func(node string, values []float32) error) error
 }
 
 // A Session is a network compiled for one device, precision and batch. It

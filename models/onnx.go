@@ -18,6 +18,8 @@ import (
 type ExportOptions struct {
 	Batch     int // images per inference; shapes in the file are static
 	Precision Precision
+	// Ranges of the activations; needed by int8 alone.
+	Ranges *Ranges
 }
 
 // A PrecisionError says that a network cannot be exported in a precision.
