@@ -3,7 +3,7 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree bench-self clean
+.PHONY: help build run test race vet agree torch-ratio bench-self clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
 	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -run AgreesWithPython ./engines/onnxruntime
+
+# PyPI's torch for Linux brings its CUDA libraries along: about 6 GB.
+TORCH_ENV := bin/torch
+torch-ratio: ## Compare the speed of export with torch.onnx.export, in turn
+	test -x $(TORCH_ENV)/bin/python || python3 -m venv $(TORCH_ENV)
+	$(TORCH_ENV)/bin/python -m pip install --quiet torch torchvision onnx onnxscript
+	GENBENCH_TORCH_PYTHON=$(abspath $(TORCH_ENV))/bin/python go test -count=1 -v -timeout 30m -run TorchRatio ./models
 
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models

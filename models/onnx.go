@@ -20,6 +20,8 @@ type ExportOptions struct {
 	Precision Precision
 	// Ranges of the activations; needed by int8 alone.
 	Ranges *Ranges
+	// Kernels that an int8 model is written for.
+	Kernels Kernels
 }
 
 // A PrecisionError says that a network cannot be exported in a precision.
@@ -37,21 +39,53 @@ func (e *PrecisionError) Error() string {
 	return fmt.Sprintf("export %s to ONNX: precision %q is not supported, choose one of %s", e.Network, string(e.Precision), strings.Join(names, ", "))
 }
 
-// IR 8 and opset 17 are the oldest pair that has HardSwish (opset 14) and that
-// ONNX Runtime since 1.12 and TensorRT since 8.5 read.
-const (
-	onnxIR    = 8
-	onnxOpset = 17
-)
+// onnxVersion is the version of the file format and of its operators.
+type onnxVersion struct{ ir, opset int }
+
+// version gives the oldest pair that has every operator in the element type. IR 8
+// and opset 17 have HardSwish (opset 14) and QuantizeLinear per channel (opset 13) and are
+// read by ONNX Runtime since 1.12 and TensorRT since 8.5. Convolutions, pools,
+// HardSwish and HardSigmoid take bfloat16 from opset 22 on, which came with IR 10 in
+// ONNX 1.17 (onnx/docs/Operators.md).
+func (p Precision) version() onnxVersion {
+	if p == BF16 {
+		return onnxVersion{10, 22}
+	}
+	return onnxVersion{8, 17}
+}
+
+// element is the type of the weights that are not quantised, of constants, of the
+// input and of the output.
+func (p Precision) element() elementType {
+	switch p {
+	case FP16:
+		return elementFP16
+	case BF16:
+		return elementBF16
+	}
+	return elementFloat
+}
 
 // ONNX writes the network as it is deployed, batch norms folded: input "input",
-// output "logits", weights inside as float32. The same network and options give
-// the same bytes on every machine.
+// output "logits", weights inside. The precision is that of the file: in fp16 and
+// bf16 every tensor has that type, the input and the output too; tf32 is fp32, as
+// it is a way to multiply; int8 takes and gives float32, keeps the weights as 8-bit
+// integers, one scale to an output channel, and marks with pairs of QuantizeLinear and
+// DequantizeLinear where Quantization rounds. Biases stay float32: ONNX Runtime
+// quantises them itself and TensorRT takes them no other way.
 //
-// Memory: the file once, and for each CPU the largest tensor once.
+// The same network and options give the same bytes on every machine. A weight that
+// fp16 cannot hold, and an activation without a range for int8, are errors that name
+// it.
+//
+// Memory: the file once, and for each CPU the largest tensor once, as float32.
 func ONNX(n *Network, o ExportOptions) ([]byte, error) {
-	if o.Precision != FP32 {
-		return nil, &PrecisionError{n.Name, o.Precision, []Precision{FP32}}
+	if !slices.ContainsFunc(Precisions(), func(p PrecisionInfo) bool { return p.Name == o.Precision }) {
+		err := &PrecisionError{Network: n.Name, Precision: o.Precision}
+		for _, p := range Precisions() {
+			err.Supported = append(err.Supported, p.Name)
+		}
+		return nil, err
 	}
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("export %s to ONNX: batch %d, want at least 1", n.Name, o.Batch)
@@ -59,29 +93,49 @@ func ONNX(n *Network, o ExportOptions) ([]byte, error) {
 	if len(n.Nodes) == 0 || n.Weights == nil {
 		return nil, fmt.Errorf("export %s to ONNX: the network has %d nodes and weights %v", n.Name, len(n.Nodes), n.Weights)
 	}
-	folded, err := Fold(n)
+	model, err := export(n, o)
 	if err != nil {
-		return nil, fmt.Errorf("export %s to ONNX: %w", n.Name, err)
-	}
-	shapes, err := folded.Shapes(o.Batch)
-	if err != nil {
-		return nil, fmt.Errorf("export %s to ONNX: %w", n.Name, err)
-	}
-	g := onnxGraph{network: folded, batch: o.Batch, shapes: shapes, values: make([]string, len(folded.Nodes))}
-	if err := g.addNodes(); err != nil {
-		return nil, fmt.Errorf("export %s to ONNX: %w", n.Name, err)
-	}
-	model, places, err := g.layOut()
-	if err != nil {
-		return nil, fmt.Errorf("export %s to ONNX: %w", n.Name, err)
-	}
-	if err := writeWeights(folded.Weights, places); err != nil {
-		return nil, fmt.Errorf("export %s to ONNX: %w", n.Name, err)
+		return nil, fmt.Errorf("export %s to ONNX in %s: %w", n.Name, o.Precision, err)
 	}
 	return model, nil
 }
 
-// Field numbers and enum values from onnx/onnx.proto, IR version 8 (ONNX 1.12).
+func export(n *Network, o ExportOptions) ([]byte, error) {
+	folded, err := Fold(n)
+	if err != nil {
+		return nil, err
+	}
+	shapes, err := folded.Shapes(o.Batch)
+	if err != nil {
+		return nil, err
+	}
+	g := onnxGraph{
+		network: folded, batch: o.Batch, shapes: shapes,
+		precision: o.Precision, element: o.Precision.element(), values: make([]string, len(folded.Nodes)),
+	}
+	if o.Precision == INT8 {
+		if o.Ranges == nil {
+			return nil, errors.New("int8 needs the ranges of the activations; calibrate the network first")
+		}
+		g.int8 = quantize(folded, o.Kernels)
+		if err := g.int8.setLimits(o.Ranges); err != nil {
+			return nil, err
+		}
+	}
+	if err := g.addNodes(); err != nil {
+		return nil, err
+	}
+	model, places, err := g.layOut()
+	if err != nil {
+		return nil, err
+	}
+	if err := writeWeights(folded.Weights, places); err != nil {
+		return nil, err
+	}
+	return model, nil
+}
+
+// Field numbers from onnx/onnx.proto, the same in IR versions 8 (ONNX 1.12) and 10.
 const (
 	modelIRVersion   = 1
 	modelProducer    = 2
@@ -117,9 +171,6 @@ const (
 	tensorName     = 8
 	tensorRawData  = 9
 
-	tensorTypeFloat = 1
-	tensorTypeInt64 = 7
-
 	valueName       = 1
 	valueType       = 2
 	typeTensor      = 1
@@ -129,12 +180,41 @@ const (
 	dimValue        = 1
 )
 
+// An elementType is a value of onnx.proto's TensorProto.DataType.
+type elementType int
+
+const (
+	elementFloat elementType = 1
+	elementUint8 elementType = 2
+	elementInt8  elementType = 3
+	elementInt64 elementType = 7
+	elementFP16  elementType = 10
+	elementBF16  elementType = 16
+)
+
+// size in bytes.
+func (e elementType) size() int {
+	switch e {
+	case elementUint8, elementInt8:
+		return 1
+	case elementFP16, elementBF16:
+		return 2
+	case elementInt64:
+		return 8
+	}
+	return 4
+}
+
 // onnxGraph collects a graph before its size is known.
 type onnxGraph struct {
-	network *Network
-	batch   int
-	shapes  []Shape
-	values  []string // by node, the name of its output
+	network   *Network
+	batch     int
+	shapes    []Shape
+	precision Precision
+	element   elementType
+	int8      *quantization // nil in every other precision
+	image     string        // name of the input, as nodes read it
+	values    []string      // by node, the name of its output, as nodes read it
 
 	nodes     []byte // encoded fields of the GraphProto
 	constants []byte // encoded initializers that are not weights
@@ -158,15 +238,61 @@ func (g *onnxGraph) addNodes() error {
 		taken[node.Name] = true
 		g.values[i] = node.Name
 	}
-	g.values[len(n.Nodes)-1] = OutputName
+	g.image = InputName
+	if g.int8 != nil && g.int8.image {
+		g.image = g.round(InputName, g.int8.imageLimit)
+	}
 	for i, node := range n.Nodes {
+		if i == len(n.Nodes)-1 {
+			g.values[i] = OutputName
+		}
 		if err := g.addNode(i, node); err != nil {
 			return fmt.Errorf("node %s: %w", node.Name, err)
+		}
+		if g.int8 != nil && g.int8.rounded[i] {
+			g.values[i] = g.round(node.Name, g.int8.nodes[i].Limit)
 		}
 		g.params = append(g.params, node.Params()...)
 	}
 	return nil
 }
+
+// round adds a quantize/dequantize pair behind a tensor and names its end.
+func (g *onnxGraph) round(tensor string, limit float32) string {
+	scale := g.constant(tensor+scaleSuffix, nil, elementFloat, floatBytes(limit/int8Steps))
+	var zero string
+	switch g.int8.kernels {
+	case OperatorKernels:
+		zero = g.constant("zero/uint8", nil, elementUint8, []byte{128})
+	default:
+		zero = g.constant("zero/int8", nil, elementInt8, []byte{0})
+	}
+	quantized, end := tensor+"/quantized", tensor+"/rounded"
+	g.node(tensor+"/quantize", "QuantizeLinear", []string{tensor, scale, zero}, quantized)
+	g.node(tensor+"/dequantize", "DequantizeLinear", []string{quantized, scale, zero}, end)
+	return end
+}
+
+// weight names a parameter as a node reads it. The kernels of an int8 model are
+// integers that a node brings back to float.
+func (g *onnxGraph) weight(p Param) string {
+	if !g.stores8(p) {
+		return p.Key
+	}
+	channels := p.Shape[0]
+	zeros := g.constant(fmt.Sprintf("zeros/%d", channels), []int{channels}, elementInt8, make([]byte, channels))
+	g.node(p.Key+"/dequantize", "DequantizeLinear", []string{p.Key + int8Suffix, p.Key + scaleSuffix, zeros}, p.Key, attribute{"axis", 0})
+	return p.Key
+}
+
+// stores8 tells whether a parameter is stored in 8 bits, under its key with
+// int8Suffix, beside the scales of its output channels under the key with scaleSuffix.
+func (g *onnxGraph) stores8(p Param) bool { return g.int8 != nil && p.Role == Kernel }
+
+const (
+	int8Suffix  = "/int8"
+	scaleSuffix = "/scale"
+)
 
 // addNode writes one node of the network. Helper nodes and constants have a
 // slash in their name, which no state-dict key has.
@@ -175,13 +301,13 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 	inShapes := make([]Shape, len(node.Inputs))
 	for k, j := range node.Inputs {
 		if j == Image {
-			in[k], inShapes[k] = InputName, g.network.InputShape(g.batch)
+			in[k], inShapes[k] = g.image, g.network.InputShape(g.batch)
 		} else {
 			in[k], inShapes[k] = g.values[j], g.shapes[j]
 		}
 	}
 	for _, p := range node.Params() {
-		in = append(in, p.Key)
+		in = append(in, g.weight(p))
 	}
 	out := g.values[i]
 	emit := func(op string, attributes ...attribute) {
@@ -199,6 +325,15 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 	case BatchNorm:
 		emit("BatchNormalization", attribute{"epsilon", float32(op.Epsilon)})
 	case Linear:
+		if g.int8 != nil && op.Bias {
+			// ONNX Runtime has an 8-bit Gemm with a float result only for an int32 bias,
+			// which TensorRT does not take.
+			product := node.Name + "/product"
+			g.node(product, "Gemm", in[:2], product, attribute{"transB", 1})
+			in = []string{product, in[2]}
+			emit("Add")
+			break
+		}
 		emit("Gemm", attribute{"transB", 1})
 	case Activation:
 		switch op.Func {
@@ -210,6 +345,9 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		case SiLU:
 			gate := node.Name + "/sigmoid"
 			g.node(gate, "Sigmoid", in, gate)
+			if g.int8 != nil && g.int8.takesIntegers(op) {
+				gate = g.round(gate, 1) // a sigmoid ends at 1
+			}
 			in = append(in, gate)
 			emit("Mul")
 		case HardSwish:
@@ -323,13 +461,13 @@ func (g *onnxGraph) node(name, op string, in []string, out string, attributes ..
 }
 
 // constant adds an initializer once and gives its name.
-func (g *onnxGraph) constant(name string, dims []int, dataType int, raw []byte) string {
+func (g *onnxGraph) constant(name string, dims []int, element elementType, raw []byte) string {
 	if g.named == nil {
 		g.named = make(map[string]bool)
 	}
 	if !g.named[name] {
 		g.named[name] = true
-		b := tensorHeader(name, dims, dataType)
+		b := tensorHeader(name, dims, element)
 		b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
 		b = protowire.AppendBytes(b, raw)
 		g.constants = appendMessage(g.constants, graphInitializer, b)
@@ -337,8 +475,20 @@ func (g *onnxGraph) constant(name string, dims []int, dataType int, raw []byte) 
 	return name
 }
 
+// floatConstant adds a scalar of the model's element type.
 func (g *onnxGraph) floatConstant(name string, v float32) string {
-	return g.constant(name, nil, tensorTypeFloat, binary.LittleEndian.AppendUint32(nil, math.Float32bits(v)))
+	raw := floatBytes(v)
+	switch g.element {
+	case elementFP16:
+		raw = binary.LittleEndian.AppendUint16(nil, fp16(v))
+	case elementBF16:
+		raw = binary.LittleEndian.AppendUint16(nil, bf16(v))
+	}
+	return g.constant(name, nil, g.element, raw)
+}
+
+func floatBytes(v float32) []byte {
+	return binary.LittleEndian.AppendUint32(nil, math.Float32bits(v))
 }
 
 func (g *onnxGraph) intConstant(name string, v int) string { return g.intsConstant(name, v) }
@@ -348,40 +498,77 @@ func (g *onnxGraph) intsConstant(name string, values ...int) string {
 	for _, v := range values {
 		raw = binary.LittleEndian.AppendUint64(raw, uint64(v))
 	}
-	return g.constant(name, []int{len(values)}, tensorTypeInt64, raw)
+	return g.constant(name, []int{len(values)}, elementInt64, raw)
 }
 
-func tensorHeader(name string, dims []int, dataType int) []byte {
+func tensorHeader(name string, dims []int, element elementType) []byte {
 	var b []byte
 	for _, d := range dims {
 		b = appendInt(b, tensorDims, d)
 	}
-	b = appendInt(b, tensorDataType, dataType)
+	b = appendInt(b, tensorDataType, int(element))
 	return appendString(b, tensorName, name)
+}
+
+// storedTensor is an initializer whose values are written last.
+type storedTensor struct {
+	header []byte
+	bytes  int
+}
+
+func (t storedTensor) size() int { return len(t.header) + fieldSize(tensorRawData, t.bytes) }
+
+// appendTo writes all but the values and gives their place.
+func (t storedTensor) appendTo(b []byte) (all, raw []byte) {
+	b = protowire.AppendTag(b, graphInitializer, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(t.size()))
+	b = append(b, t.header...)
+	b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(t.bytes))
+	end := len(b) + t.bytes
+	return b[:end], b[len(b):end]
+}
+
+// stored gives the initializers of a parameter: its values and, for an 8-bit kernel,
+// their scales.
+func (g *onnxGraph) stored(p Param) []storedTensor {
+	if g.stores8(p) {
+		channels := p.Shape[0]
+		return []storedTensor{
+			{tensorHeader(p.Key+int8Suffix, p.Shape, elementInt8), p.Shape.Elements()},
+			{tensorHeader(p.Key+scaleSuffix, []int{channels}, elementFloat), elementFloat.size() * channels},
+		}
+	}
+	return []storedTensor{{tensorHeader(p.Key, p.Shape, g.element), g.element.size() * p.Shape.Elements()}}
 }
 
 // weightPlace is where the values of a parameter go.
 type weightPlace struct {
-	param Param
-	raw   []byte
+	param   Param
+	element elementType
+	raw     []byte
+	scales  []byte // of an 8-bit kernel
 }
 
 // layOut writes everything but the weights' values, into memory allocated once.
 func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
-	headers := make([][]byte, len(g.params))
+	stored := make([][]storedTensor, len(g.params))
 	graphSize := len(g.nodes) + len(g.constants)
 	for i, p := range g.params {
-		headers[i] = tensorHeader(p.Key, p.Shape, tensorTypeFloat)
-		graphSize += fieldSize(graphInitializer, tensorSize(headers[i], p))
+		stored[i] = g.stored(p)
+		for _, t := range stored[i] {
+			graphSize += fieldSize(graphInitializer, t.size())
+		}
 	}
 	name := appendString(nil, graphName, g.network.Name)
-	input := valueInfo(InputName, g.network.InputShape(g.batch))
-	output := valueInfo(OutputName, g.shapes[len(g.shapes)-1])
+	input := valueInfo(InputName, g.network.InputShape(g.batch), g.element)
+	output := valueInfo(OutputName, g.shapes[len(g.shapes)-1], g.element)
 	graphSize += len(name) + fieldSize(graphInput, len(input)) + fieldSize(graphOutput, len(output))
 
-	head := appendInt(nil, modelIRVersion, onnxIR)
+	version := g.precision.version()
+	head := appendInt(nil, modelIRVersion, version.ir)
 	head = appendString(head, modelProducer, "genbench")
-	tail := appendMessage(nil, modelOpsetImport, appendInt(nil, opsetVersion, onnxOpset))
+	tail := appendMessage(nil, modelOpsetImport, appendInt(nil, opsetVersion, version.opset))
 	size := len(head) + fieldSize(modelGraph, graphSize) + len(tail)
 	if size > math.MaxInt32 {
 		return nil, nil, fmt.Errorf("the file would have %d bytes, protobuf ends at %d", size, math.MaxInt32)
@@ -395,14 +582,13 @@ func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
 	b = append(b, name...)
 	places := make([]weightPlace, len(g.params))
 	for i, p := range g.params {
-		b = protowire.AppendTag(b, graphInitializer, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(tensorSize(headers[i], p)))
-		b = append(b, headers[i]...)
-		b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
-		raw := 4 * p.Shape.Elements()
-		b = protowire.AppendVarint(b, uint64(raw))
-		places[i] = weightPlace{p, b[len(b) : len(b)+raw]}
-		b = b[:len(b)+raw]
+		place := weightPlace{param: p, element: g.element}
+		b, place.raw = stored[i][0].appendTo(b)
+		if g.stores8(p) {
+			place.element = elementInt8
+			b, place.scales = stored[i][1].appendTo(b)
+		}
+		places[i] = place
 	}
 	b = append(b, g.constants...)
 	b = appendMessage(b, graphInput, input)
@@ -418,7 +604,7 @@ func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
 // largest go first: they decide when the last worker is done.
 func writeWeights(source WeightSource, places []weightPlace) error {
 	order := slices.Clone(places)
-	slices.SortStableFunc(order, func(a, b weightPlace) int { return len(b.raw) - len(a.raw) })
+	slices.SortStableFunc(order, func(a, b weightPlace) int { return b.param.Shape.Elements() - a.param.Shape.Elements() })
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	workers := min(runtime.GOMAXPROCS(0), len(order))
@@ -432,16 +618,18 @@ func writeWeights(source WeightSource, places []weightPlace) error {
 					return
 				}
 				p := order[i]
+				elements := p.param.Shape.Elements()
 				if scratch == nil { // none of the later ones is larger
-					scratch = make([]float32, len(p.raw)/4)
+					scratch = make([]float32, elements)
 				}
-				values := scratch[:len(p.raw)/4]
+				values := scratch[:elements]
 				if err := source.Load(p.param, values); err != nil {
 					errs[w] = err
 					return
 				}
-				for k, v := range values {
-					binary.LittleEndian.PutUint32(p.raw[4*k:], math.Float32bits(v))
+				if err := p.write(values); err != nil {
+					errs[w] = err
+					return
 				}
 			}
 		})
@@ -450,19 +638,46 @@ func writeWeights(source WeightSource, places []weightPlace) error {
 	return errors.Join(errs...)
 }
 
-func valueInfo(name string, shape Shape) []byte {
+// write rounds values to the element type of their place.
+func (p weightPlace) write(values []float32) error {
+	switch p.element {
+	case elementFP16:
+		for k, v := range values {
+			h := fp16(v)
+			if h&0x7FFF == 0x7C00 {
+				return fmt.Errorf("weight %s: element %d is %v, fp16 ends at 65504", p.param.Key, k, v)
+			}
+			binary.LittleEndian.PutUint16(p.raw[2*k:], h)
+		}
+	case elementBF16:
+		for k, v := range values {
+			binary.LittleEndian.PutUint16(p.raw[2*k:], bf16(v))
+		}
+	case elementInt8:
+		scales := make([]float32, len(p.scales)/4)
+		if err := quantizeWeight(p.raw, scales, values); err != nil {
+			return fmt.Errorf("weight %s: %w", p.param.Key, err)
+		}
+		for k, v := range scales {
+			binary.LittleEndian.PutUint32(p.scales[4*k:], math.Float32bits(v))
+		}
+	default:
+		for k, v := range values {
+			binary.LittleEndian.PutUint32(p.raw[4*k:], math.Float32bits(v))
+		}
+	}
+	return nil
+}
+
+func valueInfo(name string, shape Shape, element elementType) []byte {
 	var dims []byte
 	for _, d := range shape {
 		dims = appendMessage(dims, shapeDim, appendInt(nil, dimValue, d))
 	}
-	tensor := appendInt(nil, tensorTypeElem, tensorTypeFloat)
+	tensor := appendInt(nil, tensorTypeElem, int(element))
 	tensor = appendMessage(tensor, tensorTypeShape, dims)
 	b := appendString(nil, valueName, name)
 	return appendMessage(b, valueType, appendMessage(nil, typeTensor, tensor))
-}
-
-func tensorSize(header []byte, p Param) int {
-	return len(header) + fieldSize(tensorRawData, 4*p.Shape.Elements())
 }
 
 // fieldSize is the size of a length-delimited field.

@@ -207,6 +207,28 @@ func field(t *testing.T, message []byte, want protowire.Number) [][]byte {
 	return found
 }
 
+// varint gives the last value of an integer field.
+func varint(t *testing.T, message []byte, want protowire.Number) uint64 {
+	t.Helper()
+	value, found := uint64(0), false
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeField(message)
+		if n < 0 {
+			t.Fatalf("parse a message: %v", protowire.ParseError(n))
+		}
+		if number == want && kind == protowire.VarintType {
+			_, _, tag := protowire.ConsumeTag(message)
+			value, _ = protowire.ConsumeVarint(message[tag:n])
+			found = true
+		}
+		message = message[n:]
+	}
+	if !found {
+		t.Fatalf("the message has no integer field %d", want)
+	}
+	return value
+}
+
 func BenchmarkONNX(b *testing.B) {
 	n, err := New("genet-large", 0)
 	if err != nil {

@@ -4,7 +4,7 @@ package models
 // the largest magnitude that its 8-bit form must represent. Scales are symmetric,
 // per tensor: scale = Limit/127, zero point 0.
 type Ranges struct {
-	Method string `json:"method"` // "min-max", "percentile" or "entropy"
+	Method string `json:"method"` // "min-max", "percentile 99.99" or "entropy"
 	Images int    `json:"images"` // calibrated on
 	Source string `json:"source"` // "synthetic", or the directory of images
 	SHA256 string `json:"sha256"` // of the float32 images, in order
