@@ -617,6 +617,9 @@ func (r *onnxReader) value(f wireField) (ValueInfo, error) {
 				}
 			case dimParam:
 				d.Symbol, err = r.text(f, part())
+				if d.Symbol == "?" { // what PaddlePaddle's exporter calls all of them
+					d.Symbol = ""
+				}
 			}
 			return err
 		})

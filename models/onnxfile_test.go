@@ -2,6 +2,9 @@ package models
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,5 +112,56 @@ func TestFileWritesWhatItRead(t *testing.T) {
 		if !bytes.Equal(written, again) {
 			t.Errorf("%s: %d bytes written, %d after reading back, and they differ", name, len(written), len(again))
 		}
+	}
+}
+
+// Files as other exporters write them become networks of the operators that were
+// meant, and the file's own count agrees with the network's.
+func TestFileOfOtherExporters(t *testing.T) {
+	for _, d := range drafts() {
+		t.Run(d.name, func(t *testing.T) {
+			f := fileFrom(t, d.encode())
+			shapes, err := f.Resolve(0, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cost, err := f.Cost(shapes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := f.Network(shapes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var kinds []string
+			for _, node := range n.Nodes {
+				kinds = append(kinds, node.Op.Kind())
+			}
+			if got := strings.Join(kinds, " "); got != d.operators {
+				t.Errorf("it became %s\nwant      %s", got, d.operators)
+			}
+			counted, err := CostOf(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch := int64(shapes[f.Inputs[0].Name][0])
+			if cost.MACs == nil || *cost.MACs != batch*counted.MACs || cost.Params != counted.Params {
+				t.Errorf("the file has %v MACs for %d and %d parameters, the network %d and %d: %q", cost.MACs, batch, cost.Params, counted.MACs, counted.Params, cost.Unknown)
+			}
+			checkLifted(t, f, n, shapes, cost)
+			path := filepath.Join("testdata", "files", d.name+".onnx")
+			if *update {
+				if err := os.WriteFile(path, d.encode(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stored, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(stored, d.encode()) {
+				t.Errorf("%s is another file; -update writes it, golden.json must follow", path)
+			}
+		})
 	}
 }

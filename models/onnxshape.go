@@ -56,6 +56,7 @@ type knowledge struct {
 	// ints are the value itself, where it follows from shapes and constants alone.
 	ints   []int64
 	folded bool        // ints is the value
+	real   bool        // and its type is a float
 	tensor *fileTensor // the value itself, where it is stored
 }
 
@@ -106,9 +107,16 @@ func (f *File) infer(shapes map[string]Shape) (*inference, error) {
 // stored is what is known of a tensor in the file.
 func stored(t *fileTensor) knowledge {
 	k := knowledge{shape: t.shape, tensor: t}
-	if t.elem == ElemInt64 || t.elem == ElemInt32 {
+	switch {
+	case t.elem == ElemInt64 || t.elem == ElemInt32:
 		if ints, err := t.ints(maxFolded); err == nil {
 			k.ints, k.folded = ints, true
+		}
+	case t.elem.float() && t.shape.Elements() == 1:
+		// Exporters compute extents in floats too (Resize, Range).
+		var v [1]float32
+		if err := t.floats(v[:]); err == nil && v[0] == float32(int32(v[0])) {
+			k.ints, k.folded, k.real = []int64{int64(v[0])}, true, true
 		}
 	}
 	return k
@@ -120,6 +128,9 @@ func (in *inference) node(i int) {
 	out, err := s.infer()
 	if err == nil {
 		for k := range out {
+			if out[k].shape == nil {
+				out[k].shape = Shape{} // of a number; nil would say that it is not known
+			}
 			if err = s.checkShape(out[k].shape); err != nil {
 				break
 			}
@@ -397,13 +408,13 @@ func (s *step) infer() ([]knowledge, error) {
 	case "QLinearMatMul":
 		return one(s.matMul(0, 3))
 
-	case "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus",
-		"Softsign", "ThresholdedRelu", "Gelu", "Mish", "Erf", "Exp", "Log", "Sqrt", "Abs", "Floor", "Ceil", "Round",
-		"Sign", "Reciprocal", "Sin", "Cos", "Not", "Clip", "Softmax", "LogSoftmax", "Hardmax", "BatchNormalization",
-		"InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN", "LpNormalization",
-		"MeanVarianceNormalization", "QuantizeLinear", "DequantizeLinear", "IsNaN", "IsInf", "CumSum", "Swish":
+	case "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Tanh", "Softplus",
+		"Softsign", "ThresholdedRelu", "Gelu", "Mish", "Erf", "Exp", "Log", "Sqrt", "Abs", "Sign", "Reciprocal", "Sin",
+		"Cos", "Not", "Clip", "Softmax", "LogSoftmax", "Hardmax", "BatchNormalization", "InstanceNormalization",
+		"LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN", "LpNormalization",
+		"MeanVarianceNormalization", "QuantizeLinear", "DequantizeLinear", "IsNaN", "IsInf", "CumSum":
 		return one(s.shape(0))
-	case "Identity", "Dropout", "Cast", "CastLike", "Neg":
+	case "Identity", "Dropout", "Cast", "CastLike", "Neg", "Floor", "Ceil", "Round":
 		return s.same()
 	case "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Sum", "Mean", "And", "Or", "Xor", "Equal", "Less",
 		"LessOrEqual", "Greater", "GreaterOrEqual", "Where", "PRelu":
@@ -748,9 +759,12 @@ func (s *step) same() ([]knowledge, error) {
 	k, _ := s.input(0)
 	switch s.node.op {
 	case "Cast":
-		if to := ElemType(s.attributeInt("to", 0)); to != ElemInt64 && to != ElemInt32 {
+		to := ElemType(s.attributeInt("to", 0))
+		k.tensor, k.real = nil, to.float()
+		if !k.real && to != ElemInt64 && to != ElemInt32 {
 			k.ints, k.folded = nil, false
 		}
+	case "Floor", "Ceil", "Round":
 		k.tensor = nil
 	case "CastLike":
 		k = knowledge{shape: k.shape}
@@ -773,7 +787,7 @@ func (s *step) elementwise() ([]knowledge, error) {
 		return nil, err
 	}
 	first, _ := s.input(0)
-	folded := first.folded
+	folded, real := first.folded, first.real
 	for i := 1; i < len(s.node.in); i++ {
 		x, err := s.shape(i)
 		if err != nil {
@@ -781,20 +795,21 @@ func (s *step) elementwise() ([]knowledge, error) {
 		}
 		k, _ := s.input(i)
 		folded = folded && k.folded
+		real = real || k.real
 		if y, err = broadcast(y, x); err != nil {
 			return nil, err
 		}
 	}
-	out := knowledge{shape: y}
+	out := knowledge{shape: y, real: real}
 	if folded {
-		out.ints, out.folded = s.fold(y)
+		out.ints, out.folded = s.fold(y, real)
 	}
 	return []knowledge{out}, nil
 }
 
 // fold computes integers, element by element; false where the operator is not one
 // of shape arithmetic.
-func (s *step) fold(y Shape) ([]int64, bool) {
+func (s *step) fold(y Shape, real bool) ([]int64, bool) {
 	n, ok := product(y)
 	if !ok || n > maxFolded || len(y) > 1 {
 		return nil, false
@@ -821,7 +836,7 @@ func (s *step) fold(y Shape) ([]int64, bool) {
 		case "Mul":
 			out[i] = a * b
 		case "Div":
-			if b == 0 {
+			if b == 0 || real && a%b != 0 {
 				return nil, false
 			}
 			out[i] = a / b // both round towards zero
@@ -1000,7 +1015,7 @@ func (s *step) reshape() ([]knowledge, error) {
 // view gives the first input another shape and keeps integers that are known.
 func (s *step) view(y Shape) []knowledge {
 	k, _ := s.input(0)
-	return []knowledge{{shape: y, ints: k.ints, folded: k.folded && len(y) <= 1}}
+	return []knowledge{{shape: y, ints: k.ints, folded: k.folded && len(y) <= 1, real: k.real}}
 }
 
 func (s *step) flatten() (Shape, error) {
