@@ -284,7 +284,7 @@ func drafts() []*draft {
 	})
 
 	// ShuffleNet's split and shuffle, its extents computed from the shape.
-	draw("shuffle", 13, "conv slice slice relu concat shuffle slice batchnorm", func(d *draft) {
+	draw("shuffle", 15, "conv slice slice relu concat shuffle slice batchnorm", func(d *draft) {
 		d.input("x", "1,3,5,5")
 		d.weights("conv.weight", 8, 3, 3, 3)
 		for _, part := range []string{"gamma", "beta", "mean", "var"} {
