@@ -315,17 +315,19 @@ func drafts() []*draft {
 		d.input("x", "1,2,4,4")
 		d.input("w", "3,2,1,1")
 		d.input("fc", "3,2")
+		d.input("fc.bias", "2")
 		packed := []byte{}
 		for _, v := range []float32{.5, -1, 2, .25, -3, 8} {
 			packed = binary.LittleEndian.AppendUint32(packed, math.Float32bits(v))
 		}
 		d.tensor(appendMessage(headerIn("w", []int{3, 2, 1, 1}, ElemFloat32), tensorFloats, packed))
 		d.weights("fc", 3, 2)
+		d.weights("fc.bias", 2)
 		d.node("Conv", "x w", "c", nil)
 		d.node("Clip", "c", "r", with{"min": 0.0, "max": 6.0})
 		d.node("GlobalAveragePool", "r", "p", nil)
 		d.node("Squeeze", "p", "q", with{"axes": []int{2, 3}})
-		d.node("Gemm", "q fc", "y", nil)
+		d.node("Gemm", "q fc fc.bias", "y", nil)
 		d.output("y", "1,2")
 	})
 	return list

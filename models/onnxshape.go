@@ -265,6 +265,8 @@ func isParameter(node *fileNode, place int, t *fileTensor) bool {
 		return place == 3 || place == 8
 	case "BatchNormalization":
 		return place < 3
+	case "Identity": // whoever reads its output has the parameter
+		return false
 	case "QuantizeLinear", "Clip", "Resize", "Upsample", "Pad", "Dropout", "Constant", "Shape":
 		return false
 	case "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Where":

@@ -10,6 +10,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -424,12 +426,13 @@ func (h *safetensorsHeader) numbers(part string, most int) ([]int, error) {
 
 func describeToken(t json.Token) string { return shorten(fmt.Sprint(t)) }
 
-// shorten keeps a name from a file to a length that fits a message.
+// shorten makes a name from a file fit a message: not too long, and nothing in it
+// that a terminal would obey.
 func shorten(s string) string { return shortenTo(s, 120) }
 
 func shortenTo(s string, most int) string {
-	if !utf8.ValidString(s) {
-		s = strconv.QuoteToASCII(s)
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		s = strconv.QuoteToGraphic(s)
 	}
 	if len(s) <= most {
 		return s
