@@ -61,7 +61,7 @@ type lifted struct {
 type form int
 
 const (
-	plain_  form = iota
+	asNode  form = iota
 	raised       // x + 3
 	bounded      // relu6(x + 3)
 	gated        // x·relu6(x + 3)
@@ -114,7 +114,7 @@ func (l *lift) network() (*Network, error) {
 	if !ok {
 		return refuse(out, "the output is a constant")
 	}
-	if last.form != plain_ {
+	if last.form != asNode {
 		return nil, l.unfinished(last)
 	}
 	if last.node == Image {
@@ -181,7 +181,7 @@ func (l *lift) any(node *fileNode, i int) (lifted, error) {
 // plain gives a node's input, which must be a node of the network.
 func (l *lift) plain(node *fileNode, i int) (int, error) {
 	v, err := l.any(node, i)
-	if err == nil && v.form != plain_ {
+	if err == nil && v.form != asNode {
 		err = l.unfinished(v)
 	}
 	return v.node, err
@@ -360,7 +360,7 @@ func (l *lift) conv(s *step) error {
 	if err != nil {
 		return err
 	}
-	if v.form != plain_ && v.form != padded {
+	if v.form != asNode && v.form != padded {
 		return l.unfinished(v)
 	}
 	kernel, err := l.stored(node, 1)
@@ -593,11 +593,11 @@ func (l *lift) product(node *fileNode) error {
 		return err
 	}
 	for range 2 {
-		if b.form == bounded && a.form == plain_ && a.node == b.node {
+		if b.form == bounded && a.form == asNode && a.node == b.node {
 			l.pass(node, lifted{node: a.node, form: gated, by: node})
 			return nil
 		}
-		if a.form == plain_ && b.form == plain_ && b.node != Image {
+		if a.form == asNode && b.form == asNode && b.node != Image {
 			gate := l.net.Nodes[b.node]
 			if act, ok := gate.Op.(Activation); ok && gate.Inputs[0] == a.node {
 				switch act.Func {
@@ -611,7 +611,7 @@ func (l *lift) product(node *fileNode) error {
 		a, b = b, a
 	}
 	for _, v := range []lifted{a, b} {
-		if v.form != plain_ {
+		if v.form != asNode {
 			return l.unfinished(v)
 		}
 	}
@@ -717,7 +717,7 @@ func (l *lift) pool(s *step) error {
 	}
 	countPad := s.attributeInt("count_include_pad", 0) != 0
 	switch {
-	case v.form == plain_:
+	case v.form == asNode:
 	case v.form == padded && node.op == "AveragePool" && v.pads[0] == v.pads[1] && slices.Max(win.before) == 0 && slices.Max(win.after) == 0:
 		// Zeros that were put around the image count, as padding that is counted does.
 		countPad = true
@@ -826,7 +826,7 @@ func (l *lift) view(node *fileNode) error {
 			if y.Equal(x) {
 				return l.add(node, 0, RadixSoftmax{v.n}, v.node)
 			}
-		case plain_:
+		case asNode:
 			switch {
 			case y.Equal(x):
 				l.pass(node, v)
@@ -842,7 +842,7 @@ func (l *lift) view(node *fileNode) error {
 			}
 		}
 	}
-	if len(x) == 2 && v.form == plain_ {
+	if len(x) == 2 && v.form == asNode {
 		if y.Equal(x) {
 			l.pass(node, v)
 			return nil
@@ -855,7 +855,7 @@ func (l *lift) view(node *fileNode) error {
 			}
 		}
 	}
-	if v.form != plain_ {
+	if v.form != asNode {
 		return l.unfinished(v)
 	}
 	return l.unsupported(node, "from %v to %v", x, y)
@@ -871,7 +871,7 @@ func (l *lift) transpose(node *fileNode) error {
 		l.pass(node, lifted{node: v.node, form: swapped, by: node, n: v.n})
 		return nil
 	}
-	if v.form != plain_ {
+	if v.form != asNode {
 		return l.unfinished(v)
 	}
 	return l.unsupported(node, "of %v by %v; only the one of a channel shuffle is an operator here", l.shape(v.node), perm)
