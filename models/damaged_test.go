@@ -129,6 +129,15 @@ func TestFileUnsupported(t *testing.T) {
 			b := appendString(appendString(appendString(nil, nodeInput, "x"), nodeOutput, "y"), nodeOpType, "If")
 			d.graph = appendMessage(d.graph, graphNode, appendMessage(b, nodeAttribute, appendMessage(appendString(nil, attributeName, "then_branch"), attributeGraph, nil)))
 		}, "operator If holds a graph of its own in then_branch", false},
+		{"split attention before opset 13", func(d *draft) { // whose softmax went over both axes
+			d.opset = 12
+			d.input("x", "1,4,1,1")
+			d.tensor(intsIn("apart", []int{3}, 1, 2, 2))
+			d.tensor(intsIn("together", []int{4}, 1, 4, 1, 1))
+			d.node("Reshape", "x apart", "a", nil)
+			d.node("Softmax", "a", "b", with{"axis": 1})
+			d.node("Reshape", "b together", "y", nil)
+		}, "only the one of split attention", true},
 		{"clip at one", func(d *draft) { image(d); d.node("Clip", "x", "y", with{"min": 0.0, "max": 1.0}) }, "bounds 0 and 1, want 0 and 6", true},
 	}
 	for _, c := range cases {
