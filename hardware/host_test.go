@@ -111,6 +111,14 @@ func TestDescribeOddities(t *testing.T) {
 		}, "cgroup_limits", map[string]any{"cpus": 0.5, "memory_bytes": 1024.0}, ""},
 		{"group named by another namespace", []string{"proc/self/cgroup", "0::/../../other", "sys/fs/cgroup/cpu.max", "30000 20000"},
 			"cgroup_limits", map[string]any{"cpus": 1.5}, ""},
+		{"group beside the mount's root, by its first letters only", []string{
+			"proc/self/cgroup", "0::/docker2/job", "proc/self/mountinfo", "30 25 0:26 /docker /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+			"sys/fs/cgroup/2/job/cpu.max", "10000 100000", "sys/fs/cgroup/cpu.max", "70000 100000",
+		}, "cgroup_limits", map[string]any{"cpus": 0.7}, ""},
+		{"mount point with a space and a backslash", []string{
+			"proc/self/cgroup", "0::/", "proc/self/mountinfo", `30 25 0:26 / /mnt/my\040own\134x rw - cgroup2 cgroup2 rw`,
+			`mnt/my own\x/cpu.max`, "60000 100000",
+		}, "cgroup_limits", map[string]any{"cpus": 0.6}, ""},
 		{"no control groups", []string{"proc/self/cgroup", "absent"}, "cgroup_limits", map[string]any{}, ""},
 		{"no mounts", []string{"proc/self/mountinfo", "absent"}, "cgroup_limits", nil, "read /proc/self/mountinfo"},
 		{"no status", []string{"proc/self/status", "absent"}, "governor", nil, "read /proc/self/status"},
@@ -201,6 +209,16 @@ func TestHostDevice(t *testing.T) {
 	}
 	if stream.Handle() != 0 || stream.Synchronize(t.Context()) != nil || stream.Close() != nil || device.Close() != nil {
 		t.Error("the host's stream has a handle, or does not close")
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for field, want := range map[string]string{
+		`/a`: "/a", `/a\040b`: "/a b", `\011\012\134`: "\t\n\\", `\04`: `\04`, `\9zz1`: `\9zz1`, `\777`: `\777`, `a\`: `a\`, ``: ``,
+	} {
+		if got := unescape(field); got != want {
+			t.Errorf("%q is decoded to %q, want %q", field, got, want)
+		}
 	}
 }
 

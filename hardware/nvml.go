@@ -44,9 +44,9 @@ func (e *NVMLUnavailableError) Error() string {
 
 func (e *NVMLUnavailableError) Unwrap() error { return e.Cause }
 
-// ErrGPULost is wrapped by the errors of a GPU that no longer answers. It takes a
-// reset or a reboot to get it back.
-var ErrGPULost = errors.New("the GPU has fallen off the bus; see the kernel's log for its Xid, and reset it or reboot")
+// ErrGPULost is wrapped by the errors of a GPU that no longer answers, or that
+// refuses to until it is reset. It takes a reset or a reboot to get it back.
+var ErrGPULost = errors.New("the GPU is gone until it is reset; see the kernel's log for its Xid, and reset it or reboot")
 
 // An nvmlError is a call that NVML answered with something else than success.
 type nvmlError struct {
@@ -56,14 +56,15 @@ type nvmlError struct {
 }
 
 func (e *nvmlError) Error() string {
-	if e.code == nvml.ERROR_GPU_IS_LOST {
-		return fmt.Sprintf("%s: %s: %v", e.symbol, e.words, ErrGPULost)
+	if lost := e.Unwrap(); lost != nil {
+		return fmt.Sprintf("%s: %s: %v", e.symbol, e.words, lost)
 	}
 	return fmt.Sprintf("%s: %s", e.symbol, e.words)
 }
 
 func (e *nvmlError) Unwrap() error {
-	if e.code == nvml.ERROR_GPU_IS_LOST {
+	switch e.code {
+	case nvml.ERROR_GPU_IS_LOST, nvml.ERROR_RESET_REQUIRED:
 		return ErrGPULost
 	}
 	return nil
@@ -89,7 +90,10 @@ func OpenNVML(path string) (*NVML, error) {
 	}
 	n := &NVML{library: nvml.New(nvml.WithLibraryPath(file.Path())), file: file, path: file.Path()}
 	if code := n.library.Init(); code != nvml.SUCCESS {
-		return nil, &NVMLUnavailableError{n.path, &nvmlError{"nvmlInit_v2", code, n.library.ErrorString(code)}}
+		// go-nvml's own reference stays: it gives a file back only after a shutdown
+		// that succeeded.
+		cause := &nvmlError{"nvmlInit_v2", code, n.library.ErrorString(code)}
+		return nil, &NVMLUnavailableError{n.path, errors.Join(cause, file.Close())}
 	}
 	n.driver = try(ask(n, n.library.SystemGetDriverVersion, "nvmlSystemGetDriverVersion"))
 	n.idsErr = comparableProcessIDs()

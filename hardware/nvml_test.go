@@ -194,12 +194,18 @@ func checkAllUnknown(t *testing.T, got nvmlReport, why string) {
 }
 
 func TestNVMLGPULost(t *testing.T) {
-	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_RETURN=15")
+	fake := hardwaretest.FakeNVML(t)
+	t.Run("lost", func(t *testing.T) { testGPULost(t, fake, "FAKE_NVML_RETURN=15") })
+	t.Run("reset required", func(t *testing.T) { testGPULost(t, fake, "FAKE_NVML_RETURN=16") })
+}
+
+func testGPULost(t *testing.T, fake, answer string) {
+	got := runNVML(t, fake, answer)
 	if got.Reading != nil || !got.Lost {
 		t.Errorf("got %+v, want ErrGPULost", got)
 	}
 	for _, text := range []string{got.SampleError, got.CheckError} {
-		if !strings.Contains(text, "GPU-fake-0") || !strings.Contains(text, "fallen off the bus") {
+		if !strings.Contains(text, "GPU-fake-0") || !strings.Contains(text, "gone until it is reset") {
 			t.Errorf("error is %q, want the GPU and what happened to it", text)
 		}
 	}

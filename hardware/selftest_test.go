@@ -16,9 +16,11 @@ type faultyStream struct {
 	Stream
 	scale float64 // of what is read; 0 is 1
 	add   int64   // to what is read, ns
-	heap  bool    // allocates
-	dead  bool    // fails
-	saw   []*[64]byte
+	// deviceOnly leaves the host's time as it is.
+	deviceOnly bool
+	heap       bool // allocates
+	dead       bool // fails
+	saw        []*[64]byte
 }
 
 func (f *faultyStream) Time(c native.Call, s []Sample) error {
@@ -32,10 +34,15 @@ func (f *faultyStream) Time(c native.Call, s []Sample) error {
 		return err
 	}
 	for i := range s {
-		if f.scale != 0 {
-			s[i].Host = int64(f.scale * float64(s[i].Host))
+		for _, t := range []*int64{&s[i].Host, &s[i].Device} {
+			if f.deviceOnly && t == &s[i].Host {
+				continue
+			}
+			if f.scale != 0 {
+				*t = int64(f.scale * float64(*t))
+			}
+			*t += f.add
 		}
-		s[i].Host += f.add
 	}
 	return nil
 }
@@ -74,6 +81,7 @@ func TestSelfTestFindsErrors(t *testing.T) {
 	}{
 		{"reads 2 % too long", &faultyStream{scale: 1.02}, "truth of 5ms"},
 		{"reads 2 % too short", &faultyStream{scale: 0.98}, "truth of 200µs"},
+		{"the stream's events read 2 % too short", &faultyStream{scale: 0.98, deviceOnly: true}, "truth of 5ms"},
 		{"adds 3 µs", &faultyStream{add: 3000}, "truth of 200µs"},
 		{"adds 150 ns", &faultyStream{add: 150}, "timed loop, median"},
 		{"adds 600 ns", &faultyStream{add: 600}, "timed loop, p99"},
