@@ -1,8 +1,6 @@
 package hardware
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -153,8 +151,7 @@ func hostnameHash(t tree) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:])[:12], nil
+	return shortHash(name), nil
 }
 
 // cpuModel is the processor's name, or its identity in numbers where the kernel

@@ -23,9 +23,12 @@ type NVML struct {
 	library nvml.Interface
 	file    *native.Library // keeps the loaded file, and the answers of the looking up, in place
 	path    string
-	driver  attempt[string]
+	system  system
+	tree    tree // what the kernel knows of the boards
 	// idsErr is why process ids of the driver can't be compared with ours, or nil.
 	idsErr error
+	// kernelLog is the file in which the kernel writes the boards' faults.
+	kernelLog string
 }
 
 // nvmlName is the file that the driver's packages install for programs.
@@ -95,7 +98,8 @@ func OpenNVML(path string) (*NVML, error) {
 		cause := &nvmlError{"nvmlInit_v2", code, n.library.ErrorString(code)}
 		return nil, &NVMLUnavailableError{n.path, errors.Join(cause, file.Close())}
 	}
-	n.driver = try(ask(n, n.library.SystemGetDriverVersion, "nvmlSystemGetDriverVersion"))
+	n.system = n.readSystem()
+	n.tree, n.kernelLog = openTree(""), "/dev/kmsg"
 	n.idsErr = comparableProcessIDs()
 	return n, nil
 }
@@ -151,152 +155,6 @@ func (n *NVML) Close() error {
 
 // Path is the file of the library.
 func (n *NVML) Path() string { return n.path }
-
-// A GPU is one board as its driver describes it, for the journal. A nil field is
-// unknown and has its reason in Reasons.
-type GPU struct {
-	UUID              string   `json:"uuid"`
-	Name              *string  `json:"name"`
-	Driver            *string  `json:"driver"`
-	PCIBusID          *string  `json:"pci_bus_id"` // as the kernel and CUDA write it: 0000:65:00.0
-	VBIOS             *string  `json:"vbios"`
-	MemoryBytes       *int64   `json:"memory_bytes"`
-	ComputeCapability *string  `json:"compute_capability"` // such as "9.0"
-	MaxSMClockMHz     *int     `json:"max_sm_clock_mhz"`
-	MaxMemoryClockMHz *int     `json:"max_memory_clock_mhz"`
-	PowerLimitW       *float64 `json:"power_limit_w"` // the one enforced
-	Persistence       *bool    `json:"persistence"`   // the driver stays loaded while nobody uses the GPU
-	MIG               *bool    `json:"mig"`
-	ECC               *bool    `json:"ecc"`
-	PCIe              *PCIe    `json:"pcie"`
-
-	Reasons Reasons `json:"-"` // why a field is nil
-}
-
-// PCIe is the state of a link. Its generation falls at idle to save power, its
-// width does not.
-type PCIe struct {
-	Generation    int `json:"generation"`
-	MaxGeneration int `json:"max_generation"` // of GPU and slot together
-	Width         int `json:"width"`          // lanes
-	MaxWidth      int `json:"max_width"`
-}
-
-// MarshalJSON puts each reason beside its field.
-func (g GPU) MarshalJSON() ([]byte, error) {
-	type plain GPU
-	return marshalWithReasons(plain(g), g.Reasons)
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (g *GPU) UnmarshalJSON(b []byte) error {
-	type plain GPU
-	return unmarshalWithReasons(b, (*plain)(g), &g.Reasons)
-}
-
-// GPUs describes all GPUs that the driver shows, in the order of the PCI bus; CUDA's
-// order may be another. A GPU that can't
-// be opened or has no UUID makes an error, because nothing measured on it could be
-// told from another's; a lost one wraps ErrGPULost.
-func (n *NVML) GPUs() ([]GPU, error) {
-	fail := func(err error) ([]GPU, error) { return nil, fmt.Errorf("list GPUs: %w", err) }
-	devices, err := ask(n, n.library.DeviceGetCount, "nvmlDeviceGetCount_v2", "nvmlDeviceGetCount")
-	if err != nil {
-		return fail(err)
-	}
-	gpus := make([]GPU, devices)
-	for i := range gpus {
-		device, err := n.device(i)
-		if err != nil {
-			return fail(fmt.Errorf("GPU %d: %w", i, err))
-		}
-		if gpus[i], err = n.describe(device); err != nil {
-			return fail(fmt.Errorf("GPU %d: %w", i, err))
-		}
-	}
-	return gpus, nil
-}
-
-func (n *NVML) device(index int) (nvml.Device, error) {
-	return ask(n, func() (nvml.Device, nvml.Return) { return n.library.DeviceGetHandleByIndex(index) },
-		"nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetHandleByIndex")
-}
-
-// find opens the GPU with the UUID.
-func (n *NVML) find(uuid string) (nvml.Device, error) {
-	return ask(n, func() (nvml.Device, nvml.Return) { return n.library.DeviceGetHandleByUUID(uuid) },
-		"nvmlDeviceGetHandleByUUID")
-}
-
-func (n *NVML) describe(d nvml.Device) (GPU, error) {
-	uuid, err := ask(n, d.GetUUID, "nvmlDeviceGetUUID")
-	if err != nil {
-		return GPU{}, err
-	}
-	g := GPU{UUID: uuid}
-	r := &g.Reasons
-	g.Name = try(ask(n, d.GetName, "nvmlDeviceGetName")).or(r, "name")
-	g.Driver = n.driver.or(r, "driver")
-	pci, err := ask(n, d.GetPciInfo, "nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo_v2", "nvmlDeviceGetPciInfo")
-	g.PCIBusID = try(convert(pci, err, busID)).or(r, "pci_bus_id")
-	g.VBIOS = try(ask(n, d.GetVbiosVersion, "nvmlDeviceGetVbiosVersion")).or(r, "vbios")
-	memory, err := ask(n, d.GetMemoryInfo, "nvmlDeviceGetMemoryInfo")
-	g.MemoryBytes = try(convert(memory, err, func(m nvml.Memory) int64 { return int64(m.Total) })).or(r, "memory_bytes")
-	g.ComputeCapability = try(ask(n, func() (string, nvml.Return) {
-		major, minor, code := d.GetCudaComputeCapability()
-		return fmt.Sprintf("%d.%d", major, minor), code
-	}, "nvmlDeviceGetCudaComputeCapability")).or(r, "compute_capability")
-	g.MaxSMClockMHz = try(n.clock(d.GetMaxClockInfo, nvml.CLOCK_SM, "nvmlDeviceGetMaxClockInfo")).or(r, "max_sm_clock_mhz")
-	g.MaxMemoryClockMHz = try(n.clock(d.GetMaxClockInfo, nvml.CLOCK_MEM, "nvmlDeviceGetMaxClockInfo")).or(r, "max_memory_clock_mhz")
-	limit, err := ask(n, d.GetEnforcedPowerLimit, "nvmlDeviceGetEnforcedPowerLimit")
-	g.PowerLimitW = try(convert(limit, err, fromMilli)).or(r, "power_limit_w")
-	persistence, err := ask(n, d.GetPersistenceMode, "nvmlDeviceGetPersistenceMode")
-	g.Persistence = try(convert(persistence, err, enabled)).or(r, "persistence")
-	g.MIG = try(ask(n, func() (bool, nvml.Return) {
-		current, _, code := d.GetMigMode()
-		return current == nvml.DEVICE_MIG_ENABLE, code
-	}, "nvmlDeviceGetMigMode")).or(r, "mig")
-	g.ECC = try(ask(n, func() (bool, nvml.Return) {
-		current, _, code := d.GetEccMode()
-		return enabled(current), code
-	}, "nvmlDeviceGetEccMode")).or(r, "ecc")
-	g.PCIe = try(n.pcie(d)).or(r, "pcie")
-	return g, nil
-}
-
-// busID writes the PCI address as sysfs does. NVML's own text has a domain of
-// eight digits.
-func busID(p nvml.PciInfo) string {
-	return fmt.Sprintf("%04x:%02x:%02x.0", p.Domain, p.Bus, p.Device)
-}
-
-func enabled(s nvml.EnableState) bool { return s == nvml.FEATURE_ENABLED }
-
-// fromMilli is for milliwatts and millijoules.
-func fromMilli[N uint32 | uint64](m N) float64 { return float64(m) / 1000 }
-
-func (n *NVML) clock(call func(nvml.ClockType) (uint32, nvml.Return), kind nvml.ClockType, symbol string) (int, error) {
-	mhz, err := ask(n, func() (uint32, nvml.Return) { return call(kind) }, symbol)
-	return int(mhz), err
-}
-
-func (n *NVML) pcie(d nvml.Device) (p PCIe, err error) {
-	for _, one := range []struct {
-		value  *int
-		call   func() (int, nvml.Return)
-		symbol string
-	}{
-		{&p.Generation, d.GetCurrPcieLinkGeneration, "nvmlDeviceGetCurrPcieLinkGeneration"},
-		{&p.MaxGeneration, d.GetMaxPcieLinkGeneration, "nvmlDeviceGetMaxPcieLinkGeneration"},
-		{&p.Width, d.GetCurrPcieLinkWidth, "nvmlDeviceGetCurrPcieLinkWidth"},
-		{&p.MaxWidth, d.GetMaxPcieLinkWidth, "nvmlDeviceGetMaxPcieLinkWidth"},
-	} {
-		if *one.value, err = ask(n, one.call, one.symbol); err != nil {
-			return PCIe{}, err
-		}
-	}
-	return p, nil
-}
 
 // A gpuSampler reads the counters of one GPU.
 type gpuSampler struct {
@@ -424,11 +282,4 @@ func (n *NVML) foreign(d nvml.Device, ours func(pid int) bool) ([]int, error) {
 	}
 	slices.Sort(foreign)
 	return slices.Compact(foreign), nil
-}
-
-// uncorrectable counts the memory errors since the driver was loaded.
-func (n *NVML) uncorrectable(d nvml.Device) (uint64, error) {
-	return ask(n, func() (uint64, nvml.Return) {
-		return d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
-	}, "nvmlDeviceGetTotalEccErrors")
 }

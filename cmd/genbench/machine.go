@@ -59,13 +59,17 @@ func (m *machine) openGPUs() error {
 	if m.gpus, err = m.nvml.GPUs(); err != nil {
 		return err
 	}
+	_, leases, err := leaseDirectories()
+	if err != nil {
+		return err
+	}
 	for _, gpu := range m.gpus {
 		sampler, err := hardware.NewNVMLSampler(m.nvml, gpu.UUID, nil)
 		if err != nil {
 			return err
 		}
 		m.telemetry = append(m.telemetry, bench.Telemetry{Device: gpu.UUID, Sampler: sampler})
-		findings, err := hardware.PreflightGPU(m.nvml, gpu.UUID, nil)
+		findings, err := hardware.PreflightGPU(m.nvml, hardware.GPUPreflight{GPU: gpu.UUID, Leases: leases})
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func FakeNVML(t testing.TB, defines ...string) string {
 	if err := os.WriteFile(source, nvmlSource, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-D_POSIX_C_SOURCE=200809L", "-o", library}
+	args := []string{"-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-D_DEFAULT_SOURCE", "-o", library}
 	for _, define := range defines {
 		args = append(args, "-D"+define)
 	}
