@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef unsigned int u32;
@@ -92,8 +93,8 @@ int nvmlDeviceGetFieldValues(void *d, int n, field *f) {
 	(void)d;
 	for (int i = 0; i < n; i++) {
 		f[i].type = 1; // unsigned int
-		f[i].code = f[i].id == 186 ? 0 : 3;
-		f[i].value = env("POWER_MW", 250500);
+		f[i].code = f[i].id == 186 ? (int)env("FIELD_RETURN", 0) : 3;
+		f[i].value = env("INSTANT_MW", 250500);
 	}
 	return answer();
 }
@@ -107,7 +108,18 @@ int nvmlDeviceGetTotalEccErrors(void *d, int type, int counter, u64 *n) { (void)
 NUMBER(nvmlDeviceGetPerformanceState, u32, "P_STATE", 0)
 NUMBER(nvmlDeviceGetPowerUsage, u32, "POWER_MW", 250500)
 NUMBER(nvmlDeviceGetEnforcedPowerLimit, u32, "LIMIT_MW", 700000)
-NUMBER(nvmlDeviceGetTotalEnergyConsumption, u64, "ENERGY_MJ", 123456)
+// With TICK_MS the counter counts POWER_MW, in ticks.
+int nvmlDeviceGetTotalEnergyConsumption(void *d, u64 *mJ) {
+	(void)d;
+	*mJ = env("ENERGY_MJ", 123456);
+	if (env("TICK_MS", 0)) {
+		struct timespec t;
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		u64 ms = (u64)t.tv_sec * 1000 + (u64)t.tv_nsec / 1000000;
+		*mJ = ms / env("TICK_MS", 0) * env("TICK_MS", 0) * env("POWER_MW", 250500) / 1000;
+	}
+	return answer();
+}
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, u32, "DEFAULT_LIMIT_MW", 650000)
 NUMBER(nvmlDeviceGetComputeMode, u32, "COMPUTE_MODE", 3)
 NUMBER(nvmlDeviceGetArchitecture, u32, "ARCHITECTURE", 9)
