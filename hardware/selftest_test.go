@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"genbench/hardware/native"
@@ -106,6 +107,98 @@ func TestSelfTestFindsErrors(t *testing.T) {
 			}
 			t.Errorf("no check %q in %v", c.check, got.Checks)
 		})
+	}
+}
+
+// A loudSampler makes the stream beside it slower from its first reading on, until
+// the block ends.
+type loudSampler struct {
+	Sampler
+	heard *atomic.Bool
+	err   error
+}
+
+func (l loudSampler) Sample() (Reading, error) {
+	l.heard.Store(true)
+	return Reading{}, l.err
+}
+
+type hearingStream struct {
+	Stream
+	heard *atomic.Bool
+	times float64 // what a block that heard is lengthened by
+}
+
+func (h hearingStream) Time(c native.Call, s []Sample) error {
+	h.heard.Store(false)
+	err := h.Stream.Time(c, s)
+	if h.heard.Load() {
+		for i := range s {
+			s[i].Host = int64(h.times * float64(s[i].Host))
+		}
+	}
+	return err
+}
+
+func TestSelfTestHearsTelemetry(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes three seconds")
+	}
+	var heard atomic.Bool
+	sampler := loudSampler{heard: &heard}
+	got, err := RunSelfTest(t.Context(), hearingStream{hostStream{}, &heard, 3}, sampler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tel := got.Telemetry
+	if tel.Pairs != telemetryPairs || tel.ReadingNS <= 0 || tel.Median.Value < 1 || tel.P99.Value < 0.5 {
+		t.Errorf("telemetry that triples a time reads %+v", tel)
+	}
+	for _, c := range got.Checks[len(got.Checks)-2:] {
+		if c.Passed || !strings.HasPrefix(c.Name, "readings move the ") {
+			t.Errorf("passed: %+v", c)
+		}
+	}
+	sampler.err = errors.New("lost")
+	if _, err := RunSelfTest(t.Context(), hostStream{}, sampler); err == nil || err.Error() != "test the instrument: lost" {
+		t.Errorf("error is %v, want the sampler's", err)
+	}
+}
+
+func TestShift(t *testing.T) {
+	// Student's t for 3 degrees of freedom is 5.841; the logs' standard error 0.0005.
+	logs := []float64{0.009, 0.011, 0.009, 0.011}
+	got := shiftOf(logs)
+	half := 5.840909 * 0.0011547 / 2
+	for _, c := range []struct{ got, want float64 }{{got.Value, math.Expm1(0.01)}, {got.Low, math.Expm1(0.01 - half)}, {got.High, math.Expm1(0.01 + half)}} {
+		if math.Abs(c.got-c.want) > 1e-6 {
+			t.Errorf("shift is %+v, want %g", got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		shift             Shift
+		passed, undecided bool
+	}{
+		{Shift{0.0005, 0.0001, 0.001}, true, false},
+		{Shift{-0.0005, -0.001, 0}, true, false},
+		{Shift{0.0005, 0.0001, 0.0011}, false, true},
+		{Shift{0.01, 0.001, 0.02}, false, true},
+		{Shift{0, -0.1, 0.1}, false, true},
+		{Shift{0.01, 0.0011, 0.02}, false, false},
+		{Shift{-0.01, -0.02, -0.0011}, false, false},
+		{Shift{math.NaN(), math.NaN(), math.NaN()}, false, false},
+	} {
+		if got := c.shift.check("", 0.001); got.Passed != c.passed || got.Undecided != c.undecided {
+			t.Errorf("%+v is %+v, want passed %t, undecided %t", c.shift, got, c.passed, c.undecided)
+		}
+	}
+	undecided := SelfTest{Truth: []TruthTest{{}}, Telemetry: &TelemetryTest{Median: Shift{0.01, -0.1, 0.1}}}
+	if undecided.judge(); !undecided.Passed {
+		t.Error("a busy machine fails the self-test")
+	}
+	undecided.Telemetry.P99 = Shift{0.1, 0.05, 0.2}
+	if undecided.judge(); undecided.Passed {
+		t.Error("readings that lengthen the tail pass")
 	}
 }
 
