@@ -13,8 +13,10 @@ import (
 type Finding struct {
 	Code     string   `json:"code"`     // stable, such as "foreign_load"
 	Severity Severity `json:"severity"` //
-	Text     string   `json:"text"`     // what was found, with the figure
-	Advice   string   `json:"advice"`   // what to do about it
+	// Device is the UUID of the GPU that it is about; empty is the host.
+	Device string `json:"device,omitempty"`
+	Text   string `json:"text"`   // what was found, with the figure
+	Advice string `json:"advice"` // what to do about it
 }
 
 // Severity says whether a finding spoils numbers or only widens their spread.
@@ -185,7 +187,7 @@ func preflight(ctx context.Context, t tree, sampler *hostSampler, wait func() er
 	findings := []Finding{}
 	for _, check := range hostChecks() {
 		if text, advice := check.find(state); text != "" {
-			findings = append(findings, Finding{check.code, check.severity, text, advice})
+			findings = append(findings, Finding{Code: check.code, Severity: check.severity, Text: text, Advice: advice})
 		}
 	}
 	return findings, ctx.Err()

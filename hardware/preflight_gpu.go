@@ -165,7 +165,7 @@ func PreflightGPU(n *NVML, p GPUPreflight) ([]Finding, error) {
 	findings := []Finding{}
 	for _, check := range gpuChecks() {
 		if text, advice := check.find(state); text != "" {
-			findings = append(findings, Finding{check.code, check.severity, text, advice})
+			findings = append(findings, Finding{Code: check.code, Severity: check.severity, Device: p.GPU, Text: text, Advice: advice})
 		}
 	}
 	return findings, nil

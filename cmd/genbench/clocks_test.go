@@ -213,8 +213,14 @@ func TestClocksLeftOver(t *testing.T) {
 		}
 	}
 	_ = holder.Wait()
-	for syscall.Kill(keeper, 0) == nil && !zombie(keeper) {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		left, err := hardware.Leases(b.leases)
+		if err != nil || len(left) != 1 || time.Now().After(deadline) {
+			t.Fatalf("leases are %+v, %v; want one that nobody holds", left, err)
+		}
+		if !left[0].Held {
+			break
+		}
 	}
 	if code, stdout, stderr := b.run(t, nil, "clocks", "show"); code != 0 || !strings.Contains(stdout, "left over by process "+strconv.Itoa(holder.Process.Pid)) {
 		t.Errorf("show: exit code %d, %q, %q; want the leftover lease", code, stdout, stderr)
