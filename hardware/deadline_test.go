@@ -115,7 +115,7 @@ func TestWithDeadlineCloses(t *testing.T) {
 func TestBlankReadings(t *testing.T) {
 	host := (&hostSampler{}).blank("asleep").Host
 	gpu := (&gpuSampler{}).blank("asleep").GPU
-	if len(host.Reasons) != 8 || len(gpu.Reasons) != 8 || host.Reasons["busy_s"] != "asleep" || gpu.Reasons["energy_j"] != "asleep" {
+	if len(host.Reasons) != 8 || len(gpu.Reasons) != 12 || host.Reasons["busy_s"] != "asleep" || gpu.Reasons["energy_j"] != "asleep" {
 		t.Errorf("reasons are %v and %v, want one for each field", host.Reasons, gpu.Reasons)
 	}
 }

@@ -2,7 +2,6 @@ package hardware
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -159,17 +158,9 @@ func NewGPUEnergyMeter(n *NVML, uuid string) (*EnergyMeter, error) {
 // the last second on some boards (nvml.h at NVML_FI_DEV_POWER_AVERAGE), so it comes
 // second.
 func (n *NVML) momentaryPower(d nvml.Device) (float64, error) {
-	field := []nvml.FieldValue{{FieldId: nvml.FI_DEV_POWER_INSTANT}}
-	mW, err := ask(n, func() (uint32, nvml.Return) {
-		code := d.GetFieldValues(field)
-		if code == nvml.SUCCESS {
-			code = nvml.Return(field[0].NvmlReturn)
-		}
-		// The value is an unsigned int in a union, in this machine's byte order.
-		return binary.NativeEndian.Uint32(field[0].Value[:]), code
-	}, "nvmlDeviceGetFieldValues")
+	now, err := n.field(d, nvml.FI_DEV_POWER_INSTANT)
 	if err == nil {
-		return fromMilli(mW), nil
+		return fromMilli(now), nil
 	}
 	mW, oldErr := ask(n, d.GetPowerUsage, "nvmlDeviceGetPowerUsage")
 	if oldErr != nil {

@@ -1,6 +1,7 @@
 package hardware
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -210,6 +211,14 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	g.EventReasons = try(reasons, seen(err)).or(r, "event_reasons")
 	energy, err := ask(n, d.GetTotalEnergyConsumption, "nvmlDeviceGetTotalEnergyConsumption")
 	g.EnergyJ = try(convert(energy, seen(err), fromMilli)).or(r, "energy_j")
+	held, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP, nvml.PERF_POLICY_POWER)
+	g.PowerViolationNS = try(held, seen(err)).or(r, "power_violation_ns")
+	heat, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, nvml.PERF_POLICY_THERMAL)
+	g.ThermalViolationNS = try(heat, seen(err)).or(r, "thermal_violation_ns")
+	ecc, err := n.uncorrectable(d)
+	g.ECCErrors = try(int64(ecc), seen(err)).or(r, "ecc_uncorrectable")
+	replays, err := ask(n, d.GetPcieReplayCounter, "nvmlDeviceGetPcieReplayCounter")
+	g.PCIeReplays = try(int64(replays), seen(err)).or(r, "pcie_replays")
 	foreign, err := n.foreign(d, s.ours)
 	if seen(err) != nil {
 		r.add("foreign_processes", "%v", err)
@@ -230,6 +239,44 @@ func known(state nvml.Pstates, err error) error {
 		return errors.New("nvmlDeviceGetPerformanceState: the state is unknown")
 	}
 	return err
+}
+
+// violation reads for how many nanoseconds a limit has held clocks down, by the field
+// that API 13 names for it, or else by the function that it deprecates.
+func (n *NVML) violation(d nvml.Device, field uint32, policy nvml.PerfPolicyType) (int64, error) {
+	ns, err := n.field(d, field)
+	if err == nil {
+		return int64(ns), nil
+	}
+	old, oldErr := ask(n, func() (nvml.ViolationTime, nvml.Return) { return d.GetViolationStatus(policy) }, "nvmlDeviceGetViolationStatus")
+	if oldErr != nil {
+		return 0, fmt.Errorf("%w; %w", err, oldErr)
+	}
+	return int64(old.ViolationTime), nil
+}
+
+// field reads one of the values that NVML gives by number and not by a function of
+// their own; all that are asked for here are whole numbers.
+func (n *NVML) field(d nvml.Device, id uint32) (uint64, error) {
+	asked := []nvml.FieldValue{{FieldId: id}}
+	got, err := ask(n, func() (nvml.FieldValue, nvml.Return) {
+		code := d.GetFieldValues(asked)
+		if code == nvml.SUCCESS {
+			code = nvml.Return(asked[0].NvmlReturn)
+		}
+		return asked[0], code
+	}, "nvmlDeviceGetFieldValues")
+	if err != nil {
+		return 0, err
+	}
+	// nvmlValue_t is a union in this machine's byte order.
+	switch nvml.ValueType(got.ValueType) {
+	case nvml.VALUE_TYPE_UNSIGNED_INT:
+		return uint64(binary.NativeEndian.Uint32(got.Value[:])), nil
+	case nvml.VALUE_TYPE_UNSIGNED_LONG, nvml.VALUE_TYPE_UNSIGNED_LONG_LONG:
+		return binary.NativeEndian.Uint64(got.Value[:]), nil
+	}
+	return 0, fmt.Errorf("nvmlDeviceGetFieldValues: field %d has the type %d, which is no whole number", id, got.ValueType)
 }
 
 // temperature reads the core's sensor in degrees Celsius, by the function that API

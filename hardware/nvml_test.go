@@ -187,6 +187,7 @@ func TestNVMLReadsAll(t *testing.T) {
 		Reading: &GPUReading{
 			SMClockMHz: pointer(1410), MemoryClockMHz: pointer(2619), PState: pointer(0), PowerW: pointer(250.5),
 			TemperatureC: pointer(41), EventReasons: pointer(SWPowerCap | HWThermalSlowdown), EnergyJ: pointer(123.456),
+			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
 			ForeignProcesses: []int{77},
 		},
 	}
@@ -201,9 +202,11 @@ func TestNVMLReadsAll(t *testing.T) {
 }
 
 func TestNVMLOfOldDriver(t *testing.T) {
-	got := runNVML(t, hardwaretest.FakeNVML(t, "OLD"), "FAKE_NVML_CELSIUS=55", "FAKE_NVML_REASONS=0x8")
+	got := runNVML(t, hardwaretest.FakeNVML(t, "OLD"), "FAKE_NVML_CELSIUS=55", "FAKE_NVML_REASONS=0x8", "FAKE_NVML_FIELD_RETURN=3")
 	if r := got.Reading; r == nil || r.TemperatureC == nil || *r.TemperatureC != 55 || r.EventReasons == nil || *r.EventReasons != HWSlowdown {
 		t.Errorf("reading is %+v, want 55 °C and a hardware slowdown by the old functions", r)
+	} else if r.PowerViolationNS == nil || *r.PowerViolationNS != 4000 {
+		t.Errorf("power violation is %v, want 4000 ns by the old function", r.PowerViolationNS)
 	}
 }
 

@@ -92,9 +92,9 @@ typedef struct { u32 id, scope; long long timestamp, latency; u32 type; int code
 int nvmlDeviceGetFieldValues(void *d, int n, field *f) {
 	(void)d;
 	for (int i = 0; i < n; i++) {
-		f[i].type = 1; // unsigned int
-		f[i].code = f[i].id == 186 ? (int)env("FIELD_RETURN", 0) : 3;
-		f[i].value = env("INSTANT_MW", 250500);
+		f[i].type = f[i].id == 186 ? 1 : 3; // unsigned int, unsigned long long
+		f[i].code = f[i].id == 186 || f[i].id == 74 ? (int)env("FIELD_RETURN", 0) : 3;
+		f[i].value = f[i].id == 186 ? env("INSTANT_MW", 250500) | 7ULL << 32 : env("POWER_VIOLATION", 5000000000);
 	}
 	return answer();
 }
@@ -105,6 +105,8 @@ int nvmlDeviceGetCudaComputeCapability(void *d, int *major, int *minor) { (void)
 int nvmlDeviceGetClockInfo(void *d, int kind, u32 *mhz) { (void)d; *mhz = kind == 1 ? (u32)env("SM_CLOCK", 1410) : kind == 2 ? 2619 : 7; return answer(); }
 int nvmlDeviceGetMaxClockInfo(void *d, int kind, u32 *mhz) { (void)d; *mhz = kind == 1 ? 1980 : kind == 2 ? 3201 : 7; return answer(); }
 int nvmlDeviceGetTotalEccErrors(void *d, int type, int counter, u64 *n) { (void)d; *n = type == 1 && counter == 0 ? env("ECC_ERRORS", 0) : 77; return answer(); }
+int nvmlDeviceGetViolationStatus(void *d, int policy, u64 v[2]) { (void)d; v[0] = 1; v[1] = policy == 0 ? 4000 : policy == 1 ? 5000 : 7; return answer(); }
+NUMBER(nvmlDeviceGetPcieReplayCounter, u32, "REPLAYS", 6)
 NUMBER(nvmlDeviceGetPerformanceState, u32, "P_STATE", 0)
 NUMBER(nvmlDeviceGetPowerUsage, u32, "POWER_MW", 250500)
 NUMBER(nvmlDeviceGetEnforcedPowerLimit, u32, "LIMIT_MW", 700000)
