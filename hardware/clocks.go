@@ -431,13 +431,13 @@ func (l *ClockLease) giveBack() error {
 // when that process is gone, or when ctx ends (SIGTERM). It holds file descriptor 3,
 // the lease's file, until it ends.
 func GuardClocks(ctx context.Context, in io.Reader, out io.Writer) error {
-	// The other end may be dead, and a terminal closed.
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	orders := json.NewDecoder(in)
 	var order guardianOrder
 	if err := orders.Decode(&order); err != nil {
 		return fmt.Errorf("guard clocks: read the order: %w; `genbench clocks lock` starts this itself", err)
 	}
+	// The other end may be dead, and a terminal closed.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	answers := json.NewEncoder(out)
 	request := order.Record.Request
 	file := &leaseFile{path: order.File, file: os.NewFile(3, order.File)}

@@ -388,6 +388,15 @@ func TestPreflightGPU(t *testing.T) {
 	}
 }
 
+func TestPreflightOfDamagedLease(t *testing.T) {
+	const lease = "leases/clocks-GPU-fake-0.json"
+	root := boardRoot(t, lease, "absent", lease, "{")
+	got := runNVML(t, hardwaretest.FakeNVML(t), "ROOT="+root)
+	if len(got.Findings) != 1 || got.Findings[0].Code != "gpu_leftover_lease" || !strings.Contains(got.Findings[0].Advice, filepath.Join(root, lease)) {
+		t.Errorf("findings are %+v, want the file", got.Findings)
+	}
+}
+
 func TestNVMLOfMIG(t *testing.T) {
 	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_MIG=1", "FAKE_NVML_CONFIDENTIAL=1")
 	want := []MIGInstance{{"MIG-fake-0", "1g.10gb"}, {"MIG-fake-2", "1g.10gb"}}

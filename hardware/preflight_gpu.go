@@ -16,6 +16,7 @@ type gpuState struct {
 	uncorrectable *uint64
 	xids          []int  // faults of the board in the kernel's log, as far as it is readable
 	lease         *Lease // of its clocks; nil if there is none
+	leaseErr      error  // why that is not known
 	// mayLock is whether the kernel lets this process set clocks; nil if not known.
 	mayLock *bool
 	// near are the CPUs of the board's NUMA node, far those of another that this
@@ -54,6 +55,9 @@ func gpuChecks() []gpuCheck {
 			return "", ""
 		}},
 		{"gpu_leftover_lease", Fail, func(s gpuState) (string, string) {
+			if s.leaseErr != nil {
+				return "whether clocks were left locked is not known", s.leaseErr.Error()
+			}
 			if l := s.lease; l != nil && !l.Held {
 				return fmt.Sprintf("process %d locked the clocks and left them so (%s)", l.PID, l.Request),
 					"`genbench clocks reset` gives them back"
@@ -77,14 +81,14 @@ func gpuChecks() []gpuCheck {
 			return "", ""
 		}},
 		{"gpu_floating_clocks", Warn, func(s gpuState) (string, string) {
-			if s.lease == nil {
+			if s.lease == nil && s.leaseErr == nil {
 				return "the GPU's clocks float: they follow heat, power and the load before",
 					"`genbench clocks lock base`, as root, holds them while it runs; floating is quality Q2 at best"
 			}
 			return "", ""
 		}},
 		{"gpu_no_clock_rights", Warn, func(s gpuState) (string, string) {
-			if s.lease == nil && s.mayLock != nil && !*s.mayLock {
+			if s.lease == nil && s.leaseErr == nil && s.mayLock != nil && !*s.mayLock {
 				return "this process may not set the GPU's clocks",
 					"run as root, in a container with `--cap-add SYS_ADMIN`, or let root hold them with `genbench clocks lock`"
 			}
@@ -150,9 +154,7 @@ func PreflightGPU(n *NVML, p GPUPreflight) ([]Finding, error) {
 	if errors, err := n.uncorrectable(sampler.device); err == nil {
 		state.uncorrectable = &errors
 	}
-	if state.lease, err = leaseOf(p.GPU, p.Leases); err != nil {
-		return fail(err)
-	}
+	state.lease, state.leaseErr = leaseOf(p.GPU, p.Leases)
 	if may, err := mayAdminister(n.tree); err == nil {
 		state.mayLock = &may
 	}
