@@ -3,10 +3,15 @@ package hardware
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"genbench/hardware/hardwaretest"
 )
 
 // A slowSampler answers after a while, with the number of the call as its time.
@@ -117,5 +122,58 @@ func TestBlankReadings(t *testing.T) {
 	gpu := (&gpuSampler{}).blank("asleep").GPU
 	if len(host.Reasons) != 8 || len(gpu.Reasons) != 12 || host.Reasons["busy_s"] != "asleep" || gpu.Reasons["energy_j"] != "asleep" {
 		t.Errorf("reasons are %v and %v, want one for each field", host.Reasons, gpu.Reasons)
+	}
+}
+
+const hangChildKey = "GENBENCH_TEST_HANG"
+
+// TestHangChild is the process in which the fake is opened.
+func TestHangChild(t *testing.T) {
+	path, isChild := os.LookupEnv(hangChildKey)
+	if !isChild {
+		t.Skip("runs as the child of TestDriverHangs")
+	}
+	later := os.Getenv("FAKE_NVML_LATER")
+	n, err := OpenNVML(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, err := NewNVMLSampler(n, "GPU-fake-0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := WithDeadline(real, 50*time.Millisecond)
+	says := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(later, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says("0")
+	if r, err := s.Sample(); err != nil || r.GPU.PowerW == nil {
+		t.Fatalf("before: %+v, %v", r, err)
+	}
+	says("hang")
+	for range 2 {
+		if r, err := s.Sample(); err != nil || r.Time == 0 || r.GPU.PowerW != nil || !strings.Contains(r.GPU.Reasons["power_w"], "has not returned") {
+			t.Fatalf("while it hangs: %+v, %v", r.GPU, err)
+		}
+	}
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "left to hang") {
+		t.Errorf("close while it hangs: %v", err)
+	}
+	says("15")
+	if _, err := WithDeadline(real, time.Minute).Sample(); !errors.Is(err, ErrGPULost) {
+		t.Errorf("error is %v, want ErrGPULost", err)
+	}
+}
+
+// A driver that stops answering costs readings, not the run.
+func TestDriverHangs(t *testing.T) {
+	fake := hardwaretest.FakeNVML(t)
+	child := exec.Command(os.Args[0], "-test.run=^TestHangChild$")
+	child.Env = append(os.Environ(), hangChildKey+"="+fake, "FAKE_NVML_LATER="+filepath.Join(t.TempDir(), "later"), "GORACE=atexit_sleep_ms=0")
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -11,6 +11,7 @@ import (
 )
 
 func TestDoctor(t *testing.T) {
+	skipShort(t)
 	b := newBoard(t)
 	hot := []string{"FAKE_NVML_DEVICES=2", "FAKE_NVML_CELSIUS=70", "FAKE_NVML_ECC_ERRORS=3"}
 	for _, width := range []string{"60", "120"} {
@@ -55,6 +56,7 @@ func TestDoctor(t *testing.T) {
 }
 
 func TestDoctorBound(t *testing.T) {
+	skipShort(t)
 	allowed, err := hardware.AllowedCPUs()
 	if err != nil {
 		t.Fatal(err)
