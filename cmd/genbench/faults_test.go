@@ -119,7 +119,7 @@ func load(t *testing.T, dir string) *bench.Result {
 
 func skipShort(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes some seconds")
+		t.Skip("takes ten seconds")
 	}
 	t.Parallel()
 }

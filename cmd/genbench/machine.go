@@ -45,6 +45,23 @@ func openMachine(ctx context.Context, threads int) (*machine, error) {
 	return m, nil
 }
 
+// openSamplers opens all counters that a run reads. They are closed together.
+func openSamplers() (samplers []hardware.Sampler, closeAll func() error, err error) {
+	m := &machine{}
+	host, err := hardware.NewHostSampler("")
+	if err != nil {
+		return nil, nil, err
+	}
+	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
+	if err := m.openGPUs(); err != nil {
+		return nil, nil, errors.Join(err, m.close())
+	}
+	for _, t := range m.telemetry {
+		samplers = append(samplers, t.Sampler)
+	}
+	return samplers, m.close, nil
+}
+
 func (m *machine) openGPUs() error {
 	var err error
 	m.nvml, err = hardware.OpenNVML(os.Getenv(nvmlVariable))

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"genbench/bench"
 	"genbench/hardware"
 )
 
@@ -67,10 +66,7 @@ func (a *app) writeSelfTest(t hardware.SelfTest) error {
 	if err := table(a.stdout, []string{"", "check", "value", "limit", "unit"}, rows, nil, 2); err != nil {
 		return err
 	}
-	if tel := t.Telemetry; tel != nil {
-		fmt.Fprintf(a.stdout, "\nreadings, ten a second beside calls of %v: one takes %v; they move the median by %s, the p99 by %s (99 %% intervals)\n",
-			time.Duration(tel.WorkNS), time.Duration(tel.ReadingNS).Round(time.Microsecond), describeShift(tel.Median), describeShift(tel.P99))
-	}
+	a.writeTelemetryTest(t.Telemetry)
 	fmt.Fprintf(a.stdout, "\nwhy the loop is in C: what reading Go's clock around the same call adds\n\n")
 	rows = nil
 	for _, g := range t.GoTiming {
@@ -81,23 +77,13 @@ func (a *app) writeSelfTest(t hardware.SelfTest) error {
 	return table(a.stdout, []string{"call", "median", "p99", "samples"}, rows, nil, 0)
 }
 
-func describeShift(s hardware.Shift) string {
-	return fmt.Sprintf("%.3f [%.3f, %.3f] %%", 100*s.Value, 100*s.Low, 100*s.High)
-}
-
-// openSamplers opens all counters that a run reads.
-func openSamplers() (samplers []hardware.Sampler, closeAll func() error, err error) {
-	m := &machine{}
-	host, err := hardware.NewHostSampler("")
-	if err != nil {
-		return nil, nil, err
+func (a *app) writeTelemetryTest(t *hardware.TelemetryTest) {
+	if t == nil {
+		return
 	}
-	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
-	if err := m.openGPUs(); err != nil {
-		return nil, nil, errors.Join(err, m.close())
+	percent := func(s hardware.Shift) string {
+		return fmt.Sprintf("%.3f [%.3f, %.3f] %%", 100*s.Value, 100*s.Low, 100*s.High)
 	}
-	for _, t := range m.telemetry {
-		samplers = append(samplers, t.Sampler)
-	}
-	return samplers, m.close, nil
+	fmt.Fprintf(a.stdout, "\nreadings, ten a second beside calls of %v: one takes %v; they move the median by %s, the p99 by %s (99 %% intervals)\n",
+		time.Duration(t.WorkNS), time.Duration(t.ReadingNS).Round(time.Microsecond), percent(t.Median), percent(t.P99))
 }
