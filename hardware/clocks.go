@@ -211,7 +211,8 @@ func (n *NVML) listed(mhz []int, code int, err error, symbol string) ([]int, err
 // it. A guardian, a process of its own session, gives the clocks back when the
 // owner dies by whatever signal; only a machine that stops at once, or a container
 // all of whose processes are killed together, can leave them locked, and then the
-// lease's file stays as the witness that `genbench clocks reset` needs.
+// lease's file stays as the witness that `genbench clocks reset` needs (if it is not
+// gone with the container: its directory should be the host's).
 type ClockLease struct {
 	Record LeaseRecord
 

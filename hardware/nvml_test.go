@@ -264,10 +264,11 @@ func testGPULost(t *testing.T, fake, answer string) {
 	if got.Reading != nil || !got.Lost {
 		t.Errorf("got %+v, want ErrGPULost", got)
 	}
-	for _, text := range []string{got.SampleError, got.CheckError} {
-		if !strings.Contains(text, "GPU-fake-0") || !strings.Contains(text, "gone until it is reset") {
-			t.Errorf("error is %q, want the GPU and what happened to it", text)
-		}
+	if !strings.Contains(got.SampleError, "GPU-fake-0") || !strings.Contains(got.SampleError, "gone until it is reset") {
+		t.Errorf("error is %q, want the GPU and what happened to it", got.SampleError)
+	}
+	if f := got.Findings; got.CheckError != "" || len(f) != 1 || f[0].Code != "gpu_lost" || f[0].Severity != Fail || f[0].Device != "GPU-fake-0" {
+		t.Errorf("findings are %+v, %s; want that it is gone", f, got.CheckError)
 	}
 }
 

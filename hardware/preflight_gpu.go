@@ -1,6 +1,7 @@
 package hardware
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -135,8 +136,17 @@ type GPUPreflight struct {
 	Leases []string
 }
 
-// PreflightGPU looks for what would disturb measurements on a GPU. The error of a
-// GPU that is gone wraps ErrGPULost. What the machine does not tell is no finding.
+// LostGPU is the finding of a GPU that no longer answers, or of all if device is
+// empty; err wraps ErrGPULost.
+func LostGPU(device string, err error) Finding {
+	return Finding{
+		Code: "gpu_lost", Severity: Fail, Device: device, Text: err.Error(),
+		Advice: "`nvidia-smi --gpu-reset` or a reboot brings it back; if it goes again, look at its power and its slot",
+	}
+}
+
+// PreflightGPU looks for what would disturb measurements on a GPU. A GPU that is gone
+// is a finding by itself. What the machine does not tell is none.
 func PreflightGPU(n *NVML, p GPUPreflight) ([]Finding, error) {
 	fail := func(err error) ([]Finding, error) { return nil, fmt.Errorf("check GPU: %w", err) }
 	sampler, err := newGPUSampler(n, p.GPU, p.Ours)
@@ -144,6 +154,9 @@ func PreflightGPU(n *NVML, p GPUPreflight) ([]Finding, error) {
 		return fail(err)
 	}
 	reading, err := sampler.Sample()
+	if errors.Is(err, ErrGPULost) {
+		return []Finding{LostGPU(p.GPU, err)}, nil
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -151,8 +164,8 @@ func PreflightGPU(n *NVML, p GPUPreflight) ([]Finding, error) {
 	if state.gpu, err = n.describe(sampler.device); err != nil {
 		return fail(err)
 	}
-	if errors, err := n.uncorrectable(sampler.device); err == nil {
-		state.uncorrectable = &errors
+	if count, err := n.uncorrectable(sampler.device); err == nil {
+		state.uncorrectable = &count
 	}
 	state.lease, state.leaseErr = leaseOf(p.GPU, p.Leases)
 	if may, err := mayAdminister(n.tree); err == nil {

@@ -61,7 +61,10 @@ func (a *app) clocksLockCommand() *cobra.Command {
 		Long: "Hold the SM clocks of GPUs until this command ends. It needs root, and in a container CAP_SYS_ADMIN.\n\n" +
 			"A guardian process gives the clocks back when this one ends, also when it is killed. While it runs, a\n" +
 			"`genbench run` of any user finds the clocks held. \"base\" is the highest clock that the board holds at its\n" +
-			"power limit.",
+			"power limit.\n\n" +
+			"What is held is written down in /run/genbench, or in the directory that GENBENCH_LEASES names, for\n" +
+			"`genbench clocks reset`. Mount that directory from the host into containers: one that is killed whole takes\n" +
+			"the guardian with it.",
 		Example: "  genbench clocks lock base\n  genbench clocks lock 1410 --gpus GPU-5c89b0aa-…",
 		Args:    exactArgs(1, "one clock in MHz, or base"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -50,6 +50,11 @@ func TestDoctor(t *testing.T) {
 	if i < 0 || !strings.Contains(d.Energy[i].Reason, "Not Supported") {
 		t.Errorf("energy is %+v, want why the GPU's can't be measured", d.Energy)
 	}
+	for _, lost := range []string{"FAKE_NVML_RETURN=15", "FAKE_NVML_HANDLE=15"} {
+		if code, stdout, stderr = b.run(t, []string{lost}, "doctor"); code != 0 || !strings.Contains(stdout, "gone until it is reset") || !strings.Contains(stdout, "nvidia-smi --gpu-reset") {
+			t.Errorf("%s: exit code %d:\n%s%s", lost, code, stdout, stderr)
+		}
+	}
 	if code, stdout, _ = b.run(t, []string{"FAKE_NVML_RETURN=3"}, "doctor"); code != 0 || !strings.Contains(stdout, "power limit unknown") {
 		t.Errorf("exit code %d:\n%s", code, stdout)
 	}

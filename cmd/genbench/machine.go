@@ -73,7 +73,14 @@ func (m *machine) openGPUs() error {
 	if err != nil {
 		return err
 	}
-	if m.gpus, err = m.nvml.GPUs(); err != nil {
+	m.gpus, err = m.nvml.GPUs()
+	if errors.Is(err, hardware.ErrGPULost) {
+		// The host can be measured without.
+		m.gpus, m.gpusReason = nil, err.Error()
+		m.findings = append(m.findings, hardware.LostGPU("", err))
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	_, leases, err := leaseDirectories()

@@ -30,7 +30,7 @@ int nvmlInit_v2(void) { return (int)env("INIT", 0); }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return code == 4 ? "Insufficient Permissions" : code == 16 ? "GPU requires reset" : code == 6 ? "Not Found" : code == 3 ? "Not Supported" : code == 9 ? "Driver Not Loaded" : code == 15 ? "GPU is lost" : "other"; }
 int nvmlDeviceGetCount_v2(u32 *n) { *n = (u32)env("DEVICES", 1); return 0; }
-int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return 0; }
+int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return (int)env("HANDLE", 0); }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **d) { *d = (void *)(size_t)(atoi(uuid + 9) + 1); return strncmp(uuid, "GPU-fake-", 9) ? 6 : 0; }
 int nvmlDeviceGetUUID(void *d, char *out, u32 size) { return snprintf(out, size, (size_t)d > 100 ? "MIG-fake-%d" : "GPU-fake-%d", (int)(size_t)d % 100 - 1), 0; }
 #ifndef BARE
