@@ -148,7 +148,7 @@ func cgroupMounts(mountinfo string) []cgroupMount {
 		if !ok || len(m) < 5 || len(f) < 3 {
 			continue
 		}
-		found := cgroupMount{root: m[3], point: strings.TrimPrefix(m[4], "/")}
+		found := cgroupMount{root: unescape(m[3]), point: strings.TrimPrefix(unescape(m[4]), "/")}
 		switch f[0] {
 		case "cgroup2":
 		case "cgroup":
@@ -161,6 +161,28 @@ func cgroupMounts(mountinfo string) []cgroupMount {
 	return mounts
 }
 
+// unescape decodes the white space and backslashes of mountinfo's fields, which the
+// kernel writes as three octal digits (mangle in fs/seq_file.c).
+func unescape(field string) string {
+	var b strings.Builder
+	for rest := field; rest != ""; {
+		before, after, escaped := strings.Cut(rest, `\`)
+		b.WriteString(before)
+		if !escaped {
+			break
+		}
+		char, err := strconv.ParseUint(after[:min(3, len(after))], 8, 8)
+		if err != nil || len(after) < 3 {
+			b.WriteByte('\\') // no escape of the kernel's
+			rest = after
+			continue
+		}
+		b.WriteByte(byte(char))
+		rest = after[3:]
+	}
+	return b.String()
+}
+
 // directories lists the process's group and its ancestors, as far as they are
 // visible in this mount. groups is the text of /proc/self/cgroup.
 func (m cgroupMount) directories(groups string) []string {
@@ -171,7 +193,7 @@ func (m cgroupMount) directories(groups string) []string {
 			continue
 		}
 		below, ok := strings.CutPrefix(parts[2], strings.TrimSuffix(m.root, "/"))
-		if !ok {
+		if !ok || below != "" && below[0] != '/' {
 			below = "" // the group is named as another namespace sees it
 		}
 		dir := path.Join(m.point, path.Clean("/"+below))

@@ -1,8 +1,6 @@
 package hardware
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,6 +71,9 @@ type HostDescription struct {
 	Virtualised  *bool   `json:"virtualised"` //
 	Hypervisor   *string `json:"hypervisor"`  // by name; "none" on bare metal
 	MemTotal     *int64  `json:"mem_total_bytes"`
+	Container    *string `json:"container"` // which kind this process runs in; "none" outside of one
+	// ContainerImage is the digest of the image, where the container tells it.
+	ContainerImage *string `json:"container_image_digest"`
 
 	// KernelParameters are those of the boot command line that change timing; the
 	// rest of the line may hold what does not belong into a public result.
@@ -116,6 +117,8 @@ func describeHost(t tree) HostDescription {
 
 	d.Virtualised, d.Hypervisor = virtualisation(t, r)
 
+	d.Container, d.ContainerImage = container(t, r)
+
 	topology, err := readTopology(t)
 	d.CPUs = try(len(topology.online), err).or(r, "cpus")
 	if err == nil {
@@ -153,8 +156,7 @@ func hostnameHash(t tree) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:])[:12], nil
+	return shortHash(name), nil
 }
 
 // cpuModel is the processor's name, or its identity in numbers where the kernel
@@ -281,6 +283,45 @@ func virtualisation(t tree, r *Reasons) (*bool, *string) {
 	r.add("virtualised", "only x86 CPUs tell, and the firmware names no hypervisor")
 	r.add("hypervisor", "%s", (*r)["virtualised"])
 	return nil, nil
+}
+
+// container tells in what kind of container this process runs, by the marks that
+// those who make them leave: Podman a file that may name the image (podman-run(1)),
+// Docker an empty one, Kubernetes a service account, and systemd a name for whatever
+// started the first process.
+func container(t tree, r *Reasons) (kind, image *string) {
+	is := func(name string) *string { return &name }
+	exists := func(path string) bool {
+		_, err := fs.Stat(t.FS, path)
+		return err == nil
+	}
+	if text, err := t.text("run/.containerenv"); err == nil {
+		for line := range strings.Lines(text) {
+			if id, ok := strings.CutPrefix(strings.TrimSpace(line), "imageid="); ok && strings.Trim(id, `"`) != "" {
+				return is("podman"), is("sha256:" + strings.Trim(id, `"`))
+			}
+		}
+		r.add("container_image_digest", "/run/.containerenv names no image; Podman writes it for privileged containers")
+		return is("podman"), nil
+	}
+	const untold = "this kind of container does not tell its image"
+	switch name, err := t.text("run/systemd/container"); {
+	case exists("run/secrets/kubernetes.io/serviceaccount"):
+		kind = is("kubernetes")
+	case exists(".dockerenv"):
+		kind = is("docker")
+	case err == nil && name != "":
+		kind = is(name)
+	case exists("proc/1"):
+		r.add("container_image_digest", "not in a container, as far as one can see")
+		return is("none"), nil
+	default:
+		r.add("container", "no /proc/1")
+		r.add("container_image_digest", "no /proc/1")
+		return nil, nil
+	}
+	r.add("container_image_digest", untold)
+	return kind, nil
 }
 
 // timingParameters picks the boot parameters that change how long things take

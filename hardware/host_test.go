@@ -20,7 +20,8 @@ func TestDescribeMetal(t *testing.T) {
 		Distro: pointer("Debian GNU/Linux 12 (bookworm)"), Clocksource: pointer("tsc"),
 		Virtualised: pointer(false), Hypervisor: pointer("none"), MemTotal: pointer(int64(65843204 * 1024)),
 		KernelParameters: []string{"isolcpus=2,3", "nohz_full=2,3", "mitigations=off"},
-		CgroupLimits:     &CgroupLimits{}, PinnedCPUs: []int{0, 1},
+		CgroupLimits:     &CgroupLimits{}, PinnedCPUs: []int{0, 1}, Container: pointer("none"),
+		Reasons: Reasons{"container_image_digest": "not in a container, as far as one can see"},
 	}
 	if d := gocmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -35,11 +36,13 @@ func TestDescribeGuest(t *testing.T) {
 		Kernel: pointer("6.1.0-guest"), Clocksource: pointer("kvm-clock"), Virtualised: pointer(true),
 		MemTotal: pointer(int64(4000000 * 1024)), KernelParameters: []string{},
 		CgroupLimits: &CgroupLimits{CPUs: pointer(1.5), MemoryBytes: pointer(int64(2 << 30))}, PinnedCPUs: []int{},
+		Container: pointer("docker"),
 		Reasons: Reasons{
-			"governor":   "read /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor: file does not exist",
-			"turbo":      "neither intel_pstate/no_turbo nor cpufreq/boost in /sys/devices/system/cpu",
-			"distro":     "read /etc/os-release: file does not exist",
-			"hypervisor": "a guest by its CPU flags, without a firmware identity in /sys/class/dmi/id",
+			"container_image_digest": "this kind of container does not tell its image",
+			"governor":               "read /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor: file does not exist",
+			"turbo":                  "neither intel_pstate/no_turbo nor cpufreq/boost in /sys/devices/system/cpu",
+			"distro":                 "read /etc/os-release: file does not exist",
+			"hypervisor":             "a guest by its CPU flags, without a firmware identity in /sys/class/dmi/id",
 		},
 	}
 	if d := gocmp.Diff(want, got); d != "" {
@@ -111,8 +114,20 @@ func TestDescribeOddities(t *testing.T) {
 		}, "cgroup_limits", map[string]any{"cpus": 0.5, "memory_bytes": 1024.0}, ""},
 		{"group named by another namespace", []string{"proc/self/cgroup", "0::/../../other", "sys/fs/cgroup/cpu.max", "30000 20000"},
 			"cgroup_limits", map[string]any{"cpus": 1.5}, ""},
+		{"group beside the mount's root, by its first letters only", []string{
+			"proc/self/cgroup", "0::/docker2/job", "proc/self/mountinfo", "30 25 0:26 /docker /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+			"sys/fs/cgroup/2/job/cpu.max", "10000 100000", "sys/fs/cgroup/cpu.max", "70000 100000",
+		}, "cgroup_limits", map[string]any{"cpus": 0.7}, ""},
+		{"mount point with a space and a backslash", []string{
+			"proc/self/cgroup", "0::/", "proc/self/mountinfo", `30 25 0:26 / /mnt/my\040own\134x rw - cgroup2 cgroup2 rw`,
+			`mnt/my own\x/cpu.max`, "60000 100000",
+		}, "cgroup_limits", map[string]any{"cpus": 0.6}, ""},
 		{"no control groups", []string{"proc/self/cgroup", "absent"}, "cgroup_limits", map[string]any{}, ""},
 		{"no mounts", []string{"proc/self/mountinfo", "absent"}, "cgroup_limits", nil, "read /proc/self/mountinfo"},
+		{"podman", []string{"run/.containerenv", "engine=\"podman-4.3.1\"\nimageid=\"9f2e\"\nrootless=1"}, "container_image_digest", "sha256:9f2e", ""},
+		{"podman without privileges", []string{"run/.containerenv", ""}, "container_image_digest", nil, "privileged"},
+		{"kubernetes", []string{"run/secrets/kubernetes.io/serviceaccount/token", "x", ".dockerenv", ""}, "container", "kubernetes", ""},
+		{"nspawn", []string{"run/systemd/container", "systemd-nspawn"}, "container", "systemd-nspawn", ""},
 		{"no status", []string{"proc/self/status", "absent"}, "governor", nil, "read /proc/self/status"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -201,6 +216,16 @@ func TestHostDevice(t *testing.T) {
 	}
 	if stream.Handle() != 0 || stream.Synchronize(t.Context()) != nil || stream.Close() != nil || device.Close() != nil {
 		t.Error("the host's stream has a handle, or does not close")
+	}
+}
+
+func TestUnescape(t *testing.T) {
+	for field, want := range map[string]string{
+		`/a`: "/a", `/a\040b`: "/a b", `\011\012\134`: "\t\n\\", `\04`: `\04`, `\9zz1`: `\9zz1`, `\777`: `\777`, `a\`: `a\`, ``: ``,
+	} {
+		if got := unescape(field); got != want {
+			t.Errorf("%q is decoded to %q, want %q", field, got, want)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package hardware
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -23,9 +24,12 @@ type NVML struct {
 	library nvml.Interface
 	file    *native.Library // keeps the loaded file, and the answers of the looking up, in place
 	path    string
-	driver  attempt[string]
+	system  system
+	tree    tree // what the kernel knows of the boards
 	// idsErr is why process ids of the driver can't be compared with ours, or nil.
 	idsErr error
+	// kernelLog is the file in which the kernel writes the boards' faults.
+	kernelLog string
 }
 
 // nvmlName is the file that the driver's packages install for programs.
@@ -44,9 +48,9 @@ func (e *NVMLUnavailableError) Error() string {
 
 func (e *NVMLUnavailableError) Unwrap() error { return e.Cause }
 
-// ErrGPULost is wrapped by the errors of a GPU that no longer answers. It takes a
-// reset or a reboot to get it back.
-var ErrGPULost = errors.New("the GPU has fallen off the bus; see the kernel's log for its Xid, and reset it or reboot")
+// ErrGPULost is wrapped by the errors of a GPU that no longer answers, or that
+// refuses to until it is reset. It takes a reset or a reboot to get it back.
+var ErrGPULost = errors.New("the GPU is gone until it is reset; see the kernel's log for its Xid, and reset it or reboot")
 
 // An nvmlError is a call that NVML answered with something else than success.
 type nvmlError struct {
@@ -56,14 +60,15 @@ type nvmlError struct {
 }
 
 func (e *nvmlError) Error() string {
-	if e.code == nvml.ERROR_GPU_IS_LOST {
-		return fmt.Sprintf("%s: %s: %v", e.symbol, e.words, ErrGPULost)
+	if lost := e.Unwrap(); lost != nil {
+		return fmt.Sprintf("%s: %s: %v", e.symbol, e.words, lost)
 	}
 	return fmt.Sprintf("%s: %s", e.symbol, e.words)
 }
 
 func (e *nvmlError) Unwrap() error {
-	if e.code == nvml.ERROR_GPU_IS_LOST {
+	switch e.code {
+	case nvml.ERROR_GPU_IS_LOST, nvml.ERROR_RESET_REQUIRED:
 		return ErrGPULost
 	}
 	return nil
@@ -89,9 +94,13 @@ func OpenNVML(path string) (*NVML, error) {
 	}
 	n := &NVML{library: nvml.New(nvml.WithLibraryPath(file.Path())), file: file, path: file.Path()}
 	if code := n.library.Init(); code != nvml.SUCCESS {
-		return nil, &NVMLUnavailableError{n.path, &nvmlError{"nvmlInit_v2", code, n.library.ErrorString(code)}}
+		// go-nvml's own reference stays: it gives a file back only after a shutdown
+		// that succeeded.
+		cause := &nvmlError{"nvmlInit_v2", code, n.library.ErrorString(code)}
+		return nil, &NVMLUnavailableError{n.path, errors.Join(cause, file.Close())}
 	}
-	n.driver = try(ask(n, n.library.SystemGetDriverVersion, "nvmlSystemGetDriverVersion"))
+	n.system = n.readSystem()
+	n.tree, n.kernelLog = openTree(""), "/dev/kmsg"
 	n.idsErr = comparableProcessIDs()
 	return n, nil
 }
@@ -148,152 +157,6 @@ func (n *NVML) Close() error {
 // Path is the file of the library.
 func (n *NVML) Path() string { return n.path }
 
-// A GPU is one board as its driver describes it, for the journal. A nil field is
-// unknown and has its reason in Reasons.
-type GPU struct {
-	UUID              string   `json:"uuid"`
-	Name              *string  `json:"name"`
-	Driver            *string  `json:"driver"`
-	PCIBusID          *string  `json:"pci_bus_id"` // as the kernel and CUDA write it: 0000:65:00.0
-	VBIOS             *string  `json:"vbios"`
-	MemoryBytes       *int64   `json:"memory_bytes"`
-	ComputeCapability *string  `json:"compute_capability"` // such as "9.0"
-	MaxSMClockMHz     *int     `json:"max_sm_clock_mhz"`
-	MaxMemoryClockMHz *int     `json:"max_memory_clock_mhz"`
-	PowerLimitW       *float64 `json:"power_limit_w"` // the one enforced
-	Persistence       *bool    `json:"persistence"`   // the driver stays loaded while nobody uses the GPU
-	MIG               *bool    `json:"mig"`
-	ECC               *bool    `json:"ecc"`
-	PCIe              *PCIe    `json:"pcie"`
-
-	Reasons Reasons `json:"-"` // why a field is nil
-}
-
-// PCIe is the state of a link. Its generation falls at idle to save power, its
-// width does not.
-type PCIe struct {
-	Generation    int `json:"generation"`
-	MaxGeneration int `json:"max_generation"` // of GPU and slot together
-	Width         int `json:"width"`          // lanes
-	MaxWidth      int `json:"max_width"`
-}
-
-// MarshalJSON puts each reason beside its field.
-func (g GPU) MarshalJSON() ([]byte, error) {
-	type plain GPU
-	return marshalWithReasons(plain(g), g.Reasons)
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (g *GPU) UnmarshalJSON(b []byte) error {
-	type plain GPU
-	return unmarshalWithReasons(b, (*plain)(g), &g.Reasons)
-}
-
-// GPUs describes all GPUs that the driver shows, in the order of the PCI bus; CUDA's
-// order may be another. A GPU that can't
-// be opened or has no UUID makes an error, because nothing measured on it could be
-// told from another's; a lost one wraps ErrGPULost.
-func (n *NVML) GPUs() ([]GPU, error) {
-	fail := func(err error) ([]GPU, error) { return nil, fmt.Errorf("list GPUs: %w", err) }
-	devices, err := ask(n, n.library.DeviceGetCount, "nvmlDeviceGetCount_v2", "nvmlDeviceGetCount")
-	if err != nil {
-		return fail(err)
-	}
-	gpus := make([]GPU, devices)
-	for i := range gpus {
-		device, err := n.device(i)
-		if err != nil {
-			return fail(fmt.Errorf("GPU %d: %w", i, err))
-		}
-		if gpus[i], err = n.describe(device); err != nil {
-			return fail(fmt.Errorf("GPU %d: %w", i, err))
-		}
-	}
-	return gpus, nil
-}
-
-func (n *NVML) device(index int) (nvml.Device, error) {
-	return ask(n, func() (nvml.Device, nvml.Return) { return n.library.DeviceGetHandleByIndex(index) },
-		"nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetHandleByIndex")
-}
-
-// find opens the GPU with the UUID.
-func (n *NVML) find(uuid string) (nvml.Device, error) {
-	return ask(n, func() (nvml.Device, nvml.Return) { return n.library.DeviceGetHandleByUUID(uuid) },
-		"nvmlDeviceGetHandleByUUID")
-}
-
-func (n *NVML) describe(d nvml.Device) (GPU, error) {
-	uuid, err := ask(n, d.GetUUID, "nvmlDeviceGetUUID")
-	if err != nil {
-		return GPU{}, err
-	}
-	g := GPU{UUID: uuid}
-	r := &g.Reasons
-	g.Name = try(ask(n, d.GetName, "nvmlDeviceGetName")).or(r, "name")
-	g.Driver = n.driver.or(r, "driver")
-	pci, err := ask(n, d.GetPciInfo, "nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetPciInfo_v2", "nvmlDeviceGetPciInfo")
-	g.PCIBusID = try(convert(pci, err, busID)).or(r, "pci_bus_id")
-	g.VBIOS = try(ask(n, d.GetVbiosVersion, "nvmlDeviceGetVbiosVersion")).or(r, "vbios")
-	memory, err := ask(n, d.GetMemoryInfo, "nvmlDeviceGetMemoryInfo")
-	g.MemoryBytes = try(convert(memory, err, func(m nvml.Memory) int64 { return int64(m.Total) })).or(r, "memory_bytes")
-	g.ComputeCapability = try(ask(n, func() (string, nvml.Return) {
-		major, minor, code := d.GetCudaComputeCapability()
-		return fmt.Sprintf("%d.%d", major, minor), code
-	}, "nvmlDeviceGetCudaComputeCapability")).or(r, "compute_capability")
-	g.MaxSMClockMHz = try(n.clock(d.GetMaxClockInfo, nvml.CLOCK_SM, "nvmlDeviceGetMaxClockInfo")).or(r, "max_sm_clock_mhz")
-	g.MaxMemoryClockMHz = try(n.clock(d.GetMaxClockInfo, nvml.CLOCK_MEM, "nvmlDeviceGetMaxClockInfo")).or(r, "max_memory_clock_mhz")
-	limit, err := ask(n, d.GetEnforcedPowerLimit, "nvmlDeviceGetEnforcedPowerLimit")
-	g.PowerLimitW = try(convert(limit, err, fromMilli)).or(r, "power_limit_w")
-	persistence, err := ask(n, d.GetPersistenceMode, "nvmlDeviceGetPersistenceMode")
-	g.Persistence = try(convert(persistence, err, enabled)).or(r, "persistence")
-	g.MIG = try(ask(n, func() (bool, nvml.Return) {
-		current, _, code := d.GetMigMode()
-		return current == nvml.DEVICE_MIG_ENABLE, code
-	}, "nvmlDeviceGetMigMode")).or(r, "mig")
-	g.ECC = try(ask(n, func() (bool, nvml.Return) {
-		current, _, code := d.GetEccMode()
-		return enabled(current), code
-	}, "nvmlDeviceGetEccMode")).or(r, "ecc")
-	g.PCIe = try(n.pcie(d)).or(r, "pcie")
-	return g, nil
-}
-
-// busID writes the PCI address as sysfs does. NVML's own text has a domain of
-// eight digits.
-func busID(p nvml.PciInfo) string {
-	return fmt.Sprintf("%04x:%02x:%02x.0", p.Domain, p.Bus, p.Device)
-}
-
-func enabled(s nvml.EnableState) bool { return s == nvml.FEATURE_ENABLED }
-
-// fromMilli is for milliwatts and millijoules.
-func fromMilli[N uint32 | uint64](m N) float64 { return float64(m) / 1000 }
-
-func (n *NVML) clock(call func(nvml.ClockType) (uint32, nvml.Return), kind nvml.ClockType, symbol string) (int, error) {
-	mhz, err := ask(n, func() (uint32, nvml.Return) { return call(kind) }, symbol)
-	return int(mhz), err
-}
-
-func (n *NVML) pcie(d nvml.Device) (p PCIe, err error) {
-	for _, one := range []struct {
-		value  *int
-		call   func() (int, nvml.Return)
-		symbol string
-	}{
-		{&p.Generation, d.GetCurrPcieLinkGeneration, "nvmlDeviceGetCurrPcieLinkGeneration"},
-		{&p.MaxGeneration, d.GetMaxPcieLinkGeneration, "nvmlDeviceGetMaxPcieLinkGeneration"},
-		{&p.Width, d.GetCurrPcieLinkWidth, "nvmlDeviceGetCurrPcieLinkWidth"},
-		{&p.MaxWidth, d.GetMaxPcieLinkWidth, "nvmlDeviceGetMaxPcieLinkWidth"},
-	} {
-		if *one.value, err = ask(n, one.call, one.symbol); err != nil {
-			return PCIe{}, err
-		}
-	}
-	return p, nil
-}
-
 // A gpuSampler reads the counters of one GPU.
 type gpuSampler struct {
 	nvml   *NVML
@@ -348,6 +211,14 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	g.EventReasons = try(reasons, seen(err)).or(r, "event_reasons")
 	energy, err := ask(n, d.GetTotalEnergyConsumption, "nvmlDeviceGetTotalEnergyConsumption")
 	g.EnergyJ = try(convert(energy, seen(err), fromMilli)).or(r, "energy_j")
+	held, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP, nvml.PERF_POLICY_POWER)
+	g.PowerViolationNS = try(held, seen(err)).or(r, "power_violation_ns")
+	heat, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, nvml.PERF_POLICY_THERMAL)
+	g.ThermalViolationNS = try(heat, seen(err)).or(r, "thermal_violation_ns")
+	ecc, err := n.uncorrectable(d)
+	g.ECCErrors = try(int64(ecc), seen(err)).or(r, "ecc_uncorrectable")
+	replays, err := ask(n, d.GetPcieReplayCounter, "nvmlDeviceGetPcieReplayCounter")
+	g.PCIeReplays = try(int64(replays), seen(err)).or(r, "pcie_replays")
 	foreign, err := n.foreign(d, s.ours)
 	if seen(err) != nil {
 		r.add("foreign_processes", "%v", err)
@@ -368,6 +239,44 @@ func known(state nvml.Pstates, err error) error {
 		return errors.New("nvmlDeviceGetPerformanceState: the state is unknown")
 	}
 	return err
+}
+
+// violation reads for how many nanoseconds a limit has held clocks down, by the field
+// that API 13 names for it, or else by the function that it deprecates.
+func (n *NVML) violation(d nvml.Device, field uint32, policy nvml.PerfPolicyType) (int64, error) {
+	ns, err := n.field(d, field)
+	if err == nil {
+		return int64(ns), nil
+	}
+	old, oldErr := ask(n, func() (nvml.ViolationTime, nvml.Return) { return d.GetViolationStatus(policy) }, "nvmlDeviceGetViolationStatus")
+	if oldErr != nil {
+		return 0, fmt.Errorf("%w; %w", err, oldErr)
+	}
+	return int64(old.ViolationTime), nil
+}
+
+// field reads one of the values that NVML gives by number and not by a function of
+// their own; all that are asked for here are whole numbers.
+func (n *NVML) field(d nvml.Device, id uint32) (uint64, error) {
+	asked := []nvml.FieldValue{{FieldId: id}}
+	got, err := ask(n, func() (nvml.FieldValue, nvml.Return) {
+		code := d.GetFieldValues(asked)
+		if code == nvml.SUCCESS {
+			code = nvml.Return(asked[0].NvmlReturn)
+		}
+		return asked[0], code
+	}, "nvmlDeviceGetFieldValues")
+	if err != nil {
+		return 0, err
+	}
+	// nvmlValue_t is a union in this machine's byte order.
+	switch nvml.ValueType(got.ValueType) {
+	case nvml.VALUE_TYPE_UNSIGNED_INT:
+		return uint64(binary.NativeEndian.Uint32(got.Value[:])), nil
+	case nvml.VALUE_TYPE_UNSIGNED_LONG, nvml.VALUE_TYPE_UNSIGNED_LONG_LONG:
+		return binary.NativeEndian.Uint64(got.Value[:]), nil
+	}
+	return 0, fmt.Errorf("nvmlDeviceGetFieldValues: field %d has the type %d, which is no whole number", id, got.ValueType)
 }
 
 // temperature reads the core's sensor in degrees Celsius, by the function that API
@@ -420,11 +329,4 @@ func (n *NVML) foreign(d nvml.Device, ours func(pid int) bool) ([]int, error) {
 	}
 	slices.Sort(foreign)
 	return slices.Compact(foreign), nil
-}
-
-// uncorrectable counts the memory errors since the driver was loaded.
-func (n *NVML) uncorrectable(d nvml.Device) (uint64, error) {
-	return ask(n, func() (uint64, nvml.Return) {
-		return d.GetTotalEccErrors(nvml.MEMORY_ERROR_TYPE_UNCORRECTED, nvml.VOLATILE_ECC)
-	}, "nvmlDeviceGetTotalEccErrors")
 }

@@ -68,6 +68,7 @@ func TestNVMLChild(t *testing.T) {
 	if os.Getenv("CONTAINER") != "" {
 		n.idsErr = errors.New("in a container")
 	}
+	n.tree, n.kernelLog = openTree(os.Getenv("ROOT")), filepath.Join(os.Getenv("ROOT"), "kmsg")
 	gpus, err := n.GPUs()
 	report.GPUs, report.GPUsError = gpus, text(err)
 	uuid := cmp.Or(os.Getenv("SAMPLED_UUID"), "GPU-fake-0")
@@ -83,7 +84,9 @@ func TestNVMLChild(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	findings, err := PreflightGPU(n, uuid, func(pid int) bool { return pid == 1000 })
+	findings, err := PreflightGPU(n, GPUPreflight{
+		GPU: uuid, Ours: func(pid int) bool { return pid == 1000 }, Leases: []string{filepath.Join(os.Getenv("ROOT"), "leases")},
+	})
 	report.Findings, report.CheckError = findings, text(err)
 	if err := n.Close(); err != nil {
 		t.Error(err)
@@ -92,6 +95,9 @@ func TestNVMLChild(t *testing.T) {
 
 func runNVML(t *testing.T, path string, env ...string) nvmlReport {
 	t.Helper()
+	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "ROOT=") }) {
+		env = append(env, "ROOT="+boardRoot(t))
+	}
 	child := exec.Command(os.Args[0], "-test.run=^TestNVMLChild$")
 	// The race detector would wait a second at each exit.
 	child.Env = append(append(os.Environ(), nvmlChildKey+"="+path, "GORACE=atexit_sleep_ms=0"), env...)
@@ -112,25 +118,76 @@ func runNVML(t *testing.T, path string, env ...string) nvmlReport {
 	return nvmlReport{}
 }
 
+// boardRoot is a quiet machine of one NUMA node with the fake's first board, whose
+// clocks this process holds until the test ends. Changes are pairs of a path and its
+// text; the text "absent" removes the path.
+func boardRoot(t *testing.T, changes ...string) string {
+	t.Helper()
+	root := t.TempDir()
+	write := func(files ...string) {
+		for i := 0; i < len(files); i += 2 {
+			path := filepath.Join(root, files[i])
+			err := os.MkdirAll(filepath.Dir(path), 0o755)
+			if err == nil && files[i+1] == "absent" {
+				err = os.Remove(path)
+			} else if err == nil {
+				err = os.WriteFile(path, []byte(files[i+1]), 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write("sys/bus/pci/devices/0000:65:00.0/numa_node", "0",
+		"sys/bus/pci/devices/0000:66:00.0/numa_node", "-1",
+		"sys/devices/system/node/node0/cpulist", "0-3",
+		"proc/self/status", "Cpus_allowed_list:\t0-3\nCapEff:\t0000000000200000\n",
+		"kmsg", "6,1,1,-;NVRM: loading\n")
+	boot, err := bootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := createLease(filepath.Join(root, "leases"), LeaseRecord{Request: ClockRequest{GPU: "GPU-fake-0", SMMHz: 1410}, PID: 4711, Boot: boot})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lease.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	write(changes...)
+	return root
+}
+
 func pointer[T any](v T) *T { return &v }
 
 func TestNVMLReadsAll(t *testing.T) {
 	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_DEVICES=2", "FAKE_NVML_COMPUTE_PID=77", "FAKE_NVML_GRAPHICS_PID=1000")
 	gpu := func(i int) GPU {
-		return GPU{
-			UUID: fmt.Sprintf("GPU-fake-%d", i), Name: pointer("Fake GPU"), Driver: pointer("999.42"),
-			PCIBusID: pointer(fmt.Sprintf("0000:%02x:00.0", 0x65+i)), VBIOS: pointer("01.02.03"),
-			MemoryBytes: pointer(int64(80 << 30)), ComputeCapability: pointer("9.1"),
-			MaxSMClockMHz: pointer(1980), MaxMemoryClockMHz: pointer(3201), PowerLimitW: pointer(700.0),
-			Persistence: pointer(true), MIG: pointer(false), ECC: pointer(false),
-			PCIe: &PCIe{Generation: 5, MaxGeneration: 5, Width: 16, MaxWidth: 16},
+		g := GPU{
+			UUID: fmt.Sprintf("GPU-fake-%d", i), Name: pointer("Fake GPU"), SerialHash: pointer("84d89877f0d4"),
+			Driver: pointer("999.42"), CUDADriver: pointer("13.2"),
+			PCIBusID: pointer(fmt.Sprintf("0000:%02x:00.0", 0x65+i)), VBIOS: pointer("01.02.03"), Inforom: pointer("G500.0200.00.05"),
+			MemoryBytes: pointer(int64(80 << 30)), ComputeCapability: pointer("9.1"), ComputeMode: pointer("exclusive_process"),
+			MaxSMClockMHz: pointer(1980), MaxMemoryClockMHz: pointer(3201), BaseSMClockMHz: pointer(1095),
+			SMClocksMHz: []int{345, 1410, 1980}, MemoryClocksMHz: []int{1593, 2619},
+			PowerLimitW: pointer(700.0), PowerLimitDefaultW: pointer(650.0), PowerLimitMinW: pointer(200.0), PowerLimitMaxW: pointer(700.0),
+			SlowdownC: pointer(89), ShutdownC: pointer(92), MaxOperatingC: pointer(87),
+			Persistence: pointer(true), MIG: pointer(false), MIGInstances: []MIGInstance{}, ECC: pointer(false), ConfidentialComputing: pointer(false),
+			PCIe: &PCIe{Generation: 5, MaxGeneration: 5, Width: 16, MaxWidth: 16}, NUMANode: pointer(0),
 		}
+		if i == 1 {
+			g.NUMANode, g.Reasons = nil, Reasons{"numa_node": "the kernel knows no NUMA node of the board"}
+		}
+		return g
 	}
 	want := nvmlReport{
 		GPUs: []GPU{gpu(0), gpu(1)},
 		Reading: &GPUReading{
 			SMClockMHz: pointer(1410), MemoryClockMHz: pointer(2619), PState: pointer(0), PowerW: pointer(250.5),
 			TemperatureC: pointer(41), EventReasons: pointer(SWPowerCap | HWThermalSlowdown), EnergyJ: pointer(123.456),
+			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
 			ForeignProcesses: []int{77},
 		},
 	}
@@ -145,9 +202,11 @@ func TestNVMLReadsAll(t *testing.T) {
 }
 
 func TestNVMLOfOldDriver(t *testing.T) {
-	got := runNVML(t, hardwaretest.FakeNVML(t, "OLD"), "FAKE_NVML_CELSIUS=55", "FAKE_NVML_REASONS=0x8")
+	got := runNVML(t, hardwaretest.FakeNVML(t, "OLD"), "FAKE_NVML_CELSIUS=55", "FAKE_NVML_REASONS=0x8", "FAKE_NVML_FIELD_RETURN=3")
 	if r := got.Reading; r == nil || r.TemperatureC == nil || *r.TemperatureC != 55 || r.EventReasons == nil || *r.EventReasons != HWSlowdown {
 		t.Errorf("reading is %+v, want 55 °C and a hardware slowdown by the old functions", r)
+	} else if r.PowerViolationNS == nil || *r.PowerViolationNS != 4000 {
+		t.Errorf("power violation is %v, want 4000 ns by the old function", r.PowerViolationNS)
 	}
 }
 
@@ -165,7 +224,6 @@ func TestNVMLNotSupported(t *testing.T) {
 	if got.SampleError != "" || got.GPUsError != "" || got.CheckError != "" || len(got.Findings) != 0 {
 		t.Fatalf("got %+v, want no error and no finding", got)
 	}
-	got.GPUs[0].Driver = nil // not a property of the board, so it was answered
 	checkAllUnknown(t, got, "Not Supported")
 }
 
@@ -183,7 +241,9 @@ func checkAllUnknown(t *testing.T, got nvmlReport, why string) {
 			t.Fatal(err)
 		}
 		for key, value := range fields {
-			if key == "uuid" || key == "driver" || strings.HasSuffix(key, reasonSuffix) {
+			// What belongs to the system was answered where the board refuses.
+			system := why == "Not Supported" && slices.Contains([]string{"driver", "cuda_driver", "confidential_compute"}, key)
+			if key == "uuid" || system || strings.HasSuffix(key, reasonSuffix) {
 				continue
 			}
 			if reason, _ := fields[key+reasonSuffix].(string); value != nil || !strings.Contains(reason, why) {
@@ -194,14 +254,21 @@ func checkAllUnknown(t *testing.T, got nvmlReport, why string) {
 }
 
 func TestNVMLGPULost(t *testing.T) {
-	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_RETURN=15")
+	fake := hardwaretest.FakeNVML(t)
+	t.Run("lost", func(t *testing.T) { testGPULost(t, fake, "FAKE_NVML_RETURN=15") })
+	t.Run("reset required", func(t *testing.T) { testGPULost(t, fake, "FAKE_NVML_RETURN=16") })
+}
+
+func testGPULost(t *testing.T, fake, answer string) {
+	got := runNVML(t, fake, answer)
 	if got.Reading != nil || !got.Lost {
 		t.Errorf("got %+v, want ErrGPULost", got)
 	}
-	for _, text := range []string{got.SampleError, got.CheckError} {
-		if !strings.Contains(text, "GPU-fake-0") || !strings.Contains(text, "fallen off the bus") {
-			t.Errorf("error is %q, want the GPU and what happened to it", text)
-		}
+	if !strings.Contains(got.SampleError, "GPU-fake-0") || !strings.Contains(got.SampleError, "gone until it is reset") {
+		t.Errorf("error is %q, want the GPU and what happened to it", got.SampleError)
+	}
+	if f := got.Findings; got.CheckError != "" || len(f) != 1 || f[0].Code != "gpu_lost" || f[0].Severity != Fail || f[0].Device != "GPU-fake-0" {
+		t.Errorf("findings are %+v, %s; want that it is gone", f, got.CheckError)
 	}
 }
 
@@ -259,23 +326,56 @@ func TestNVMLInContainer(t *testing.T) {
 
 func TestPreflightGPU(t *testing.T) {
 	fake := hardwaretest.FakeNVML(t)
-	cases := []struct{ code, raises, not string }{
-		{"gpu_foreign_processes", "COMPUTE_PID=77", "COMPUTE_PID=1000"},
-		{"gpu_ecc_errors", "ECC_ERRORS=2", "ECC_ERRORS=0"},
-		{"gpu_pcie_width", "WIDTH=8", "WIDTH=16"},
-		{"gpu_pcie_generation", "PCIE=3", "PCIE=5"},
-		{"gpu_persistence_off", "PERSISTENCE=0", "PERSISTENCE=1"},
-		{"gpu_mig_on", "MIG=1", "MIG=0"},
-		{"gpu_temperature", "CELSIUS=61", "CELSIUS=60"},
-	}
 	var covered, all []string
-	for _, c := range cases {
-		covered = append(covered, c.code)
-		if got := codes(runNVML(t, fake, "FAKE_NVML_"+c.raises).Findings); !slices.Equal(got, []string{c.code}) {
-			t.Errorf("%s: findings are %v, want %s", c.raises, got, c.code)
+	const cpus = "proc/self/status"
+	lease := "leases/clocks-GPU-fake-0.json"
+	boot, err := bootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A lease that nobody holds replaces the one that this process does.
+	leftOver := func(boot string) string {
+		return fmt.Sprintf(`{"request": {"gpu": "GPU-fake-0", "sm_mhz": 1410}, "pid": 4711, "boot_id": %q}`, boot)
+	}
+	for _, c := range []struct {
+		codes       []string // raised; all but the first follow from the change
+		raises, not []string // of the fake's environment, or else of the machine's files
+		text        string
+	}{
+		{codes: []string{"gpu_foreign_processes"}, raises: []string{"COMPUTE_PID=77"}, not: []string{"COMPUTE_PID=1000"}, text: "77"},
+		{codes: []string{"gpu_ecc_errors"}, raises: []string{"ECC_ERRORS=2"}, not: []string{"ECC_ERRORS=0"}, text: "2 uncorrectable"},
+		{codes: []string{"gpu_xid"}, raises: []string{"kmsg", "4,9,9,-;NVRM: Xid (PCI:0000:65:00): 79, pid=7, GPU has fallen off the bus.\n4,9,9,-;NVRM: Xid (PCI:0000:65:00): 48, DBE\n"},
+			not: []string{"kmsg", "4,9,9,-;NVRM: Xid (PCI:0000:65:00): 31, pid=7, MMU Fault\n4,9,9,-;NVRM: Xid (PCI:0000:17:00): 79, pid=7\n"}, text: "Xid 48,79"},
+		{codes: []string{"gpu_leftover_lease"}, raises: []string{lease, "absent", lease, leftOver(boot)}, not: []string{}, text: "process 4711"},
+		{codes: []string{"gpu_pcie_width"}, raises: []string{"WIDTH=8"}, not: []string{"WIDTH=16"}, text: "8 of 16"},
+		{codes: []string{"gpu_pcie_generation"}, raises: []string{"PCIE=3"}, not: []string{"PCIE=5"}, text: "3 of 5"},
+		{codes: []string{"gpu_floating_clocks"}, raises: []string{lease, "absent", lease, leftOver("of an earlier boot")}, not: []string{}, text: "float"},
+		{codes: []string{"gpu_no_clock_rights", "gpu_floating_clocks"}, raises: []string{lease, "absent", cpus, "Cpus_allowed_list: 0-3\nCapEff: 00000000a80425fb"},
+			not: []string{cpus, "Cpus_allowed_list: 0-3\nCapEff: 00000000a80425fb"}, text: "--cap-add SYS_ADMIN"},
+		{codes: []string{"gpu_numa_node"}, raises: []string{"sys/devices/system/node/node0/cpulist", "0-1", "sys/devices/system/node/node1/cpulist", "2-3"},
+			not: []string{"sys/devices/system/node/node0/cpulist", "0-1", "sys/devices/system/node/node1/cpulist", "2-3", cpus, "Cpus_allowed_list: 0-1"}, text: "--cpus 0-1"},
+		{codes: []string{"gpu_persistence_off"}, raises: []string{"PERSISTENCE=0"}, not: []string{"PERSISTENCE=1"}, text: "nvidia-smi -pm 1"},
+		{codes: []string{"gpu_mig_on"}, raises: []string{"MIG=1"}, not: []string{"MIG=0"}, text: "MIG"},
+		{codes: []string{"gpu_temperature"}, raises: []string{"CELSIUS=61"}, not: []string{"CELSIUS=60"}, text: "61 °C"},
+	} {
+		covered = append(covered, c.codes[0])
+		run := func(changes []string) []Finding {
+			if len(changes) > 0 && strings.Contains(changes[0], "=") {
+				return runNVML(t, fake, "FAKE_NVML_"+changes[0]).Findings
+			}
+			return runNVML(t, fake, "ROOT="+boardRoot(t, changes...)).Findings
 		}
-		if got := codes(runNVML(t, fake, "FAKE_NVML_"+c.not).Findings); len(got) != 0 {
-			t.Errorf("%s: findings are %v, want none", c.not, got)
+		got := run(c.raises)
+		if d := gocmp.Diff(slices.Sorted(slices.Values(c.codes)), slices.Sorted(slices.Values(codes(got)))); d != "" {
+			t.Errorf("%v: -want +got:\n%s", c.raises, d)
+		}
+		for _, f := range got {
+			if f.Device != "GPU-fake-0" || f.Code == c.codes[0] && !strings.Contains(f.Text+f.Advice, c.text) || f.Advice == "" {
+				t.Errorf("finding is %+v, want %q in it", f, c.text)
+			}
+		}
+		if got := codes(run(c.not)); len(got) != 0 {
+			t.Errorf("%v: findings are %v, want none", c.not, got)
 		}
 	}
 	for _, check := range gpuChecks() {
@@ -286,6 +386,23 @@ func TestPreflightGPU(t *testing.T) {
 	}
 	if got := codes(runNVML(t, fake, "FAKE_NVML_PCIE=1", "FAKE_NVML_P_STATE=8").Findings); len(got) != 0 {
 		t.Errorf("a link that saves power at idle: findings are %v, want none", got)
+	}
+}
+
+func TestPreflightOfDamagedLease(t *testing.T) {
+	const lease = "leases/clocks-GPU-fake-0.json"
+	root := boardRoot(t, lease, "absent", lease, "{")
+	got := runNVML(t, hardwaretest.FakeNVML(t), "ROOT="+root)
+	if len(got.Findings) != 1 || got.Findings[0].Code != "gpu_leftover_lease" || !strings.Contains(got.Findings[0].Advice, filepath.Join(root, lease)) {
+		t.Errorf("findings are %+v, want the file", got.Findings)
+	}
+}
+
+func TestNVMLOfMIG(t *testing.T) {
+	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_MIG=1", "FAKE_NVML_CONFIDENTIAL=1")
+	want := []MIGInstance{{"MIG-fake-0", "1g.10gb"}, {"MIG-fake-2", "1g.10gb"}}
+	if d := gocmp.Diff(want, got.GPUs[0].MIGInstances); d != "" || !*got.GPUs[0].ConfidentialComputing {
+		t.Errorf("GPU is %+v, -want +got:\n%s", got.GPUs[0], d)
 	}
 }
 

@@ -13,8 +13,10 @@ import (
 type Finding struct {
 	Code     string   `json:"code"`     // stable, such as "foreign_load"
 	Severity Severity `json:"severity"` //
-	Text     string   `json:"text"`     // what was found, with the figure
-	Advice   string   `json:"advice"`   // what to do about it
+	// Device is the UUID of the GPU that it is about; empty is the host.
+	Device string `json:"device,omitempty"`
+	Text   string `json:"text"`   // what was found, with the figure
+	Advice string `json:"advice"` // what to do about it
 }
 
 // Severity says whether a finding spoils numbers or only widens their spread.
@@ -100,7 +102,7 @@ func hostChecks() []hostCheck {
 				return "", ""
 			}
 			return fmt.Sprintf("threads may move among all %s", count(len(s.allowed), "CPU")),
-				"bind them: " + taskset(s)
+				"bind them: " + bind(s)
 		}},
 		{"smt_siblings", Warn, func(s hostState) (string, string) {
 			shared := s.topology.shared(s.allowed)
@@ -108,7 +110,7 @@ func hostChecks() []hostCheck {
 				return "", ""
 			}
 			return fmt.Sprintf("%s shared by CPUs that are all allowed, such as %s", count(len(shared), "core"), commas(shared[0])),
-				"use one CPU a core: " + taskset(s)
+				"use one CPU a core: " + bind(s)
 		}},
 		{"governor", Warn, func(s hostState) (string, string) {
 			if g := s.description.Governor; g != nil && *g != "performance" {
@@ -185,7 +187,7 @@ func preflight(ctx context.Context, t tree, sampler *hostSampler, wait func() er
 	findings := []Finding{}
 	for _, check := range hostChecks() {
 		if text, advice := check.find(state); text != "" {
-			findings = append(findings, Finding{check.code, check.severity, text, advice})
+			findings = append(findings, Finding{Code: check.code, Severity: check.severity, Text: text, Advice: advice})
 		}
 	}
 	return findings, ctx.Err()
@@ -202,19 +204,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// taskset is the command that binds to the first CPU of as many cores as there are
-// threads.
-func taskset(s hostState) string {
-	var cpus []int
-	for _, core := range s.topology.cores {
-		if held := intersect(core, s.allowed); len(held) > 0 {
-			cpus = append(cpus, held[0])
-		}
-	}
-	if len(cpus) == 0 {
-		cpus = s.allowed
-	}
-	return fmt.Sprintf("`taskset -c %s genbench …`", commas(cpus[:max(1, min(s.threads, len(cpus)))]))
+// bind is the flag that binds to as many cores as there are threads.
+func bind(s hostState) string {
+	cpus := s.topology.coresFirst(s.allowed)
+	return fmt.Sprintf("`genbench run --cpus %s`", FormatCPUs(cpus[:max(1, min(s.threads, len(cpus)))]))
 }
 
 func commas(numbers []int) string {
@@ -230,104 +223,4 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// A gpuState is what the checks of a GPU look at.
-type gpuState struct {
-	gpu     GPU
-	reading GPUReading
-	// uncorrectable memory errors since the driver was loaded; nil if not known.
-	uncorrectable *uint64
-}
-
-type gpuCheck struct {
-	code     string
-	severity Severity
-	find     func(gpuState) (text, advice string)
-}
-
-// gpuChecks are the preflight rules of a GPU, in the order of the report.
-func gpuChecks() []gpuCheck {
-	return []gpuCheck{
-		{"gpu_foreign_processes", Fail, func(s gpuState) (string, string) {
-			if ids := s.reading.ForeignProcesses; len(ids) > 0 {
-				return "other processes use the GPU: " + commas(ids),
-					"stop them, or take another GPU"
-			}
-			return "", ""
-		}},
-		{"gpu_ecc_errors", Fail, func(s gpuState) (string, string) {
-			if n := s.uncorrectable; n != nil && *n > 0 {
-				return fmt.Sprintf("%d uncorrectable memory errors since the driver was loaded", *n),
-					"reset the GPU; if they come back it needs replacement"
-			}
-			return "", ""
-		}},
-		{"gpu_pcie_width", Fail, func(s gpuState) (string, string) {
-			if p := s.gpu.PCIe; p != nil && p.Width < p.MaxWidth {
-				return fmt.Sprintf("the PCIe link has %d of %d lanes", p.Width, p.MaxWidth),
-					"seat the board anew, or look at how the slots share lanes"
-			}
-			return "", ""
-		}},
-		// At idle a link saves power by a lower generation. A board at P0 is not idle.
-		{"gpu_pcie_generation", Warn, func(s gpuState) (string, string) {
-			p, state := s.gpu.PCIe, s.reading.PState
-			if p != nil && state != nil && *state == 0 && p.Generation < p.MaxGeneration {
-				return fmt.Sprintf("the PCIe link runs as generation %d of %d", p.Generation, p.MaxGeneration),
-					"see whether it rises under load; if not, look at the firmware's setting of the slot"
-			}
-			return "", ""
-		}},
-		{"gpu_persistence_off", Warn, func(s gpuState) (string, string) {
-			if on := s.gpu.Persistence; on != nil && !*on {
-				return "persistence mode is off: the driver forgets its clocks when the last process leaves",
-					"`nvidia-smi -pm 1`"
-			}
-			return "", ""
-		}},
-		{"gpu_mig_on", Warn, func(s gpuState) (string, string) {
-			if on := s.gpu.MIG; on != nil && *on {
-				return "the GPU is cut into instances (MIG), which share its power and memory",
-					"`nvidia-smi -mig 0`, or say so beside the numbers"
-			}
-			return "", ""
-		}},
-		{"gpu_temperature", Warn, func(s gpuState) (string, string) {
-			if c := s.reading.TemperatureC; c != nil && float64(*c) > maxIdleCelsius {
-				return fmt.Sprintf("the GPU has %d °C at idle (limit %.0f)", *c, maxIdleCelsius),
-					"let it cool, and look at its fans"
-			}
-			return "", ""
-		}},
-	}
-}
-
-// PreflightGPU looks for what would disturb measurements on the GPU with the UUID.
-// ours tells which processes are those that measure; nil means this one alone. The
-// error of a GPU that is gone wraps ErrGPULost.
-func PreflightGPU(n *NVML, uuid string, ours func(pid int) bool) ([]Finding, error) {
-	fail := func(err error) ([]Finding, error) { return nil, fmt.Errorf("check GPU: %w", err) }
-	sampler, err := newGPUSampler(n, uuid, ours)
-	if err != nil {
-		return fail(err)
-	}
-	reading, err := sampler.Sample()
-	if err != nil {
-		return fail(err)
-	}
-	state := gpuState{reading: *reading.GPU}
-	if state.gpu, err = n.describe(sampler.device); err != nil {
-		return fail(err)
-	}
-	if errors, err := n.uncorrectable(sampler.device); err == nil {
-		state.uncorrectable = &errors
-	}
-	findings := []Finding{}
-	for _, check := range gpuChecks() {
-		if text, advice := check.find(state); text != "" {
-			findings = append(findings, Finding{check.code, check.severity, text, advice})
-		}
-	}
-	return findings, nil
 }

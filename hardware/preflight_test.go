@@ -61,7 +61,7 @@ func TestPreflightHost(t *testing.T) {
 		{code: "threads_exceed_cores", severity: Warn, text: "--threads 2", threads: [2]int{3, 2}},
 		{code: "cgroup_quota", severity: Warn, text: "1.90 CPUs of 2",
 			raises: []string{"sys/fs/cgroup/user.slice/cpu.max", "190000 100000"}, not: []string{"sys/fs/cgroup/user.slice/cpu.max", "200000 100000"}, threads: [2]int{1, 1}},
-		{code: "no_pinning", severity: Warn, text: "`taskset -c 0,1 genbench …`",
+		{code: "no_pinning", severity: Warn, text: "`genbench run --cpus 0-1`",
 			raises: []string{
 				"proc/self/status", "Cpus_allowed_list: 0-3",
 				// Without SMT, or there is a second finding.
@@ -69,7 +69,7 @@ func TestPreflightHost(t *testing.T) {
 				cpuDir + "cpu2/topology/thread_siblings_list", "2", cpuDir + "cpu3/topology/thread_siblings_list", "3",
 			},
 			not: []string{"proc/self/status", "Cpus_allowed_list: 0,3"}},
-		{code: "smt_siblings", severity: Warn, text: "`taskset -c 0,1 genbench …`",
+		{code: "smt_siblings", severity: Warn, text: "`genbench run --cpus 0-1`",
 			raises: []string{"proc/self/status", "Cpus_allowed_list: 0-2"}, not: []string{"proc/self/status", "Cpus_allowed_list: 1-2"}},
 		{code: "governor", severity: Warn, text: "performance,powersave",
 			raises: []string{cpuDir + "cpu1/cpufreq/scaling_governor", "powersave"}, not: []string{cpuDir + "cpu2/cpufreq/scaling_governor", "powersave"}},

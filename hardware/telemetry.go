@@ -65,6 +65,12 @@ type GPUReading struct {
 	// EventReasons is NVML's clock event (throttle) bit mask; see EventReasons.Names.
 	EventReasons *EventReasons `json:"event_reasons"`
 	EnergyJ      *float64      `json:"energy_j"` // cumulative since the driver was loaded
+	// PowerViolationNS and ThermalViolationNS are for how long clocks were held down
+	// by the power limit and by heat; cumulative.
+	PowerViolationNS   *int64 `json:"power_violation_ns"`
+	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
+	ECCErrors          *int64 `json:"ecc_uncorrectable"` // cumulative since the driver was loaded
+	PCIeReplays        *int64 `json:"pcie_replays"`      // packets sent again; cumulative
 	// ForeignProcesses are the ids of processes with a compute or graphics context
 	// on the GPU, without those the sampler was told are ours. Empty is none, nil
 	// is not known.
@@ -142,10 +148,15 @@ func (i *Interval) UnmarshalJSON(b []byte) error {
 type GPUInterval struct {
 	// EventReasons joins the bits of both ends; what came and went between them is
 	// not seen.
-	EventReasons     *EventReasons `json:"event_reasons"`
-	EnergyJ          *float64      `json:"energy_j"`
-	TemperatureC     *int          `json:"temperature_c"` // at the end
-	ForeignProcesses []int         `json:"foreign_processes"`
+	EventReasons *EventReasons `json:"event_reasons"`
+	EnergyJ      *float64      `json:"energy_j"`
+	TemperatureC *int          `json:"temperature_c"` // at the end
+	// What came in between; see GPUReading.
+	PowerViolationNS   *int64 `json:"power_violation_ns"`
+	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
+	ECCErrors          *int64 `json:"ecc_uncorrectable"`
+	PCIeReplays        *int64 `json:"pcie_replays"`
+	ForeignProcesses   []int  `json:"foreign_processes"`
 
 	Reasons Reasons `json:"-"` // why a field is nil
 }
@@ -252,6 +263,18 @@ func gpuBetween(start, end GPUReading) *GPUInterval {
 	g.EnergyJ = try(energy, err).or(&g.Reasons, "energy_j")
 	if end.TemperatureC == nil {
 		g.Reasons.add("temperature_c", "%s", reasonOf("temperature_c", end.Reasons))
+	}
+	for _, counter := range []struct {
+		key        string
+		start, end *int64
+		grown      **int64
+	}{
+		{"power_violation_ns", start.PowerViolationNS, end.PowerViolationNS, &g.PowerViolationNS},
+		{"thermal_violation_ns", start.ThermalViolationNS, end.ThermalViolationNS, &g.ThermalViolationNS},
+		{"ecc_uncorrectable", start.ECCErrors, end.ECCErrors, &g.ECCErrors},
+		{"pcie_replays", start.PCIeReplays, end.PCIeReplays, &g.PCIeReplays},
+	} {
+		*counter.grown = try(increase(counter.key, counter.start, counter.end, start.Reasons, end.Reasons)).or(&g.Reasons, counter.key)
 	}
 	if start.ForeignProcesses != nil && end.ForeignProcesses != nil {
 		both := slices.Concat(start.ForeignProcesses, end.ForeignProcesses)

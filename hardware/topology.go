@@ -54,6 +54,25 @@ func (p topology) shared(cpus []int) [][]int {
 	return shared
 }
 
+// coresFirst orders CPUs so that threads on the first of them share as little as
+// they can: one CPU of each core, then the second of each, and so on. CPUs of
+// unknown cores keep their order.
+func (p topology) coresFirst(cpus []int) []int {
+	var ordered []int
+	for rank := 0; len(ordered) < len(cpus); rank++ {
+		before := len(ordered)
+		for _, core := range p.cores {
+			if held := intersect(core, cpus); rank < len(held) {
+				ordered = append(ordered, held[rank])
+			}
+		}
+		if len(ordered) == before {
+			return append(ordered, slices.DeleteFunc(slices.Clone(cpus), func(cpu int) bool { return slices.Contains(ordered, cpu) })...)
+		}
+	}
+	return ordered
+}
+
 // intersect keeps those of a that are in b, too.
 func intersect(a, b []int) []int {
 	return slices.DeleteFunc(slices.Clone(a), func(cpu int) bool { return !slices.Contains(b, cpu) })

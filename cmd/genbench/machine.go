@@ -45,6 +45,23 @@ func openMachine(ctx context.Context, threads int) (*machine, error) {
 	return m, nil
 }
 
+// openSamplers opens all counters that a run reads. They are closed together.
+func openSamplers() (samplers []hardware.Sampler, closeAll func() error, err error) {
+	m := &machine{}
+	host, err := hardware.NewHostSampler("")
+	if err != nil {
+		return nil, nil, err
+	}
+	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
+	if err := m.openGPUs(); err != nil {
+		return nil, nil, errors.Join(err, m.close())
+	}
+	for _, t := range m.telemetry {
+		samplers = append(samplers, t.Sampler)
+	}
+	return samplers, m.close, nil
+}
+
 func (m *machine) openGPUs() error {
 	var err error
 	m.nvml, err = hardware.OpenNVML(os.Getenv(nvmlVariable))
@@ -56,7 +73,18 @@ func (m *machine) openGPUs() error {
 	if err != nil {
 		return err
 	}
-	if m.gpus, err = m.nvml.GPUs(); err != nil {
+	m.gpus, err = m.nvml.GPUs()
+	if errors.Is(err, hardware.ErrGPULost) {
+		// The host can be measured without.
+		m.gpus, m.gpusReason = nil, err.Error()
+		m.findings = append(m.findings, hardware.LostGPU("", err))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, leases, err := leaseDirectories()
+	if err != nil {
 		return err
 	}
 	for _, gpu := range m.gpus {
@@ -65,7 +93,7 @@ func (m *machine) openGPUs() error {
 			return err
 		}
 		m.telemetry = append(m.telemetry, bench.Telemetry{Device: gpu.UUID, Sampler: sampler})
-		findings, err := hardware.PreflightGPU(m.nvml, gpu.UUID, nil)
+		findings, err := hardware.PreflightGPU(m.nvml, hardware.GPUPreflight{GPU: gpu.UUID, Leases: leases})
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@
 //	genbench report DIR            make every view of a run again
 //	genbench list models           what can be measured
 //	genbench doctor                what would disturb a measurement
+//	genbench clocks lock base      hold the clocks of GPUs
 //
 // One file of this package holds one sub-command. Exit codes have one cause each:
 // 0 done, 1 internal, 2 usage, 3 engine unavailable, 4 measurement invalid, 5 some
@@ -115,7 +116,7 @@ func (a *app) command() *cobra.Command {
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(
 		a.runCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
-		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.workerCommand(),
+		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.clocksCommand(), a.workerCommand(),
 	)
 	return root
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,7 +27,12 @@ func (a *app) selftestCommand() *cobra.Command {
 				return err
 			}
 			defer stream.Close()
-			test, err := hardware.RunSelfTest(cmd.Context(), stream)
+			samplers, closeSamplers, err := openSamplers()
+			if err != nil {
+				return err
+			}
+			test, err := hardware.RunSelfTest(cmd.Context(), stream, samplers...)
+			err = errors.Join(err, closeSamplers())
 			if err != nil {
 				return err
 			}
@@ -49,7 +55,10 @@ func (a *app) writeSelfTest(t hardware.SelfTest) error {
 	var rows [][]string
 	for _, c := range t.Checks {
 		verdict := "ok"
-		if !c.Passed {
+		switch {
+		case c.Undecided:
+			verdict = "undecided"
+		case !c.Passed:
 			verdict = "FAIL"
 		}
 		rows = append(rows, []string{verdict, c.Name, fmt.Sprintf("%.4g", c.Value), fmt.Sprintf("%.4g", c.Limit), c.Unit})
@@ -57,6 +66,7 @@ func (a *app) writeSelfTest(t hardware.SelfTest) error {
 	if err := table(a.stdout, []string{"", "check", "value", "limit", "unit"}, rows, nil, 2); err != nil {
 		return err
 	}
+	a.writeTelemetryTest(t.Telemetry)
 	fmt.Fprintf(a.stdout, "\nwhy the loop is in C: what reading Go's clock around the same call adds\n\n")
 	rows = nil
 	for _, g := range t.GoTiming {
@@ -65,4 +75,15 @@ func (a *app) writeSelfTest(t hardware.SelfTest) error {
 		})
 	}
 	return table(a.stdout, []string{"call", "median", "p99", "samples"}, rows, nil, 0)
+}
+
+func (a *app) writeTelemetryTest(t *hardware.TelemetryTest) {
+	if t == nil {
+		return
+	}
+	percent := func(s hardware.Shift) string {
+		return fmt.Sprintf("%.3f [%.3f, %.3f] %%", 100*s.Value, 100*s.Low, 100*s.High)
+	}
+	fmt.Fprintf(a.stdout, "\nreadings, ten a second beside calls of %v: one takes %v; they move the median by %s, the p99 by %s (99 %% intervals)\n",
+		time.Duration(t.WorkNS), time.Duration(t.ReadingNS).Round(time.Microsecond), percent(t.Median), percent(t.P99))
 }

@@ -45,6 +45,16 @@ int gb_spin(void *arg) {
 	return 0;
 }
 
+int gb_work(void *arg) {
+	int64_t steps = *(const int64_t *)arg;
+	uint64_t x = (uint64_t)steps;
+	// Knuth's MMIX generator: each step waits for the one before.
+	while (steps-- > 0) x = x * 6364136223846793005u + 1442695040888963407u;
+	// The result is never all ones within any time a call takes, but the compiler
+	// does not know.
+	return x == UINT64_MAX;
+}
+
 int gb_nothing(void *arg) {
 	(void)arg;
 	return 0;

@@ -14,6 +14,7 @@ package native
 // #include "native.h"
 //
 // static gb_func spin_func(void) { return gb_spin; }
+// static gb_func work_func(void) { return gb_work; }
 // static gb_func nothing_func(void) { return gb_nothing; }
 import "C"
 
@@ -81,11 +82,7 @@ func Nothing() Call { return Call{Func: unsafe.Pointer(C.nothing_func())} }
 type Spin struct{ ns *C.int64_t }
 
 // NewSpin makes a call that burns ns nanoseconds of CPU. Free it when done.
-func NewSpin(ns int64) *Spin {
-	s := &Spin{ns: (*C.int64_t)(C.malloc(C.size_t(unsafe.Sizeof(C.int64_t(0)))))}
-	*s.ns = C.int64_t(ns)
-	return s
-}
+func NewSpin(ns int64) *Spin { return &Spin{newInt64(ns)} }
 
 // Call gives the call to hand to a timed loop.
 func (s *Spin) Call() Call {
@@ -94,3 +91,24 @@ func (s *Spin) Call() Call {
 
 // Free releases the C memory; the Call must not be used afterwards.
 func (s *Spin) Free() { C.free(unsafe.Pointer(s.ns)) }
+
+// A Work is a call of fixed work: unlike a Spin it takes longer when the processor
+// is slower.
+type Work struct{ steps *C.int64_t }
+
+// NewWork makes a call of so many steps, each some nanoseconds. Free it when done.
+func NewWork(steps int64) *Work { return &Work{newInt64(steps)} }
+
+// Call gives the call to hand to a timed loop.
+func (w *Work) Call() Call {
+	return Call{Func: unsafe.Pointer(C.work_func()), Arg: unsafe.Pointer(w.steps)}
+}
+
+// Free releases the C memory; the Call must not be used afterwards.
+func (w *Work) Free() { C.free(unsafe.Pointer(w.steps)) }
+
+func newInt64(v int64) *C.int64_t {
+	p := (*C.int64_t)(C.malloc(C.size_t(unsafe.Sizeof(C.int64_t(0)))))
+	*p = C.int64_t(v)
+	return p
+}

@@ -44,6 +44,10 @@ gb_clock gb_probe_clock(void);
 // gb_spin burns *(int64_t *)arg nanoseconds of CPU: a call of known length.
 int gb_spin(void *arg);
 
+// gb_work does *(int64_t *)arg steps of dependent arithmetic: a call of fixed work,
+// whose length shows what disturbs the processor.
+int gb_work(void *arg);
+
 // gb_nothing returns at once: what the loop costs by itself.
 int gb_nothing(void *arg);
 
