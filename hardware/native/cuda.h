@@ -23,10 +23,12 @@ typedef struct CUstream_st *CUstream;
 typedef struct CUevent_st *CUevent;
 typedef struct CUgraph_st *CUgraph;
 typedef struct CUgraphExec_st *CUgraphExec;
-typedef struct gb_cu_uuid gb_cu_uuid;
 struct gb_cu_uuid {
 	char bytes[16];
 };
+#ifndef GENBENCH_VENDOR_CUDA // which puts the vendor's in its place
+typedef struct gb_cu_uuid gb_cu_uuid;
+#endif
 typedef unsigned long long gb_cu_pointer;
 
 // One line a function: name and parameters. All return a CUresult.

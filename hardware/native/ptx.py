@@ -21,8 +21,11 @@ def call(name, *args):
         sys.exit(f"{source}: {name} gives {code}: {log.value.decode()}")
 
 
-call("nvrtcCreateProgram", ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None)
-options = [b"--gpu-architecture=compute_70", b"--std=c++14", b"-DGB_DEVICE"]
+headers = [h for h in sorted(source.parent.glob("*.h")) if f'"{h.name}"' in source.read_text()]
+texts = (ctypes.c_char_p * len(headers))(*(h.read_bytes() for h in headers))
+names = (ctypes.c_char_p * len(headers))(*(h.name.encode() for h in headers))
+call("nvrtcCreateProgram", ctypes.byref(program), source.read_bytes(), source.name.encode(), len(headers), texts, names)
+options = [b"--gpu-architecture=compute_70", b"--std=c++14"]
 call("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*options))
 size = ctypes.c_size_t()
 call("nvrtcGetPTXSize", program, ctypes.byref(size))
