@@ -90,14 +90,23 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 	return e, nil
 }
 
+// functionNames lists what genbench calls of cuDNN, in the order of the table.
+func functionNames() []string {
+	names := make([]string, C.gb_cudnn_functions)
+	for i := range names {
+		names[i] = C.GoString(C.gb_cudnn_name(C.int(i)))
+	}
+	return names
+}
+
 // load fills the table of functions.
 func load(lib *native.Library) (*C.gb_cudnn, error) {
 	api := (*C.gb_cudnn)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_cudnn{}))))
 	var missing error
-	for i := range C.int(C.gb_cudnn_functions) {
-		symbol, err := lib.Symbol(C.GoString(C.gb_cudnn_name(i)))
+	for i, name := range functionNames() {
+		symbol, err := lib.Symbol(name)
 		missing = errors.Join(missing, err)
-		C.gb_cudnn_set(api, i, symbol)
+		C.gb_cudnn_set(api, C.int(i), symbol)
 	}
 	if missing != nil {
 		C.free(unsafe.Pointer(api))

@@ -77,8 +77,10 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 	if err = stream.Fill(s.values, 0, max(s.plan.bytes, 1)); err != nil {
 		return s, err
 	}
-	// A step becomes at most two: a convolution and what could not be fused.
-	s.room = 2 * len(s.plan.steps)
+	for _, p := range s.plan.steps {
+		// A convolution and what could not be fused, or a copy for each input.
+		s.room += max(2, len(p.inputs))
+	}
 	s.program.steps = (*C.gb_step)(C.calloc(C.size_t(max(s.room, 1)), C.size_t(unsafe.Sizeof(C.gb_step{}))))
 	for i := range s.plan.steps {
 		if err = ctx.Err(); err != nil {
@@ -184,7 +186,7 @@ func (s *session) steps() []C.gb_step { return unsafe.Slice(s.program.steps, int
 // next gives an empty step for a node.
 func (s *session) next(kind C.uint, node int) *C.gb_step {
 	if int(s.program.count) == s.room {
-		panic("cudnn: a planned step became more than two")
+		panic("cudnn: a planned step became more steps than there is room for")
 	}
 	s.program.count++
 	step := &s.steps()[s.program.count-1]

@@ -307,7 +307,8 @@ unsigned cuEventCreate(struct event **e, unsigned flags) {
 	*e = calloc(1, sizeof **e);
 	return fake.broken;
 }
-unsigned cuEventDestroy_v2(struct event *e) { return free(e), fake.broken; }
+// Work that records the event may still be queued, so its memory stays.
+unsigned cuEventDestroy_v2(struct event *e) { return (void)e, fake.broken; }
 static void run_record(void *argument) {
 	struct event *e = *(struct event **)argument;
 	*e = (struct event){running->now, 1};
