@@ -31,6 +31,9 @@ const Env = "GENBENCH_CUDNN"
 // cudnnGetVersion counted until 8; 9 counts 10000 for a major version.
 const minVersion = 8900
 
+// firstWithoutVolta is the release that dropped compute capability 7.0; see packs.
+const firstWithoutVolta = 91100
+
 // Driver is the entry for engines/all.
 func Driver() engines.Driver {
 	return engines.Driver{
@@ -67,7 +70,7 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 		Files:   "libcudnn.so*",
 		Sonames: []string{"libcudnn.so.9", "libcudnn.so.8"},
 		Python:  "nvidia/cudnn/lib/libcudnn.so.*",
-		Hint:    "pip install nvidia-cudnn-cu12 (driver of CUDA 12, or a V100) or nvidia-cudnn-cu13 (driver of CUDA 13), or set " + Env + " to libcudnn.so.9",
+		Hint:    hint(gpu.Details()),
 		Accept:  func(lib *native.Library) error { return accept(lib, gpu.Details()) },
 	})
 	// The library stays open: its threads' code must not go away under them.
@@ -133,9 +136,9 @@ func accept(lib *native.Library, gpu native.CUDADeviceInfo) error {
 	case cudart/1000 > gpu.DriverVersionNumber/1000:
 		return fmt.Errorf("it is made for CUDA %d, the driver supports CUDA %s; take the package for CUDA %d",
 			cudart/1000, gpu.DriverVersion, gpu.DriverVersionNumber/1000)
-	case cudart/1000 >= 13 && gpu.CapabilityMajor*10+gpu.CapabilityMinor < 75:
-		return fmt.Errorf("it is made for CUDA %d, which has no code for compute capability %d.%d (%s); take the package for CUDA 12",
-			cudart/1000, gpu.CapabilityMajor, gpu.CapabilityMinor, gpu.Name)
+	case (version >= firstWithoutVolta || cudart/1000 >= 13) && capability(gpu) < 75:
+		return fmt.Errorf("it is cuDNN %s for CUDA %d, which has no code for compute capability %d.%d (%s)",
+			versionString(version), cudart/1000, gpu.CapabilityMajor, gpu.CapabilityMinor, gpu.Name)
 	}
 	return nil
 }

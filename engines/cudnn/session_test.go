@@ -240,9 +240,13 @@ func TestUnavailable(t *testing.T) {
 			settings: []string{"FAKE_CUDNN_CUDART", "13000", "FAKE_CUDA_DRIVER", "12040"},
 			words:    []string{"CUDA 13", "CUDA 12.4", "package for CUDA 12"},
 		},
-		"too new for the GPU": {
+		"for newer GPUs": {
+			settings: []string{"FAKE_CUDNN_VERSION", "91100", "FAKE_CUDA_CAPABILITY", "70"},
+			words:    []string{"cuDNN 9.11.0", "compute capability 7.0"},
+		},
+		"for a CUDA of newer GPUs": {
 			settings: []string{"FAKE_CUDNN_CUDART", "13000", "FAKE_CUDA_CAPABILITY", "70"},
-			words:    []string{"compute capability 7.0", "package for CUDA 12"},
+			words:    []string{"CUDA 13", "compute capability 7.0"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,6 +263,23 @@ func TestUnavailable(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A V100, a T4, an A100 and an H100 under the drivers that they are found with.
+func TestHint(t *testing.T) {
+	for _, c := range []struct{ capability, driver, want string }{
+		{"70", "12040", "nvidia-cudnn-cu12==9.10.2.21"},
+		{"70", "13000", "nvidia-cudnn-cu12==9.10.2.21"},
+		{"75", "12020", "nvidia-cudnn-cu12==9.28.0.42"},
+		{"80", "11080", "nvidia-cudnn-cu11==9.10.2.21"},
+		{"90", "13000", "nvidia-cudnn-cu13==9.28.1.4"},
+		{"120", "11080", "update the driver"},
+	} {
+		device := fakes(t, "FAKE_CUDA_CAPABILITY", c.capability, "FAKE_CUDA_DRIVER", c.driver)
+		if got := hint(device.(*hardware.CUDADevice).Details()); !strings.Contains(got, c.want) {
+			t.Errorf("capability %s, driver %s: %s", c.capability, c.driver, got)
+		}
 	}
 }
 
