@@ -68,7 +68,10 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		}
 	}()
 	if status := C.gb_program_open(s.program, e.api, (*C.gb_cuda_stream)(stream.C())); status != 0 {
-		return s, s.refuse("its handle", "cudnnCreate", status)
+		if s.program.in_driver != 0 {
+			return s, e.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status))
+		}
+		return s, fmt.Errorf("cudnnCreate: %s (%d); %s", C.GoString(C.gb_cudnn_words(e.api, status)), int(status), hint(e.device.Details()))
 	}
 	if s.values, err = s.alloc(s.plan.bytes); err != nil {
 		return s, fmt.Errorf("memory for activations: %w", err)
@@ -406,7 +409,7 @@ func (s *session) Output() (models.Tensor, error) {
 }
 
 func (s *session) Explain(e *native.CallError) error {
-	if s.program == nil {
+	if s.program == nil || s.program.status == 0 { // a replay of a graph fails by itself
 		return fmt.Errorf("run on cudnn: %w", e)
 	}
 	return fmt.Errorf("run on cudnn: %w: %w", e, s.failure())

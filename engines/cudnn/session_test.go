@@ -293,7 +293,7 @@ func TestKernelsNotCompiled(t *testing.T) {
 
 func TestBuildFailures(t *testing.T) {
 	for name, c := range map[string]struct{ settings, words []string }{
-		"no handle":         {[]string{"FAKE_CUDNN_CREATE", "3007"}, []string{"cudnnCreate", "ARCH_MISMATCH (3007)"}},
+		"no handle":         {[]string{"FAKE_CUDNN_CREATE", "3007"}, []string{"cudnnCreate", "ARCH_MISMATCH (3007)", "pip install nvidia-cudnn-cu13"}},
 		"no algorithm":      {[]string{"FAKE_CUDNN_FIND", "3000"}, []string{"stem.conv", "cudnnFindConvolutionForwardAlgorithmEx", "NOT_SUPPORTED", "NHWC", "NCHW"}},
 		"no convolution":    {[]string{"FAKE_CUDNN_RUN", "5000"}, []string{"stem.conv", "cudnnConvolutionForward", "EXECUTION_FAILED"}},
 		"no launch":         {[]string{"FAKE_CUDA_LAUNCH", "701"}, []string{"stem.conv", "cuLaunchKernel", "LAUNCH_OUT_OF_RESOURCES"}},

@@ -117,7 +117,7 @@ unsigned cudnnSetConvolutionGroupCount(convolution *c, int groups) { return c->g
 unsigned cudnnSetConvolutionMathType(convolution *c, unsigned math) { return c->math = math, math <= 3 ? 0 : bad_param; }
 unsigned cudnnSetActivationDescriptor(unsigned *a, unsigned mode, unsigned nan, double coefficient) {
 	*a = mode;
-	return (mode == 1 || mode == 5) && nan == 0 && coefficient == 0 ? 0 : bad_param;
+	return (mode == 1 || mode == 5) && nan == 0 && coefficient > 1e300 ? 0 : bad_param;
 }
 unsigned cudnnSetPooling2dDescriptor(pooling *p, unsigned mode, unsigned nan, int h, int w, int ph, int pw, int sh, int sw) {
 	*p = (pooling){mode, h, w, ph, pw, sh, sw};
