@@ -11,10 +11,17 @@ type config struct {
 	resolution int // the network's own input height and width
 	top1       accuracy
 	style      style
-	stem       int // channels behind the stem
+	others     []namedStyle // further namings of the weights
+	stem       int          // channels behind the stem
 	stages     []stage
 	features   int // channels of the 1×1 convolution before the pooling; 0: none
 	embedding  int // channels of the layer behind the pooling; 0: none
+}
+
+// A namedStyle is a style with the name of the implementation whose keys it has.
+type namedStyle struct {
+	name  string
+	style style
 }
 
 // accuracy is a published ImageNet-1k top-1 accuracy; the zero value: none known
@@ -207,6 +214,11 @@ func define(family string, configs []config) []definition {
 		all[i] = definition{
 			name: c.name, family: family, source: c.source,
 			resolution: c.resolution, top1: c.top1, build: c.build,
+		}
+		for _, other := range c.others {
+			renamed := c
+			renamed.style = other.style
+			all[i].others = append(all[i].others, otherKeys{other.name, renamed.build})
 		}
 	}
 	return all

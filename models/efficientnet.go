@@ -46,7 +46,7 @@ func efficientnet(name string, resolution int, width, depth, epsilon float64, to
 	blocks := func(n int) int { return int(math.Ceil(float64(n) * depth)) }
 	return config{
 		name: name, source: "arXiv:1905.11946, torchvision 0.14.1", resolution: resolution,
-		top1: top1, style: efficientnetStyle(epsilon), stem: channels(32),
+		top1: top1, style: efficientnetStyle(epsilon), others: efficientnetOthers(), stem: channels(32),
 		stages: []stage{
 			{block: separable, out: channels(16), depth: blocks(1), se: true},
 			{block: inverted, ratio: 6, out: channels(24), depth: blocks(2), stride: 2, se: true},
@@ -58,6 +58,12 @@ func efficientnet(name string, resolution int, width, depth, epsilon float64, to
 		},
 		features: 4 * channels(320),
 	}
+}
+
+func efficientnetOthers() []namedStyle {
+	st := timmStyle(SiLU)
+	st.se = efficientnetStyle(st.epsilon).se
+	return []namedStyle{{"timm keys", st}}
 }
 
 func efficientnetStyle(epsilon float64) style {

@@ -78,7 +78,7 @@ func Fold(n *Network) (*Network, error) {
 		place[i] = len(out.Nodes)
 		out.Nodes = append(out.Nodes, node)
 	}
-	out.Weights = source
+	out.Weights, out.namings = source, nil
 	return &out, nil
 }
 

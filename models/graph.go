@@ -64,6 +64,9 @@ type Network struct {
 	// Nodes are in topological order. The last node is the output.
 	Nodes   []Node
 	Weights WeightSource
+	// namings lists the ways in which files keep its weights; nil: under the keys of
+	// Params alone.
+	namings func() []naming
 }
 
 // Image is the index that stands for the network's input among a Node's Inputs.

@@ -60,7 +60,7 @@ func mobilenetV2(name string, width float64, st style, top1 accuracy) config {
 	scale := func(channels int) int { return divisible(float64(channels)*width, 8) }
 	return config{
 		name: name, source: "arXiv:1801.04381", resolution: 224, top1: top1,
-		style: st, stem: scale(32),
+		style: st, others: mobilenetV2Others(), stem: scale(32),
 		stages: []stage{
 			{block: separable, out: scale(16)},
 			{block: inverted, ratio: 6, out: scale(24), depth: 2, stride: 2},
@@ -94,6 +94,12 @@ func mobilenetV2Style() style {
 			pooled(last+".0", last+".1", "classifier.1")(b, c, x)
 		},
 	}
+}
+
+// mobilenetV2Others has both usual namings; which of them is a network's own
+// depends on its width.
+func mobilenetV2Others() []namedStyle {
+	return []namedStyle{{"torchvision keys", mobilenetV2Style()}, {"timm keys", timmStyle(ReLU6)}}
 }
 
 func mobilenetV3Style() style {

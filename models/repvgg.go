@@ -24,8 +24,9 @@ func repvggs() []definition {
 		convs := repvggConvs(v.widths, v.depths)
 		list = append(list, definition{
 			name: v.name, family: "repvgg", source: "arXiv:2101.03697, deployed form", resolution: 224, top1: v.top1,
-			build:  func(b *builder) { repvgg(b, convs) },
-			derive: func(training WeightSource) WeightSource { return newReparameterised(training, convs) },
+			build:    func(b *builder) { repvgg(b, convs) },
+			derive:   func(training WeightSource) WeightSource { return newReparameterised(training, convs) },
+			training: func() []Param { return repvggTraining(convs) },
 		})
 	}
 	return list
@@ -67,6 +68,24 @@ func repvgg(b *builder, convs []repvggConv) {
 		x = b.layer(x, layer{conv: c.key(), out: c.out, kernel: 3, stride: c.stride, bias: true, act: ReLU})
 	}
 	b.classifier(x, "head.fc")
+}
+
+// repvggTraining lists the tensors of the training form.
+func repvggTraining(convs []repvggConv) []Param {
+	var stored []Param
+	add := func(key string, op Op) { stored = append(stored, Node{Op: op, Weights: key}.Params()...) }
+	for _, c := range convs {
+		norm := BatchNorm{Channels: c.out}
+		add(c.block+".conv_kxk.conv", Conv{In: c.in, Out: c.out, KernelH: 3, KernelW: 3, Groups: 1})
+		add(c.block+".conv_kxk.bn", norm)
+		add(c.block+".conv_1x1.conv", Conv{In: c.in, Out: c.out, KernelH: 1, KernelW: 1, Groups: 1})
+		add(c.block+".conv_1x1.bn", norm)
+		if c.identity() {
+			add(c.block+".identity", norm)
+		}
+	}
+	add("head.fc", Linear{In: convs[len(convs)-1].out, Out: classes, Bias: true})
+	return stored
 }
 
 // reparameterised computes deployed weights from those of the training form:

@@ -62,6 +62,16 @@ type definition struct {
 	// derive gives the network's weights from those of its training form; nil: they
 	// are the same.
 	derive func(WeightSource) WeightSource
+	// training lists the tensors of that form; nil without derive.
+	training func() []Param
+	// others are further namings of the weights in use.
+	others []otherKeys
+}
+
+// otherKeys builds the same network under other state-dict keys.
+type otherKeys struct {
+	name  string // "timm"
+	build func(*builder)
 }
 
 // definitions lists the zoo by family.
@@ -183,7 +193,7 @@ func (d definition) network(resolution int) (*Network, []Shape, error) {
 	if b.err != nil {
 		return nil, nil, b.err
 	}
-	b.net.Weights = Synthetic()
+	b.net.Weights, b.net.namings = Synthetic(), d.namings
 	if d.derive != nil {
 		b.net.Weights = d.derive(b.net.Weights)
 	}

@@ -13,17 +13,18 @@ import (
 
 func (a *app) exportCommand() *cobra.Command {
 	var (
-		output, precision string
-		batch, resolution int
+		output, precision, weights string
+		batch, resolution          int
 	)
 	cmd := &cobra.Command{
 		Use:   "export MODEL -o FILE.onnx",
 		Short: "Write a network as an ONNX file, the same bytes every time",
 		Example: "  genbench export genet-large -o genet-large.onnx\n" +
-			"  genbench export resnet-50 --batch 8 --resolution 192 -o resnet-50.onnx",
+			"  genbench export resnet-50 --batch 8 --resolution 192 -o resnet-50.onnx\n" +
+			"  genbench export resnet-50 --weights resnet50.safetensors -o resnet-50.onnx",
 		Args:              exactArgs(1, "one model"),
 		ValidArgsFunction: completeModels,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) (err error) {
 			if output == "" {
 				return usage(errors.New("export needs -o FILE.onnx"))
 			}
@@ -33,10 +34,18 @@ func (a *app) exportCommand() *cobra.Command {
 			if err := knownPrecision(precision); err != nil {
 				return usage(err)
 			}
+			if isFile(args[0]) {
+				return usage(fmt.Errorf("export %s: it is an ONNX file already, export takes a network of `genbench list models`", args[0]))
+			}
 			network, err := network(args[0], resolution)
 			if err != nil {
 				return err
 			}
+			network, source, err := withWeights(network, weights)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, source.close()) }()
 			data, err := models.ONNX(network, models.ExportOptions{Batch: batch, Precision: models.Precision(precision)})
 			if err != nil {
 				var unsupported *models.PrecisionError
@@ -48,12 +57,13 @@ func (a *app) exportCommand() *cobra.Command {
 			if err := writeFile(output, data); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stdout, "%s: %s at batch %d, %d×%d, %s, %.1f MB\n", output, network.Name, batch, network.Resolution, network.Resolution, precision, float64(len(data))/1e6)
+			fmt.Fprintf(a.stdout, "%s: %s at batch %d, %d×%d, %s, %.1f MB, weights %s\n", output, network.Name, batch, network.Resolution, network.Resolution, precision, float64(len(data))/1e6, source)
 			return nil
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write")
 	cmd.Flags().StringVar(&precision, "precision", "fp32", "element type of compute")
+	cmd.Flags().StringVar(&weights, "weights", synthetic, weightsUsage)
 	cmd.Flags().IntVar(&batch, "batch", 1, "images per inference")
 	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
 	return cmd

@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -28,10 +29,16 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"safetensors": writeSafetensors},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
+			files, err := filepath.Abs(filepath.Join("..", "..", "models", "testdata", "files"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("FILES", files) // of other exporters
 			// Scripts must not depend on what this machine has installed.
 			env.Setenv("GENBENCH_ONNXRUNTIME", "")
 			return nil

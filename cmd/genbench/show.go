@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -18,17 +19,36 @@ func (a *app) showCommand() *cobra.Command {
 	var (
 		asJSON     bool
 		resolution int
+		weights    string
+		shapes     []string
 	)
 	cmd := &cobra.Command{
-		Use:               "show MODEL",
-		Short:             "Show every layer of a network: shapes, parameters, MACs, bytes",
-		Args:              exactArgs(1, "one model"),
+		Use:   "show MODEL|FILE.onnx",
+		Short: "Show every layer of a network or an ONNX file: shapes, parameters, MACs",
+		Example: "  genbench show genet-large\n" +
+			"  genbench show resnet-50 --weights resnet50.safetensors\n" +
+			"  genbench show mine.onnx --shape input:1x3x224x224",
+		Args:              exactArgs(1, "one model or file"),
 		ValidArgsFunction: completeModels,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			if isFile(args[0]) {
+				if resolution != 0 || weights != synthetic {
+					return usage(fmt.Errorf("show %s: an ONNX file has its own weights and takes --shape, not --weights or --resolution", args[0]))
+				}
+				return a.showFile(args[0], shapes, asJSON)
+			}
+			if len(shapes) > 0 {
+				return usage(fmt.Errorf("--shape %s: a network takes --resolution, --shape is for ONNX files", shapes[0]))
+			}
 			network, err := network(args[0], resolution)
 			if err != nil {
 				return err
 			}
+			network, source, err := withWeights(network, weights)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, source.close()) }()
 			cost, err := models.CostOf(network)
 			if err != nil {
 				return err
@@ -38,7 +58,8 @@ func (a *app) showCommand() *cobra.Command {
 					Name       string `json:"name"`
 					Resolution int    `json:"resolution"`
 					models.Cost
-				}{network.Name, network.Resolution, cost})
+					Weights *weightsSource `json:"weights,omitempty"`
+				}{network.Name, network.Resolution, cost, source.file()})
 			}
 			rows := make([][]string, 0, len(cost.Layers))
 			var bytes int64
@@ -50,12 +71,18 @@ func (a *app) showCommand() *cobra.Command {
 				rows = append(rows, []string{l.Name, l.Op, strings.Join(in, " "), l.Output.String(), count(l.Params), count(l.MACs), count(l.WeightBytes + l.ActivationBytes)})
 				bytes += l.WeightBytes + l.ActivationBytes
 			}
-			fmt.Fprintf(a.stdout, "%s at %d×%d: %s parameters, %s MACs an image, %d layers\n\n", network.Name, network.Resolution, network.Resolution, count(cost.Params), count(cost.MACs), len(cost.Layers))
+			fmt.Fprintf(a.stdout, "%s at %d×%d: %s parameters, %s MACs an image, %d layers\n", network.Name, network.Resolution, network.Resolution, count(cost.Params), count(cost.MACs), len(cost.Layers))
+			if source.file() != nil {
+				fmt.Fprintf(a.stdout, "weights %s: every tensor fits\n", source)
+			}
+			fmt.Fprintln(a.stdout)
 			return table(a.stdout, []string{"layer", "op", "in", "out", "params", "MACs", "bytes"}, rows,
 				[]string{"total", "", "", "", count(cost.Params), count(cost.MACs), count(bytes)}, 4)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&weights, "weights", synthetic, weightsUsage)
+	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "shape of an ONNX file's input, name:1x3x224x224; once for each input")
 	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
 	return cmd
 }
