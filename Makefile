@@ -3,7 +3,7 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree torch-ratio bench-self clean
+.PHONY: help build run test race vet agree torch-ratio bench-self clean check-abi ptx gpu-bundle
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,21 @@ torch-ratio: ## Compare the speed of export with torch.onnx.export, in turn
 	test -x $(TORCH_ENV)/bin/python || python3 -m venv $(TORCH_ENV)
 	$(TORCH_ENV)/bin/python -m pip install --quiet torch torchvision onnx onnxscript
 	GENBENCH_TORCH_PYTHON=$(abspath $(TORCH_ENV))/bin/python go test -count=1 -v -timeout 30m -run TorchRatio ./models
+
+# NVIDIA's headers and libraries, of CUDA 12 and 13 and cuDNN 8.9 and 9: 2.5 GB to
+# fetch once, 100 MB to keep.
+VENDOR := bin/vendor
+check-abi: ## Check declarations, symbols and kernels against NVIDIA's own; fetches them
+	sh hardware/native/vendor.sh $(VENDOR)
+	GENBENCH_VENDOR=$(abspath $(VENDOR)) go test -count=1 -v -run 'Prototypes|Symbols|PTX|RealDriver' ./hardware/native ./engines/cudnn
+
+NVRTC := $(VENDOR)/nvrtc-11.8/nvidia/cuda_nvrtc/lib
+ptx: ## Compile the GPU kernels anew, with NVRTC of CUDA 11.8; fetches it
+	sh hardware/native/vendor.sh $(VENDOR)
+	for kernels in hardware/native/clock engines/cudnn/kernels/kernels; do \
+		LD_LIBRARY_PATH=$(NVRTC) python3 hardware/native/ptx.py $(NVRTC)/libnvrtc.so.11.2 $$kernels.cu > $$kernels.ptx.new && \
+		mv $$kernels.ptx.new $$kernels.ptx || exit 1; \
+	done
 
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models

@@ -97,6 +97,9 @@ type Execution struct {
 	Fallback []string `json:"fallback,omitempty"`
 	// DeviceBytes is device memory held by the session; 0 where not known.
 	DeviceBytes int64 `json:"device_bytes,omitempty"`
+	// Choices says in words what the engine chose where it had a choice: layouts,
+	// algorithms, workspaces.
+	Choices []string `json:"choices,omitempty"`
 }
 
 // An UnavailableError answers what is missing, where it was looked for, and the

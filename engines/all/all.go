@@ -4,6 +4,7 @@ package all
 
 import (
 	"genbench/engines"
+	"genbench/engines/cudnn"
 	"genbench/engines/onnxruntime"
 	"genbench/engines/reference"
 )
@@ -11,6 +12,7 @@ import (
 // Drivers lists the engines in the order of tables.
 func Drivers() []engines.Driver {
 	return []engines.Driver{
+		cudnn.Driver(),
 		onnxruntime.Driver(),
 		reference.Driver(),
 	}

@@ -36,11 +36,16 @@ func runGolden(t *testing.T, r *rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A fake computes on one processor what a GPU does, and every inference of a build.
+	wanted := shortGoldens()
+	if r.device.Info().Fake {
+		wanted = []string{"mobilenetv2-1.0"}
+	}
 	ran := 0
 	for _, g := range goldens {
 		// The race detector slows plain Go tenfold and finds nothing in the sixtieth
 		// network that it did not find in the seventh.
-		if (testing.Short() || raceDetector) && !slices.Contains(shortGoldens(), g.Name) {
+		if (testing.Short() || raceDetector || r.device.Info().Fake) && !slices.Contains(wanted, g.Name) {
 			continue
 		}
 		ran++
@@ -50,8 +55,8 @@ func runGolden(t *testing.T, r *rig) {
 			}
 		})
 	}
-	if ran < len(shortGoldens()) {
-		t.Errorf("%d golden outputs were met with, of at least %d", ran, len(shortGoldens()))
+	if ran < len(wanted) {
+		t.Errorf("%d golden outputs were met with, of at least %d", ran, len(wanted))
 	}
 }
 

@@ -1,0 +1,149 @@
+// Kernels for what cuDNN's legacy API lacks. kernels.ptx is this file as NVRTC 11.8
+// compiles it (`make ptx`); as plain C the tests' fake of cuDNN runs the same text.
+//
+// Every thread computes elements a whole grid apart, in float, and rounds once. An
+// index is 32 bits, because dividing longer ones takes a GPU longer than the memory;
+// tensors of more than 2^31 elements are refused when a session is built.
+#include "kernels.h"
+
+#ifdef __CUDACC__
+#define KERNEL(name) extern "C" __global__ void name(const gb_kernel a)
+#define ELEMENTS \
+	for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < a.elements; i += gridDim.x * blockDim.x)
+#define PRIVATE __device__ static inline
+PRIVATE float half_to_float(unsigned short v) {
+	float f;
+	asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v));
+	return f;
+}
+PRIVATE unsigned short float_to_half(float f) {
+	unsigned short v;
+	asm("cvt.rn.f16.f32 %0, %1;" : "=h"(v) : "f"(f));
+	return v;
+}
+PRIVATE float bits_to_float(unsigned v) { return __uint_as_float(v); }
+PRIVATE unsigned float_to_bits(float f) { return __float_as_uint(f); }
+#else
+#include "host.h" // the same names in C
+#endif
+
+PRIVATE float load(const void *from, unsigned i, int type) {
+	if (type == gb_half) return half_to_float(((const unsigned short *)from)[i]);
+	if (type == gb_bfloat) return bits_to_float((unsigned)((const unsigned short *)from)[i] << 16);
+	return ((const float *)from)[i];
+}
+
+PRIVATE void store(void *to, unsigned i, int type, float v) {
+	if (type == gb_half) {
+		((unsigned short *)to)[i] = float_to_half(v);
+	} else if (type == gb_bfloat) {
+		// To the nearest, ties to even. A NaN must not round to infinity.
+		unsigned bits = float_to_bits(v);
+		unsigned rounded = v != v ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u);
+		((unsigned short *)to)[i] = (unsigned short)(rounded >> 16);
+	} else {
+		((float *)to)[i] = v;
+	}
+}
+
+PRIVATE float clip6(float v) { return fminf(fmaxf(v, 0.0f), 6.0f); }
+
+PRIVATE float activate(float v, int function) {
+	switch (function) {
+	case gb_relu: return fmaxf(v, 0.0f);
+	case gb_relu6: return clip6(v);
+	case gb_silu: return v / (1.0f + expf(-v));
+	case gb_hardswish: return v * clip6(v + 3.0f) / 6.0f;
+	case gb_hardsigmoid: return clip6(v + 3.0f) / 6.0f;
+	case gb_sigmoid: return 1.0f / (1.0f + expf(-v));
+	}
+	return v;
+}
+
+// channel gives the channel of element i of a tensor of a.c channels.
+PRIVATE int channel(const gb_kernel *a, unsigned i) {
+	if (a->nhwc) return (int)(i % a->c);
+	return (int)(i / ((unsigned)a->h * a->w) % a->c);
+}
+
+// y = function(x·scale + shift + z), where scale, shift and z may be absent. x or z
+// may be y.
+KERNEL(gb_pointwise) {
+	ELEMENTS {
+		float v = load(a.x, i, a.type);
+		if (a.scale) v *= a.scale[channel(&a, i)];
+		if (a.shift) v += a.shift[channel(&a, i)];
+		if (a.z) v += load(a.z, i, a.type);
+		store(a.y, i, a.type, activate(v, a.function));
+	}
+}
+
+// y = x·z; an operand that is a gate has one element for each image and channel.
+KERNEL(gb_multiply) {
+	ELEMENTS {
+		unsigned plane = (unsigned)a.h * a.w;
+		unsigned gate = a.nhwc ? i / (plane * a.c) * a.c + i % a.c : i / plane;
+		float x = load(a.x, a.x_gate ? gate : i, a.type);
+		float z = load(a.z, a.z_gate ? gate : i, a.type);
+		store(a.y, i, a.type, x * z);
+	}
+}
+
+// Copies a.c channels, from channel `from` of x_channels to channel `to` of
+// y_channels. With groups the channels are interleaved, as a channel shuffle does.
+KERNEL(gb_channels) {
+	ELEMENTS {
+		unsigned plane = (unsigned)a.h * a.w, image, pixel;
+		int c;
+		if (a.nhwc) {
+			c = (int)(i % a.c);
+			pixel = i / a.c % plane;
+		} else {
+			pixel = i % plane;
+			c = (int)(i / plane % a.c);
+		}
+		image = i / (plane * a.c);
+		int from = a.from + c % a.groups * (a.c / a.groups) + c / a.groups, to = a.to + c;
+		unsigned source = a.nhwc ? (image * plane + pixel) * a.x_channels + from : (image * a.x_channels + from) * plane + pixel;
+		unsigned target = a.nhwc ? (image * plane + pixel) * a.y_channels + to : (image * a.y_channels + to) * plane + pixel;
+		store(a.y, target, a.type, load(a.x, source, a.type));
+	}
+}
+
+// y is x with the channels outermost: NHWC to NCHW.
+KERNEL(gb_planes) {
+	ELEMENTS {
+		unsigned plane = (unsigned)a.h * a.w;
+		unsigned image = i / (plane * a.c), pixel = i % plane;
+		int c = (int)(i / plane % a.c);
+		store(a.y, i, a.type, load(a.x, (image * plane + pixel) * a.c + c, a.type));
+	}
+}
+
+// Pooling by PyTorch's rule, which lets a last window reach beyond the padding;
+// cuDNN has no such windows.
+KERNEL(gb_pool) {
+	ELEMENTS {
+		unsigned plane = (unsigned)a.h * a.w;
+		unsigned image = i / (plane * a.c), pixel = a.nhwc ? i / a.c % plane : i % plane;
+		int c = channel(&a, i);
+		int top = (int)(pixel / a.w) * a.stride - a.pad, left = (int)(pixel % a.w) * a.stride - a.pad;
+		int bottom = top + a.window, right = left + a.window, cells = 0;
+		float best = 0.0f, sum = 0.0f;
+		for (int y = top < 0 ? 0 : top; y < bottom && y < a.x_h; y++) {
+			for (int x = left < 0 ? 0 : left; x < right && x < a.x_w; x++) {
+				unsigned at = a.nhwc ? ((image * a.x_h + y) * a.x_w + x) * a.c + c : ((image * a.c + c) * a.x_h + y) * a.x_w + x;
+				float v = load(a.x, at, a.type);
+				best = cells == 0 ? v : fmaxf(best, v);
+				sum += v;
+				cells++;
+			}
+		}
+		if (a.count_pad) {
+			int rows = (bottom < a.x_h + a.pad ? bottom : a.x_h + a.pad) - top;
+			int columns = (right < a.x_w + a.pad ? right : a.x_w + a.pad) - left;
+			cells = rows * columns;
+		}
+		store(a.y, i, a.type, a.maximum ? best : sum / (float)cells);
+	}
+}

@@ -1,0 +1,189 @@
+package cudnn
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"genbench/models"
+)
+
+// TestMemoryPlan holds the plan of every network of the zoo to its promise: no step
+// writes over a value that is still to be read. It walks the steps with the memory as
+// a list of who wrote where last.
+func TestMemoryPlan(t *testing.T) {
+	for _, info := range models.List() {
+		n, err := models.New(info.Name, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err = models.Fold(n); err != nil {
+			t.Fatal(err)
+		}
+		for _, nhwc := range []bool{false, true} {
+			p, err := newPlan(n, 2, nhwc, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.check(); err != nil {
+				t.Errorf("%s, nhwc %t: %v", info.Name, nhwc, err)
+			}
+		}
+	}
+}
+
+// check plays the plan through twice, as two inferences of one input do.
+func (p *plan) check() error {
+	type owner struct{ from, to, buffer int64 }
+	var owners []owner
+	bytes := func(node int) int64 { return 2 * int64(p.at(node).shape.Elements()) }
+	write := func(node int) {
+		v := p.at(node)
+		kept := owners[:0]
+		for _, o := range owners {
+			if o.to <= v.offset || v.offset+bytes(node) <= o.from {
+				kept = append(kept, o)
+			}
+		}
+		owners = append(kept, owner{v.offset, v.offset + bytes(node), int64(v.buffer)})
+	}
+	holds := func(node int) bool {
+		for _, o := range owners {
+			if o.buffer == int64(p.at(node).buffer) && o.from == p.at(node).offset {
+				return true
+			}
+		}
+		return false
+	}
+	write(models.Image)
+	for round := range 2 {
+		for _, s := range p.steps {
+			for _, node := range s.reads() {
+				if !holds(node) {
+					return fmt.Errorf("round %d: step of node %d reads value %d, which is no longer there", round, s.node, node)
+				}
+			}
+			if v := p.at(s.out); v.offset < 0 || v.offset%alignment != 0 || v.offset+bytes(s.out) > p.bytes {
+				return fmt.Errorf("value %d lies at %d of %d bytes", s.out, v.offset, p.bytes)
+			}
+			write(s.out)
+			for _, node := range s.reads() {
+				if !holds(node) {
+					return fmt.Errorf("round %d: step of node %d writes over what it reads", round, s.node)
+				}
+			}
+		}
+		if !holds(len(p.network.Nodes) - 1) {
+			return fmt.Errorf("round %d: the output is not there", round)
+		}
+	}
+	// No plan can do with less than what lives at one time, and none should take much
+	// more.
+	last := map[int]int{p.at(models.Image).buffer: len(p.steps)}
+	size := map[int]int64{p.at(models.Image).buffer: bytes(models.Image)}
+	for i, s := range p.steps {
+		for _, node := range slices.Concat(s.reads(), []int{s.out}) {
+			last[p.at(node).buffer], size[p.at(node).buffer] = max(i, last[p.at(node).buffer]), bytes(node)
+		}
+	}
+	alive := map[int]bool{p.at(models.Image).buffer: true}
+	var most int64
+	for i, s := range p.steps {
+		alive[p.at(s.out).buffer] = true
+		var now int64
+		for buffer := range alive {
+			now += size[buffer]
+		}
+		most = max(most, now)
+		for buffer := range alive {
+			if last[buffer] <= i {
+				delete(alive, buffer)
+			}
+		}
+	}
+	if float64(p.bytes) > 1.25*float64(most)+10*alignment {
+		return fmt.Errorf("%d bytes, %d live at one time", p.bytes, most)
+	}
+	return nil
+}
+
+func TestFusions(t *testing.T) {
+	for name, want := range map[string]int{
+		// Convolutions, the classifier, one maximum and one mean: ReLUs and additions
+		// are gone.
+		"resnet-18":       20 + 1 + 2,
+		"mobilenetv2-1.0": 52 + 1 + 1,
+	} {
+		n, err := models.New(name, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err = models.Fold(n); err != nil {
+			t.Fatal(err)
+		}
+		p, err := newPlan(n, 1, true, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.steps) != want {
+			t.Errorf("%s: %d steps, want %d", name, len(p.steps), want)
+		}
+	}
+}
+
+func TestTooLargeForIndices(t *testing.T) {
+	n, err := models.New("vgg-16", 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	if _, err := newPlan(n, 1000, false, 4); err == nil {
+		t.Error("a tensor of 3.2e9 elements is planned")
+	}
+}
+
+func TestHalfIsExact(t *testing.T) {
+	for bits := range 1 << 16 {
+		f := halfFloat(uint16(bits))
+		if math.IsNaN(float64(f)) {
+			if !math.IsNaN(float64(halfFloat(halfBits(f)))) {
+				t.Fatalf("%#x: a NaN becomes %#x", bits, halfBits(f))
+			}
+			continue
+		}
+		if got := halfBits(f); got != uint16(bits) {
+			t.Fatalf("%#x is %v and then %#x", bits, f, got)
+		}
+		if bits&0x7fff >= 0x7bff {
+			continue // infinity has no neighbour
+		}
+		// Half way to the next one goes to the even one, a little more goes up.
+		next := halfFloat(uint16(bits) + 1)
+		middle := (f + next) / 2
+		even := uint16(bits) + uint16(bits&1)
+		if got := halfBits(middle); got != even {
+			t.Fatalf("%v, between %#x and the next, is %#x", middle, bits, got)
+		}
+		if got := halfBits(math.Nextafter32(middle, next)); got != uint16(bits)+1 {
+			t.Fatalf("above %v, between %#x and the next, is %#x", middle, bits, got)
+		}
+	}
+	for f, want := range map[float32]uint16{65519: 0x7bff, 65520: 0x7c00, 1e30: 0x7c00, -1e30: 0xfc00, 1e-30: 0} {
+		if got := halfBits(f); got != want {
+			t.Errorf("%v is %#x, want %#x", f, got, want)
+		}
+	}
+}
+
+func TestBfloat(t *testing.T) {
+	for f, want := range map[float32]uint16{
+		1: 0x3f80, 1.00390625: 0x3f80, -2: 0xc000, 1.01171875: 0x3f82, 1.004: 0x3f81, float32(math.Inf(1)): 0x7f80,
+	} {
+		if got := bfloatBits(f); got != want {
+			t.Errorf("%v is %#x, want %#x", f, got, want)
+		}
+	}
+	if got := bfloatBits(float32(math.NaN())); got&0x7f80 != 0x7f80 || got&0x7f == 0 {
+		t.Errorf("a NaN is %#x", got)
+	}
+}

@@ -1,0 +1,504 @@
+package cudnn
+
+// #include <stdlib.h>
+// #include "program.h"
+import "C"
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+	"unsafe"
+
+	"genbench/engines"
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// A layout is the order of a tensor's dimensions in memory, a cudnnTensorFormat_t.
+type layout C.uint
+
+const (
+	nchw layout = C.gb_cudnn_nchw
+	nhwc layout = C.gb_cudnn_nhwc
+)
+
+func (l layout) String() string {
+	if l == nhwc {
+		return "NHWC"
+	}
+	return "NCHW"
+}
+
+// A session is a program in C memory over three pieces of device memory: values,
+// weights and a workspace that all convolutions share.
+type session struct {
+	engine     *engine
+	stream     *hardware.CUDAStream
+	network    *models.Network // folded
+	plan       *plan
+	layout     layout
+	precision  models.Precision
+	program    *C.gb_program // nil once closed
+	room       int           // steps that the program has memory for
+	memory     []uint64      // to be freed
+	bytes      int64         // of that
+	values     uint64
+	weights    []byte        // as they go to the device
+	parameters []parameter   // that await them
+	latency    time.Duration // of an inference, as the build measured it
+	choices    []string
+}
+
+// compile builds the network in one layout. The caller owns the session.
+func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardware.CUDAStream, o engines.BuildOptions, l layout) (s *session, err error) {
+	s = &session{engine: e, stream: stream, network: n, layout: l, precision: o.Precision}
+	if s.plan, err = newPlan(n, o.Batch, l == nhwc, s.elementBytes()); err != nil {
+		return nil, err
+	}
+	s.program = (*C.gb_program)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_program{}))))
+	defer func() {
+		if err != nil {
+			err, s = errors.Join(err, s.Close()), nil
+		}
+	}()
+	if status := C.gb_program_open(s.program, e.api, (*C.gb_cuda_stream)(stream.C())); status != 0 {
+		return s, s.refuse("its handle", "cudnnCreate", status)
+	}
+	if s.values, err = s.alloc(s.plan.bytes); err != nil {
+		return s, fmt.Errorf("memory for activations: %w", err)
+	}
+	// What no one wrote must not be a NaN that an algorithm trips over.
+	if err = stream.Fill(s.values, 0, max(s.plan.bytes, 1)); err != nil {
+		return s, err
+	}
+	for _, p := range s.plan.steps {
+		// A convolution and what could not be fused, or a copy for each input.
+		s.room += max(2, len(p.inputs))
+	}
+	s.program.steps = (*C.gb_step)(C.calloc(C.size_t(max(s.room, 1)), C.size_t(unsafe.Sizeof(C.gb_step{}))))
+	for i := range s.plan.steps {
+		if err = ctx.Err(); err != nil {
+			return s, err
+		}
+		if err = s.add(&s.plan.steps[i]); err != nil {
+			return s, fmt.Errorf("node %s: %w", s.name(s.plan.steps[i].node), err)
+		}
+	}
+	if err = s.upload(); err != nil {
+		return s, err
+	}
+	if err = s.choose(ctx); err != nil {
+		return s, err
+	}
+	return s, s.measure(ctx)
+}
+
+func (s *session) name(node int) string { return s.network.Nodes[node].Name }
+
+func (s *session) elementBytes() int {
+	if s.precision == models.FP16 || s.precision == models.BF16 {
+		return 2
+	}
+	return 4
+}
+
+// types gives cuDNN's and our kernels' name of the element type, and cuDNN's way of
+// multiplying: FMA keeps fp32 from being rounded to tf32, the default allows it.
+func (s *session) types() (element, kernel, math C.uint) {
+	switch s.precision {
+	case models.FP16:
+		return C.gb_cudnn_half, C.gb_half, C.gb_cudnn_tensor_op_math
+	case models.BF16:
+		return C.gb_cudnn_bfloat16, C.gb_bfloat, C.gb_cudnn_tensor_op_math
+	case models.TF32:
+		return C.gb_cudnn_float, C.gb_float, C.gb_cudnn_default_math
+	}
+	return C.gb_cudnn_float, C.gb_float, C.gb_cudnn_fma_math
+}
+
+// alloc gives device memory that the session frees.
+func (s *session) alloc(bytes int64) (uint64, error) {
+	memory, err := s.engine.device.Alloc(max(bytes, 1))
+	if err != nil {
+		return 0, err
+	}
+	s.memory = append(s.memory, memory)
+	s.bytes += bytes
+	return memory, nil
+}
+
+// address is where a node's value lies.
+func (s *session) address(node int) unsafe.Pointer {
+	return devicePointer(s.values + uint64(s.plan.at(node).offset))
+}
+
+// devicePointer is an address of the device, which Go never follows.
+func devicePointer(p uint64) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
+
+// A parameter is data among the weights that a step's pointer awaits.
+type parameter struct {
+	place  *unsafe.Pointer // in C memory
+	offset uint64
+}
+
+// keep has place point to data once all weights are on the device.
+func (s *session) keep(place *unsafe.Pointer, data []byte) {
+	s.parameters = append(s.parameters, parameter{place, uint64(len(s.weights))})
+	s.weights = append(s.weights, data...)
+	for len(s.weights)%alignment != 0 {
+		s.weights = append(s.weights, 0)
+	}
+}
+
+// keepFloats is keep for what kernels read, which is float in every precision.
+func (s *session) keepFloats(place **C.float, data []float32) {
+	raw := make([]byte, 0, 4*len(data))
+	for _, v := range data {
+		raw = binary.NativeEndian.AppendUint32(raw, math.Float32bits(v))
+	}
+	s.keep((*unsafe.Pointer)(unsafe.Pointer(place)), raw)
+}
+
+// upload puts the weights on the device and sets the pointers to them.
+func (s *session) upload() error {
+	base, err := s.alloc(int64(len(s.weights)))
+	if err != nil {
+		return fmt.Errorf("memory for weights: %w", err)
+	}
+	if err := s.stream.CopyIn(base, s.weights); err != nil {
+		return fmt.Errorf("copy weights: %w", err)
+	}
+	for _, p := range s.parameters {
+		*p.place = devicePointer(base + p.offset)
+	}
+	s.weights, s.parameters = nil, nil
+	return nil
+}
+
+func (s *session) steps() []C.gb_step { return unsafe.Slice(s.program.steps, int(s.program.count)) }
+
+// next gives an empty step for a node.
+func (s *session) next(kind C.uint, node int) *C.gb_step {
+	if int(s.program.count) == s.room {
+		panic("cudnn: a planned step became more steps than there is room for")
+	}
+	s.program.count++
+	step := &s.steps()[s.program.count-1]
+	step.kind, step.node = kind, C.int(node)
+	return step
+}
+
+// choose takes the fastest algorithm of every convolution by cuDNN's own
+// measurement, and one workspace for all of them.
+func (s *session) choose(ctx context.Context) error {
+	if !slices.ContainsFunc(s.steps(), convolves) {
+		return nil
+	}
+	scratch, bytes, err := s.scratch()
+	if err != nil {
+		return err
+	}
+	known := map[string]C.gb_cudnn_algorithm{} // blocks repeat
+	var need C.size_t
+	for i := 0; i < int(s.program.count); i++ { // a split adds a step
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, s.engine.device.Free(scratch))
+		}
+		step := &s.steps()[i]
+		if !convolves(*step) {
+			continue
+		}
+		shape := s.signature(step)
+		algorithm, ok := known[shape]
+		if !ok {
+			algorithm, err = s.fastest(step, scratch, bytes)
+			var refused *refusal
+			if errors.As(err, &refused) && step.kind == C.gb_fused_convolution {
+				if err = s.split(i); err == nil {
+					shape = s.signature(step)
+					algorithm, err = s.fastest(step, scratch, bytes)
+				}
+			}
+			if err != nil {
+				return errors.Join(err, s.engine.device.Free(scratch))
+			}
+			known[shape] = algorithm
+		}
+		step.algorithm = algorithm.algorithm
+		need = max(need, algorithm.workspace)
+	}
+	if err := s.engine.device.Free(scratch); err != nil {
+		return err
+	}
+	if need > 0 {
+		workspace, err := s.alloc(int64(need))
+		if err != nil {
+			return fmt.Errorf("memory for cuDNN's workspace: %w", err)
+		}
+		s.program.workspace, s.program.workspace_bytes = devicePointer(workspace), need
+	}
+	return nil
+}
+
+func convolves(step C.gb_step) bool {
+	return step.kind == C.gb_convolution || step.kind == C.gb_fused_convolution
+}
+
+// scratch is memory for algorithms to be measured in: 512 MiB, or what there is.
+func (s *session) scratch() (memory uint64, bytes int64, err error) {
+	const most, least = 512 << 20, 1 << 20
+	for bytes = most; bytes >= least; bytes /= 2 {
+		if memory, err = s.engine.device.Alloc(bytes); err == nil {
+			return memory, bytes, nil
+		}
+		var failed *native.CUDAError
+		if !errors.As(err, &failed) || failed.Name != "CUDA_ERROR_OUT_OF_MEMORY" {
+			break
+		}
+	}
+	return 0, 0, fmt.Errorf("memory to measure algorithms in: %w", err)
+}
+
+// signature is all that the choice of a convolution's algorithm depends on.
+func (s *session) signature(step *C.gb_step) string {
+	n := s.network.Nodes[step.node]
+	return fmt.Sprintf("%+v %v %d %d", n.Op, s.plan.at(n.Inputs[0]).shape, step.kind, step.kernel.function)
+}
+
+// fastest has cuDNN measure a convolution's algorithms. One that gives other bits in
+// every run is left out, and so are all but one for a fused call without an
+// activation (cudnnConvolutionBiasActivationForward in NVIDIA's API reference).
+func (s *session) fastest(step *C.gb_step, scratch uint64, bytes int64) (C.gb_cudnn_algorithm, error) {
+	// Every algorithm comes once for each way of multiplying.
+	var found [2 * C.gb_cudnn_algorithms]C.gb_cudnn_algorithm
+	count := C.int(len(found))
+	const call = "cudnnFindConvolutionForwardAlgorithmEx"
+	if status := C.gb_find_algorithms(s.program, step, devicePointer(scratch), C.size_t(bytes), &found[0], &count); status != 0 {
+		return found[0], s.refuse(s.name(int(step.node)), call, status)
+	}
+	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
+	for _, a := range found[:count] {
+		if a.status != 0 || a.determinism != C.gb_cudnn_deterministic {
+			continue
+		}
+		if !onlyPrecomputed || a.algorithm == C.gb_cudnn_precomputed_gemm {
+			s.note("%s: %s, %.4f ms, workspace %d bytes", s.name(int(step.node)), algorithmName(a.algorithm), float64(a.milliseconds), int64(a.workspace))
+			return a, nil
+		}
+	}
+	return found[0], &refusal{
+		node: s.name(int(step.node)), call: call, status: int(found[0].status),
+		text: fmt.Sprintf("no algorithm for a convolution of %s in %s", s.precision, s.layout),
+	}
+}
+
+// algorithmName is as in cudnnConvolutionFwdAlgo_t.
+func algorithmName(algorithm C.uint) string {
+	names := [C.gb_cudnn_algorithms]string{
+		"implicit_gemm", "implicit_precomp_gemm", "gemm", "direct", "fft", "fft_tiling", "winograd", "winograd_nonfused",
+	}
+	if int(algorithm) < len(names) {
+		return names[algorithm]
+	}
+	return fmt.Sprintf("algorithm %d", algorithm)
+}
+
+func (s *session) note(format string, args ...any) {
+	s.choices = append(s.choices, fmt.Sprintf(format, args...))
+}
+
+// measure runs the program once, step by step, replacing fused calls that cuDNN
+// turns out not to have for a shape, and then times whole inferences.
+func (s *session) measure(ctx context.Context) error {
+	for i := 0; i < int(s.program.count); i++ {
+		code := C.gb_program_submit(s.program, C.int(i))
+		if code != 0 && s.program.in_driver == 0 && s.steps()[i].kind == C.gb_fused_convolution {
+			if err := s.split(i); err != nil {
+				return err
+			}
+			code = C.gb_program_submit(s.program, C.int(i))
+		}
+		if code != 0 {
+			return s.failure()
+		}
+	}
+	if err := s.stream.Synchronize(ctx); err != nil {
+		return err
+	}
+	// A fake's clock does not waver, and its host computes every inference.
+	samples := make([]hardware.Sample, 7)
+	if s.engine.device.Info().Fake {
+		samples = samples[:1]
+	}
+	if err := s.stream.Time(s.Call(), samples); err != nil {
+		var failed *native.CallError
+		if errors.As(err, &failed) {
+			return s.failure()
+		}
+		return err
+	}
+	slices.SortFunc(samples, func(a, b hardware.Sample) int { return int(a.Device - b.Device) })
+	s.latency = time.Duration(samples[len(samples)/2].Device)
+	return ctx.Err()
+}
+
+// failure describes the last run of the program that failed.
+func (s *session) failure() error {
+	p := s.program
+	step := &s.steps()[p.failed]
+	name := s.name(int(step.node))
+	if p.in_driver != 0 {
+		return fmt.Errorf("node %s: %w", name, s.engine.device.Driver().Error(C.gb_call_cuLaunchKernel, int(p.status)))
+	}
+	call := map[C.uint]string{
+		C.gb_convolution: "cudnnConvolutionForward", C.gb_fused_convolution: "cudnnConvolutionBiasActivationForward",
+		C.gb_pooling: "cudnnPoolingForward", C.gb_softmax: "cudnnSoftmaxForward",
+	}[step.kind]
+	return s.refuse(name, call, p.status)
+}
+
+// refuse is a status of cuDNN's as an error, or the driver's where it was that.
+func (s *session) refuse(node, call string, status C.uint) error {
+	if s.program.in_driver != 0 {
+		return fmt.Errorf("node %s: %w", node, s.engine.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status)))
+	}
+	return &refusal{node: node, call: call, status: int(status), text: C.GoString(C.gb_cudnn_words(s.engine.api, status))}
+}
+
+func (s *session) SetInput(t models.Tensor) error {
+	if s.program == nil {
+		return errors.New("set input: the session is closed")
+	}
+	image := s.plan.at(models.Image)
+	if !t.Shape.Equal(image.shape) || len(t.Data) != image.shape.Elements() {
+		return fmt.Errorf("set input: got shape %v with %d elements, the session takes %v", t.Shape, len(t.Data), image.shape)
+	}
+	raw := s.encode(t.Data, image.extent())
+	if err := s.stream.CopyIn(s.values+uint64(image.offset), raw); err != nil {
+		return fmt.Errorf("set input: %w", err)
+	}
+	return nil
+}
+
+func (s *session) Call() native.Call {
+	if s.program == nil {
+		return native.Call{}
+	}
+	return native.Call{Func: unsafe.Pointer(C.gb_program_run), Arg: unsafe.Pointer(s.program)}
+}
+
+func (s *session) Output() (models.Tensor, error) {
+	if s.program == nil {
+		return models.Tensor{}, errors.New("read output: the session is closed")
+	}
+	last := s.plan.at(len(s.network.Nodes) - 1)
+	raw := make([]byte, last.shape.Elements()*s.elementBytes())
+	if err := s.stream.CopyOut(raw, s.values+uint64(last.offset)); err != nil {
+		return models.Tensor{}, fmt.Errorf("read output: %w", err)
+	}
+	return models.Tensor{Shape: slices.Clone(last.shape), Data: s.decode(raw, last.extent())}, nil
+}
+
+func (s *session) Explain(e *native.CallError) error {
+	if s.program == nil {
+		return fmt.Errorf("run on cudnn: %w", e)
+	}
+	return fmt.Errorf("run on cudnn: %w: %w", e, s.failure())
+}
+
+func (s *session) Executed() engines.Execution {
+	return engines.Execution{
+		Precisions:  map[string]int{string(s.precision): len(s.plan.steps)},
+		DeviceBytes: s.bytes,
+		Choices:     s.choices,
+	}
+}
+
+// discard closes a session that may be nil.
+func (s *session) discard() error {
+	if s == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+func (s *session) Close() error {
+	if s.program == nil {
+		return nil
+	}
+	var errs []error
+	for i := range s.steps() {
+		C.gb_forget_step(s.engine.api, &s.steps()[i])
+	}
+	if status := C.gb_program_close(s.program); status != 0 {
+		errs = append(errs, fmt.Errorf("cudnnDestroy: %s", C.GoString(C.gb_cudnn_words(s.engine.api, status))))
+	}
+	for _, memory := range s.memory {
+		errs = append(errs, s.engine.device.Free(memory))
+	}
+	C.free(unsafe.Pointer(s.program.steps))
+	C.free(unsafe.Pointer(s.program))
+	s.program = nil
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close session on cudnn: %w", err)
+	}
+	return nil
+}
+
+// each calls do with the place of every element in NCHW order and in the session's.
+func (s *session) each(extent [4]int, do func(planar, here int)) {
+	n, c, plane := extent[0], extent[1], extent[2]*extent[3]
+	if s.layout == nchw || c == 1 || plane == 1 {
+		for i := range n * c * plane {
+			do(i, i)
+		}
+		return
+	}
+	for image := range n {
+		for channel := range c {
+			for pixel := range plane {
+				do((image*c+channel)*plane+pixel, (image*plane+pixel)*c+channel)
+			}
+		}
+	}
+}
+
+// encode turns NCHW floats into the session's elements and layout. Filters are
+// images here: output channels outermost.
+func (s *session) encode(data []float32, extent [4]int) []byte {
+	size := s.elementBytes()
+	raw := make([]byte, size*len(data))
+	s.each(extent, func(planar, here int) {
+		v := data[planar]
+		switch s.precision {
+		case models.FP16:
+			binary.NativeEndian.PutUint16(raw[2*here:], halfBits(v))
+		case models.BF16:
+			binary.NativeEndian.PutUint16(raw[2*here:], bfloatBits(v))
+		default:
+			binary.NativeEndian.PutUint32(raw[4*here:], math.Float32bits(v))
+		}
+	})
+	return raw
+}
+
+func (s *session) decode(raw []byte, extent [4]int) []float32 {
+	data := make([]float32, len(raw)/s.elementBytes())
+	s.each(extent, func(planar, here int) {
+		switch s.precision {
+		case models.FP16:
+			data[planar] = halfFloat(binary.NativeEndian.Uint16(raw[2*here:]))
+		case models.BF16:
+			data[planar] = math.Float32frombits(uint32(binary.NativeEndian.Uint16(raw[2*here:])) << 16)
+		default:
+			data[planar] = math.Float32frombits(binary.NativeEndian.Uint32(raw[4*here:]))
+		}
+	})
+	return data
+}
