@@ -55,7 +55,8 @@ type BuildOptions struct {
 	Precision models.Precision
 	Batch     int // images per inference
 	Threads   int // host threads one inference may use; a GPU engine ignores it
-	// Ranges of the network's activations; int8 alone needs them.
+	// Ranges of the network's activations; int8 alone needs them, and Build alone: a
+	// plan is made before a calibration.
 	Ranges *models.Ranges
 	// AllowEmulated lets an engine run a precision that it does not compute in, by
 	// converting back and forth. Without it Supports refuses.
@@ -85,13 +86,15 @@ type Session interface {
 	Output() (models.Tensor, error)
 	// Explain gives the engine's words for a failed Call.
 	Explain(*native.CallError) error
+	// Executed tells what ran. An engine that learns it from an inference has nothing
+	// to tell before the first, which may take a little longer for it.
 	Executed() Execution
 	Close() error
 }
 
 // Execution is what really ran, as far as the engine tells.
 type Execution struct {
-	// Precisions counts compute nodes by the precision they ran in.
+	// Precisions counts compute nodes by the precision they ran in; nil where not known.
 	Precisions map[string]int `json:"precisions,omitempty"`
 	// Fallback names nodes that left the engine's device.
 	Fallback []string `json:"fallback,omitempty"`

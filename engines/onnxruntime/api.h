@@ -4,13 +4,14 @@
 //
 // Slots and prototypes are those of onnxruntime_c_api.h with ORT_API_VERSION 24
 // (release 1.24); TestPrototypes compares them with a header where there is one.
-// The conformance suite has passed on the libraries of 1.17.0, 1.30.0 and 1.32.0.
 #ifndef GENBENCH_ORT_API_H
 #define GENBENCH_ORT_API_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+typedef struct OrtAllocator OrtAllocator;
 typedef struct OrtEnv OrtEnv;
 typedef struct OrtMemoryInfo OrtMemoryInfo;
 typedef struct OrtRunOptions OrtRunOptions;
@@ -35,7 +36,8 @@ typedef struct {
 	OrtStatus *(*CreateSessionOptions)(OrtSessionOptions **out);                           // 10
 	const void *slot11[2];
 	OrtStatus *(*SetSessionExecutionMode)(OrtSessionOptions *options, unsigned mode);      // 13
-	const void *slot14[8];
+	OrtStatus *(*EnableProfiling)(OrtSessionOptions *options, const char *file_prefix);    // 14
+	const void *slot15[7];
 	OrtStatus *(*SetSessionLogSeverityLevel)(OrtSessionOptions *options, int severity);    // 22
 	OrtStatus *(*SetSessionGraphOptimizationLevel)(OrtSessionOptions *options, unsigned level); // 23
 	OrtStatus *(*SetIntraOpNumThreads)(OrtSessionOptions *options, int threads);           // 24
@@ -45,7 +47,11 @@ typedef struct {
 		const int64_t *shape, size_t rank, unsigned element, OrtValue **out);              // 49
 	const void *slot50[19];
 	OrtStatus *(*CreateCpuMemoryInfo)(int allocator, int memory, OrtMemoryInfo **out);     // 69
-	const void *slot70[22];
+	const void *slot70[6];
+	OrtStatus *(*AllocatorFree)(OrtAllocator *allocator, void *memory);                    // 76
+	const void *slot77[1];
+	OrtStatus *(*GetAllocatorWithDefaultOptions)(OrtAllocator **out);                      // 78
+	const void *slot79[13];
 	void (*ReleaseEnv)(OrtEnv *);                                                          // 92
 	void (*ReleaseStatus)(OrtStatus *);                                                    // 93
 	void (*ReleaseMemoryInfo)(OrtMemoryInfo *);                                            // 94
@@ -53,6 +59,11 @@ typedef struct {
 	void (*ReleaseValue)(OrtValue *);                                                      // 96
 	const void *slot97[3];
 	void (*ReleaseSessionOptions)(OrtSessionOptions *);                                    // 100
+	const void *slot101[9];
+	OrtStatus *(*SessionEndProfiling)(OrtSession *session, OrtAllocator *allocator, char **file); // 110
+	const void *slot111[182];
+	// Since table 22; not to be read in an older one.
+	OrtStatus *(*SessionOptionsSetLoadCancellationFlag)(OrtSessionOptions *options, bool cancel); // 293
 } gb_ort_api;
 
 // What OrtGetApiBase returns.
@@ -64,11 +75,16 @@ typedef struct {
 // Values of the header's enumerations.
 enum {
 	gb_ort_log_error = 3,        // OrtLoggingLevel
+	gb_ort_log_fatal = 4,
 	gb_ort_sequential = 0,       // ExecutionMode
 	gb_ort_optimise_all = 99,    // GraphOptimizationLevel
-	gb_ort_float = 1,            // ONNXTensorElementDataType
 	gb_ort_device_allocator = 0, // OrtAllocatorType
 	gb_ort_mem_default = 0,      // OrtMemType
+	gb_ort_float = 1,            // ONNXTensorElementDataType
+	gb_ort_float16 = 10,
+	gb_ort_bfloat16 = 16,
 };
+
+enum { gb_ort_cancellable = 22 }; // the first table with SessionOptionsSetLoadCancellationFlag
 
 #endif

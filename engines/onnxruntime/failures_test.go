@@ -87,6 +87,18 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// compileFP32 compiles a model as if it were the network's at batch 1.
+func compileFP32(t *testing.T, e *engine, n *models.Network, model []byte) (*session, error) {
+	t.Helper()
+	shapes, err := n.Shapes(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.compile(t.Context(), model, 1,
+		[]port{{name: models.InputName, shape: n.InputShape(1), element: float32s}},
+		[]port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: float32s}})
+}
+
 // TestRejectedModel has the library find the fault: the file says logits have
 // another shape than its nodes compute.
 func TestRejectedModel(t *testing.T) {
@@ -96,14 +108,13 @@ func TestRejectedModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1}
-	if _, err := e.compile(c.Network, model[:len(model)/2], o); err == nil {
+	if _, err := compileFP32(t, e, c.Network, model[:len(model)/2]); err == nil {
 		t.Error("half a model builds")
 	} else if !strings.Contains(err.Error(), "protobuf") {
 		t.Errorf("the library's reason is lost: %v", err)
 	}
 	damaged := []byte(strings.Replace(string(model), "MaxPool", "MinPool", 1))
-	if _, err := e.compile(c.Network, damaged, o); err == nil {
+	if _, err := compileFP32(t, e, c.Network, damaged); err == nil {
 		t.Error("an operator that does not exist builds")
 	} else if !strings.Contains(err.Error(), "MinPool") {
 		t.Errorf("the error does not name the operator: %v", err)
@@ -118,7 +129,7 @@ func TestFailingInference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := e.compile(c.Network, model, engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1})
+	s, err := compileFP32(t, e, c.Network, model)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +187,8 @@ func TestPrototypes(t *testing.T) {
 	fmt.Fprintf(&program, "#include %q\n#include %q\n", header, ours)
 	for _, name := range []string{
 		"GetErrorCode", "GetErrorMessage", "CreateEnv", "CreateSessionFromArray", "Run", "CreateSessionOptions",
-		"SetSessionExecutionMode", "SetSessionLogSeverityLevel", "SetSessionGraphOptimizationLevel",
+		"SetSessionExecutionMode", "EnableProfiling", "SessionEndProfiling", "AllocatorFree", "GetAllocatorWithDefaultOptions",
+		"SessionOptionsSetLoadCancellationFlag", "SetSessionLogSeverityLevel", "SetSessionGraphOptimizationLevel",
 		"SetIntraOpNumThreads", "SetInterOpNumThreads", "CreateTensorWithDataAsOrtValue", "CreateCpuMemoryInfo",
 		"ReleaseEnv", "ReleaseStatus", "ReleaseMemoryInfo", "ReleaseSession", "ReleaseValue", "ReleaseSessionOptions",
 	} {
@@ -187,8 +199,9 @@ func TestPrototypes(t *testing.T) {
 		fmt.Fprintf(&program, "_Static_assert(offsetof(OrtApiBase, %s) == offsetof(gb_ort_base, %s), %q);\n", name, name, "slot of "+name)
 	}
 	for ours, theirs := range map[string]string{
-		"gb_ort_log_error": "ORT_LOGGING_LEVEL_ERROR", "gb_ort_sequential": "ORT_SEQUENTIAL", "gb_ort_optimise_all": "ORT_ENABLE_ALL",
-		"gb_ort_float": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT", "gb_ort_device_allocator": "OrtDeviceAllocator", "gb_ort_mem_default": "OrtMemTypeDefault",
+		"gb_ort_log_error": "ORT_LOGGING_LEVEL_ERROR", "gb_ort_log_fatal": "ORT_LOGGING_LEVEL_FATAL", "gb_ort_sequential": "ORT_SEQUENTIAL", "gb_ort_optimise_all": "ORT_ENABLE_ALL",
+		"gb_ort_float": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT", "gb_ort_float16": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16",
+		"gb_ort_bfloat16": "ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16", "gb_ort_device_allocator": "OrtDeviceAllocator", "gb_ort_mem_default": "OrtMemTypeDefault",
 	} {
 		fmt.Fprintf(&program, "_Static_assert((int)%s == (int)%s, %q);\n", ours, theirs, ours)
 	}

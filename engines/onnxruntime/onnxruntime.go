@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -59,19 +61,30 @@ func accept(lib *native.Library) error {
 // checkVersion is asked before the table: a library answers a request for a table
 // it does not have with a line on stderr.
 func checkVersion(version string) error {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	n, err := strconv.Atoi(minor)
-	if major != "1" || err != nil || n < apiVersion {
+	if minorVersion(version) < apiVersion {
 		return fmt.Errorf("it is ONNX Runtime %q, want 1.%d or a later 1.x", version, apiVersion)
 	}
 	return nil
 }
 
+// minorVersion is the N of "1.N.x", which is the newest table such a library has;
+// -1 of anything else.
+func minorVersion(version string) int {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(minor)
+	if major != "1" || err != nil {
+		return -1
+	}
+	return n
+}
+
 type engine struct {
-	info engines.Info
-	api  *C.gb_ort_api
-	env  *C.OrtEnv // nil once closed
+	info        engines.Info
+	api         *C.gb_ort_api
+	env         *C.OrtEnv // nil once closed
+	cancellable bool      // the library can end a build
+	abilities   map[models.Precision]ability
 }
 
 func open(ctx context.Context, finder *library.Finder, device hardware.Device) (engines.Engine, error) {
@@ -95,10 +108,14 @@ func open(ctx context.Context, finder *library.Finder, device hardware.Device) (
 			Name: "onnxruntime", Version: C.GoString(C.gb_ort_version(base)),
 			Library: lib.Path, SHA256: lib.SHA256,
 		},
-		api: C.gb_ort_table(base, apiVersion),
+		abilities: map[models.Precision]ability{},
 	}
-	if e.api == nil {
-		return nil, fmt.Errorf("open onnxruntime: %s, version %s, does not give API version %d", lib.Path, e.info.Version, apiVersion)
+	table := apiVersion
+	if e.cancellable = minorVersion(e.info.Version) >= C.gb_ort_cancellable; e.cancellable {
+		table = C.gb_ort_cancellable
+	}
+	if e.api = C.gb_ort_table(base, C.uint32_t(table)); e.api == nil {
+		return nil, fmt.Errorf("open onnxruntime: %s, version %s, does not give API version %d", lib.Path, e.info.Version, table)
 	}
 	if err := takeMessage(C.gb_ort_open(e.api, &e.env)); err != nil {
 		return nil, fmt.Errorf("open onnxruntime: create environment: %w", err)
@@ -108,22 +125,85 @@ func open(ctx context.Context, finder *library.Finder, device hardware.Device) (
 
 func (e *engine) Info() engines.Info { return e.info }
 
+// Supports asks the library itself what it does with a precision, by running a
+// small network in it once. Ranges are Build's matter: a plan is made before a
+// calibration.
 func (e *engine) Supports(o engines.BuildOptions) error {
 	switch {
-	case o.Precision == models.TF32:
-		return errors.New("tf32 is a format of NVIDIA's matrix units; onnxruntime runs here on the CPU")
-	case o.Precision != models.FP32:
-		return fmt.Errorf("onnxruntime's CPU provider runs fp32 models here; no %s model can be exported", o.Precision)
+	case !slices.ContainsFunc(models.Precisions(), func(p models.PrecisionInfo) bool { return p.Name == o.Precision }):
+		return fmt.Errorf("precision %q is not one of genbench's", o.Precision)
 	case o.Batch < 1:
 		return fmt.Errorf("batch %d, want at least 1", o.Batch)
 	case o.Threads < 1:
 		return fmt.Errorf("%d threads, want at least 1", o.Threads)
+	case o.Precision == models.TF32:
+		return errors.New("tf32 is a format of NVIDIA's matrix units; onnxruntime runs here on the CPU")
 	}
-	return nil
+	can, ok := e.abilities[o.Precision]
+	if !ok {
+		can = e.try(o.Precision)
+		e.abilities[o.Precision] = can
+	}
+	if can.refused == nil || can.emulated && o.AllowEmulated {
+		return nil
+	}
+	return can.refused
 }
 
-// Build exports the network and has the library compile it. A compilation cannot
-// be ended from outside before release 1.22, so ctx counts before and after it.
+// An ability is what the library does with a precision here.
+type ability struct {
+	refused  error // nil where it is native
+	emulated bool  // it runs, but not in that precision
+}
+
+// try runs a convolution, an activation, a pool and a classifier in a precision and
+// looks at what the library made of them.
+//
+// On x86, as of release 1.32, a float16 convolution has no kernel: the library puts
+// Casts at both ends and runs all between in float32 (core/optimizer/
+// insert_cast_transformer.cc). ARM64 has kernels where the processor adds and
+// multiplies halves (core/providers/cpu/cpu_execution_provider.cc,
+// RegisterFp16Kernels). bfloat16 has neither kernels nor such Casts: the library
+// finds no implementation. All of it changes with releases, therefore the question.
+func (e *engine) try(p models.Precision) ability {
+	n := &models.Network{Name: "probe", Channels: 8, Resolution: 8, Weights: models.Synthetic(), Nodes: []models.Node{
+		{Name: "conv", Weights: "conv", Inputs: []int{models.Image}, Op: models.Conv{
+			In: 8, Out: 16, KernelH: 3, KernelW: 3, PadH: 1, PadW: 1, Stride: 1, Dilation: 1, Groups: 1, Bias: true,
+		}},
+		{Name: "relu", Inputs: []int{0}, Op: models.Activation{Func: models.ReLU}},
+		{Name: "pool", Inputs: []int{1}, Op: models.GlobalAvgPool{}},
+		{Name: "flatten", Inputs: []int{2}, Op: models.Flatten{}},
+		{Name: "fc", Weights: "fc", Inputs: []int{3}, Op: models.Linear{In: 16, Out: 10, Bias: true}},
+	}}
+	o := engines.BuildOptions{Precision: p, Batch: 1, Threads: 1}
+	if p == models.INT8 {
+		o.Ranges = &models.Ranges{Limit: map[string]float32{models.InputName: 1}}
+		for _, node := range n.Nodes {
+			o.Ranges.Limit[node.Name] = 4
+		}
+	}
+	s, err := e.export(context.Background(), n, o)
+	if err != nil {
+		return ability{refused: fmt.Errorf("onnxruntime %s cannot run %s here: %w", e.info.Version, p, err)}
+	}
+	defer s.Close()
+	if err := native.TimeHost(s.Call(), make([]native.Sample, 1)); err != nil {
+		var failed *native.CallError
+		if errors.As(err, &failed) {
+			err = s.Explain(failed)
+		}
+		return ability{refused: fmt.Errorf("onnxruntime %s cannot run %s here: %w", e.info.Version, p, err)}
+	}
+	ran := s.Executed().Precisions
+	if ran[string(p)] > 0 {
+		return ability{}
+	}
+	return ability{emulated: true, refused: fmt.Errorf("onnxruntime %s only emulates %s here: it converts and computes in %s", e.info.Version, p,
+		strings.Join(slices.Sorted(maps.Keys(ran)), ", "))}
+}
+
+// Build exports the network and has the library compile it, which a context can end
+// from release 1.22 on.
 func (e *engine) Build(ctx context.Context, n *models.Network, _ hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	s, err := e.build(ctx, n, o)
 	if err != nil {

@@ -18,15 +18,76 @@ import (
 
 // A session's memory is C's: the timed loop must not hold Go pointers.
 type session struct {
-	c             *C.gb_ort_session // nil once closed
-	input, output tensor
-	nodes         int
+	c        *C.gb_ort_session // nil once closed
+	inputs   []port
+	outputs  []port
+	profile  *profile
+	executed engines.Execution
 }
 
-// A tensor is a view of a gb_ort_tensor.
-type tensor struct {
-	shape models.Shape
-	data  []float32 // in C memory
+// A port is an input or output of a model.
+type port struct {
+	name    string
+	shape   models.Shape
+	element element
+	data    []byte // in C memory
+}
+
+// An element is the type of a tensor's values, by its number in the library.
+type element C.unsigned
+
+const (
+	float32s  element = C.gb_ort_float
+	float16s  element = C.gb_ort_float16
+	bfloat16s element = C.gb_ort_bfloat16
+)
+
+// elementOf is the type of input and output in a model that genbench wrote.
+func elementOf(p models.Precision) element {
+	switch p {
+	case models.FP16:
+		return float16s
+	case models.BF16:
+		return bfloat16s
+	}
+	return float32s
+}
+
+func (e element) size() int {
+	if e == float32s {
+		return 4
+	}
+	return 2
+}
+
+// store writes values in their element type.
+func (p port) store(values []float32) {
+	switch p.element {
+	case float16s:
+		models.EncodeFP16(view[uint16](p.data), values)
+	case bfloat16s:
+		models.EncodeBF16(view[uint16](p.data), values)
+	default:
+		copy(view[float32](p.data), values)
+	}
+}
+
+func (p port) load() []float32 {
+	values := make([]float32, p.shape.Elements())
+	switch p.element {
+	case float16s:
+		models.DecodeFP16(values, view[uint16](p.data))
+	case bfloat16s:
+		models.DecodeBF16(values, view[uint16](p.data))
+	default:
+		copy(values, view[float32](p.data))
+	}
+	return values
+}
+
+func view[T any](data []byte) []T {
+	var one T
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/int(unsafe.Sizeof(one)))
 }
 
 func (e *engine) build(ctx context.Context, n *models.Network, o engines.BuildOptions) (*session, error) {
@@ -36,27 +97,18 @@ func (e *engine) build(ctx context.Context, n *models.Network, o engines.BuildOp
 	if err := e.Supports(o); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	model, err := models.ONNX(n, models.ExportOptions{Batch: o.Batch, Precision: o.Precision})
-	if err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s, err := e.compile(n, model, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return e.export(ctx, n, o)
 }
 
-func (e *engine) compile(n *models.Network, model []byte, o engines.BuildOptions) (*session, error) {
+// export builds what Supports need not be asked about.
+func (e *engine) export(ctx context.Context, n *models.Network, o engines.BuildOptions) (*session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	model, err := models.ONNX(n, models.ExportOptions{Batch: o.Batch, Precision: o.Precision, Ranges: o.Ranges, Kernels: models.OperatorKernels})
+	if err != nil {
+		return nil, err
+	}
 	folded, err := models.Fold(n)
 	if err != nil {
 		return nil, err
@@ -65,53 +117,112 @@ func (e *engine) compile(n *models.Network, model []byte, o engines.BuildOptions
 	if err != nil {
 		return nil, err
 	}
-	s := &session{
-		c:      (*C.gb_ort_session)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_ort_session{})))),
-		input:  tensor{shape: folded.InputShape(o.Batch)},
-		output: tensor{shape: shapes[len(shapes)-1]},
-		nodes:  len(folded.Nodes),
+	kind := elementOf(o.Precision)
+	return e.compile(ctx, model, o.Threads,
+		[]port{{name: models.InputName, shape: folded.InputShape(o.Batch), element: kind}},
+		[]port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: kind}})
+}
+
+// compile has the library build a model. Where the library can, a context that ends
+// ends the build; else it counts before and after.
+func (e *engine) compile(ctx context.Context, model []byte, threads int, inputs, outputs []port) (*session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
+	s := &session{c: (*C.gb_ort_session)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_ort_session{})))), inputs: inputs, outputs: outputs}
 	s.c.api = e.api
-	describe(&s.c.input, models.InputName, s.input.shape)
-	describe(&s.c.output, models.OutputName, s.output.shape)
-	err = takeMessage(C.gb_ort_build(s.c, e.env, unsafe.Pointer(&model[0]), C.size_t(len(model)), C.int(o.Threads)))
-	if err != nil {
+	describe(&s.c.inputs, inputs)
+	describe(&s.c.outputs, outputs)
+	fail := func(err error) (*session, error) {
+		if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+			err = fmt.Errorf("%w (%w)", ended, err)
+		}
 		return nil, errors.Join(err, s.Close())
 	}
-	s.input.data = view(&s.c.input)
-	s.output.data = view(&s.c.output)
+	var err error
+	if s.profile, err = newProfile(); err != nil {
+		return fail(err)
+	}
+	prefix := C.CString(s.profile.prefix())
+	err = takeMessage(C.gb_ort_configure(s.c, C.int(threads), prefix))
+	C.free(unsafe.Pointer(prefix))
+	if err != nil {
+		return fail(err)
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		if e.cancellable {
+			C.gb_ort_cancel(s.c)
+		}
+	})
+	err = takeMessage(C.gb_ort_build(s.c, e.env, unsafe.Pointer(&model[0]), C.size_t(len(model))))
+	if !stop() {
+		<-done
+	}
+	C.gb_ort_configured(s.c)
+	if err != nil {
+		return fail(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	if err := s.profile.take(); err != nil {
+		return fail(err)
+	}
+	attach(s.inputs, s.c.inputs)
+	attach(s.outputs, s.c.outputs)
 	return s, nil
 }
 
-// describe fills in what the shim must know of a tensor; undescribe frees it.
-func describe(t *C.gb_ort_tensor, name string, shape models.Shape) {
-	const extent = unsafe.Sizeof(C.int64_t(0))
-	t.name = C.CString(name)
-	t.shape = (*C.int64_t)(C.malloc(C.size_t(extent) * C.size_t(len(shape))))
-	t.rank = C.size_t(len(shape))
-	t.bytes = C.size_t(4 * shape.Elements())
-	for i, d := range shape {
-		unsafe.Slice(t.shape, len(shape))[i] = C.int64_t(d)
+// describe fills in what the shim must know of inputs or outputs; forget frees it.
+func describe(c *C.gb_ort_ports, ports []port) {
+	n := C.size_t(len(ports))
+	c.count = n
+	c.tensors = (*C.gb_ort_tensor)(C.calloc(n, C.size_t(unsafe.Sizeof(C.gb_ort_tensor{}))))
+	c.names = (**C.char)(C.calloc(n, C.size_t(unsafe.Sizeof(uintptr(0)))))
+	c.values = (**C.OrtValue)(C.calloc(n, C.size_t(unsafe.Sizeof(uintptr(0)))))
+	for i, p := range ports {
+		unsafe.Slice(c.names, n)[i] = C.CString(p.name)
+		t := &unsafe.Slice(c.tensors, n)[i]
+		t.shape = (*C.int64_t)(C.malloc(C.size_t(unsafe.Sizeof(C.int64_t(0))) * C.size_t(max(len(p.shape), 1))))
+		t.rank = C.size_t(len(p.shape))
+		t.element = C.unsigned(p.element)
+		t.bytes = C.size_t(p.element.size() * p.shape.Elements())
+		for k, d := range p.shape {
+			unsafe.Slice(t.shape, len(p.shape))[k] = C.int64_t(d)
+		}
 	}
 }
 
-func undescribe(t *C.gb_ort_tensor) {
-	C.free(unsafe.Pointer(t.name))
-	C.free(unsafe.Pointer(t.shape))
+// attach shows ports the memory that was made for them.
+func attach(ports []port, c C.gb_ort_ports) {
+	for i, t := range unsafe.Slice(c.tensors, c.count) {
+		ports[i].data = unsafe.Slice((*byte)(t.data), int(t.bytes))
+	}
 }
 
-func view(t *C.gb_ort_tensor) []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(t.data)), int(t.bytes)/4)
+func forget(c *C.gb_ort_ports) {
+	for _, t := range unsafe.Slice(c.tensors, c.count) {
+		C.free(unsafe.Pointer(t.shape))
+	}
+	for _, name := range unsafe.Slice(c.names, c.count) {
+		C.free(unsafe.Pointer(name))
+	}
+	C.free(unsafe.Pointer(c.tensors))
+	C.free(unsafe.Pointer(c.names))
+	C.free(unsafe.Pointer(c.values))
 }
 
 func (s *session) SetInput(t models.Tensor) error {
 	if s.c == nil {
 		return errors.New("set input: the session is closed")
 	}
-	if !t.Shape.Equal(s.input.shape) || len(t.Data) != len(s.input.data) {
-		return fmt.Errorf("set input: got shape %v with %d elements, the session takes %v", t.Shape, len(t.Data), s.input.shape)
+	in := s.inputs[0]
+	if !t.Shape.Equal(in.shape) || len(t.Data) != in.shape.Elements() {
+		return fmt.Errorf("set input: got shape %v with %d elements, the session takes %v", t.Shape, len(t.Data), in.shape)
 	}
-	copy(s.input.data, t.Data)
+	in.store(t.Data)
 	return nil
 }
 
@@ -126,7 +237,8 @@ func (s *session) Output() (models.Tensor, error) {
 	if s.c == nil {
 		return models.Tensor{}, errors.New("read output: the session is closed")
 	}
-	return models.Tensor{Shape: slices.Clone(s.output.shape), Data: slices.Clone(s.output.data)}, nil
+	out := s.outputs[0]
+	return models.Tensor{Shape: slices.Clone(out.shape), Data: out.load()}, nil
 }
 
 func (s *session) Explain(e *native.CallError) error {
@@ -138,20 +250,35 @@ func (s *session) Explain(e *native.CallError) error {
 	return fmt.Errorf("run on onnxruntime: %w", e)
 }
 
-// Executed follows from the model, in which everything is fp32: the library counts
-// only while it profiles. What it holds in memory it does not tell.
+// Executed comes from the library's own profile of the session's first inference,
+// as its optimiser rewrites the model: before an inference there is nothing to
+// tell. Asking ends the profile; the second inference ends it otherwise.
 func (s *session) Executed() engines.Execution {
-	return engines.Execution{Precisions: map[string]int{string(models.FP32): s.nodes}}
+	if s.c == nil || s.profile == nil || s.c.profile == C.gb_ort_profiling {
+		return s.executed
+	}
+	// Without a profile it is not known what ran, which no Precisions says.
+	if takeMessage(C.gb_ort_end_profile(s.c)) == nil {
+		if nodes, err := s.profile.read(); err == nil {
+			s.executed = execution(nodes)
+		}
+	}
+	s.profile.close()
+	s.profile = nil
+	return s.executed
 }
 
 func (s *session) Close() error {
 	if s.c == nil {
 		return nil
 	}
-	undescribe(&s.c.input)
-	undescribe(&s.c.output)
 	C.gb_ort_free(s.c)
+	forget(&s.c.inputs)
+	forget(&s.c.outputs)
 	C.free(unsafe.Pointer(s.c))
+	if s.profile != nil {
+		s.profile.close()
+	}
 	*s = session{}
 	return nil
 }

@@ -14,35 +14,64 @@ const gb_ort_api *gb_ort_table(void *get_api_base, uint32_t version);
 char *gb_ort_open(const gb_ort_api *api, OrtEnv **env);
 void gb_ort_shut(const gb_ort_api *api, OrtEnv *env);
 
-// A gb_ort_tensor is float32 memory that lives as long as its session.
+// A gb_ort_tensor is an input or output. Its data lives as long as its session.
 typedef struct {
-	const char *name;
 	const int64_t *shape; // only read while the session is built
 	size_t rank;
+	unsigned element; // ONNXTensorElementDataType
 	size_t bytes;
-	float *data;
-	OrtValue *value;
+	void *data;
 } gb_ort_tensor;
+
+// A gb_ort_ports is all inputs, or all outputs, laid out as Run takes them.
+typedef struct {
+	size_t count;
+	gb_ort_tensor *tensors;
+	const char **names;
+	OrtValue **values;
+} gb_ort_ports;
+
+// How far the profile of a session's first inference is.
+enum { gb_ort_unprofiled, gb_ort_profiling, gb_ort_profiled };
 
 typedef struct {
 	const gb_ort_api *api;
+	OrtSessionOptions *options; // until gb_ort_configured
 	OrtSession *session;
-	gb_ort_tensor input, output;
+	gb_ort_ports inputs, outputs;
+	int profile;
 	OrtStatus *failure; // of the last inference that failed
 } gb_ort_session;
 
-// gb_ort_build compiles an ONNX model, which it does not keep, and allocates its
-// input and output. On failure s holds nothing.
-char *gb_ort_build(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size, int threads);
+// gb_ort_configure makes the options of a session. With a profile_prefix the first
+// inference is profiled into a file of that name and a suffix, which exists from
+// the build on.
+char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefix);
+
+// gb_ort_build compiles an ONNX model, which it does not keep, and allocates
+// inputs and outputs.
+char *gb_ort_build(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size);
+
+// gb_ort_cancel asks a build on another thread to end. The table must have version
+// gb_ort_cancellable.
+void gb_ort_cancel(gb_ort_session *s);
+
+// gb_ort_configured frees the options. No build may run, nor be cancelled.
+void gb_ort_configured(gb_ort_session *s);
 
 // gb_ort_run is the entry of the timed loop: one inference of a gb_ort_session. It
 // gives 0 or an OrtErrorCode.
 int gb_ort_run(void *session);
 
+// gb_ort_end_profile writes the profile, if an inference was profiled, and ends
+// profiling.
+char *gb_ort_end_profile(gb_ort_session *s);
+
 // gb_ort_failure is the engine's message for the last inference that failed, or
 // NULL; not to be freed.
 const char *gb_ort_failure(const gb_ort_session *s);
 
+// gb_ort_free frees what s holds, at any time after it was zeroed and given its api.
 void gb_ort_free(gb_ort_session *s);
 
 #endif
