@@ -173,16 +173,9 @@ func (a *app) truthCommand() *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
-			t := engineTest{Engine: driver.Name}
-			truth, err := truthOf(cmd.Context(), driver)
-			var missing *engines.UnavailableError
-			switch {
-			case errors.As(err, &missing):
-				t.Unavailable = err.Error()
-			case err != nil:
+			t, err := truthOf(cmd.Context(), driver)
+			if err != nil {
 				t.Failed = err.Error()
-			default:
-				t.Truth = &truth
 			}
 			pipe := os.NewFile(truthPipe, "pipe for the answer")
 			defer pipe.Close()
@@ -191,23 +184,36 @@ func (a *app) truthCommand() *cobra.Command {
 	}
 }
 
-func truthOf(ctx context.Context, driver engines.Driver) (bench.EngineTruth, error) {
-	device, err := hardware.NewHost()
+// truthOf tests an engine on the first device of its kind.
+func truthOf(ctx context.Context, driver engines.Driver) (engineTest, error) {
+	t := engineTest{Engine: driver.Name}
+	device, err := firstDevice(driver.Device)
 	if err != nil {
-		return bench.EngineTruth{}, err
+		t.Unavailable = err.Error()
+		return t, nil
 	}
 	defer device.Close()
 	engine, err := driver.Open(ctx, device)
 	if err != nil {
-		return bench.EngineTruth{}, err
+		var missing *engines.UnavailableError
+		if errors.As(err, &missing) {
+			t.Unavailable = err.Error()
+			return t, nil
+		}
+		return t, err
 	}
 	defer engine.Close()
 	stream, err := device.NewStream()
 	if err != nil {
-		return bench.EngineTruth{}, err
+		return t, err
 	}
 	defer stream.Close()
-	return bench.TestTruth(ctx, engine, device, stream)
+	truth, err := bench.TestTruth(ctx, engine, device, stream)
+	if err != nil {
+		return t, err
+	}
+	t.Truth = &truth
+	return t, nil
 }
 
 func (a *app) writeSelfTest(t selfTest) error {

@@ -22,6 +22,10 @@ import (
 // libonnxruntime.so.
 const ONNXRuntimeEnv = "GENBENCH_ONNXRUNTIME"
 
+// ONNXRuntimeGPUEnv names the environment variable that holds the path of a
+// libonnxruntime.so with the libraries of GPU providers beside it.
+const ONNXRuntimeGPUEnv = "GENBENCH_ONNXRUNTIME_GPU"
+
 // A release is one published package that holds a library we know byte for byte.
 type release struct {
 	version string

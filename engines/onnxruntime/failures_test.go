@@ -94,9 +94,11 @@ func compileFP32(t *testing.T, e *engine, n *models.Network, model []byte) (*ses
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e.compile(t.Context(), model, 1,
-		[]port{{name: models.InputName, shape: n.InputShape(1), element: float32s}},
-		[]port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: float32s}})
+	return e.compile(t.Context(), order{
+		model: model, options: engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1},
+		inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: float32s}},
+		outputs: []port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: float32s}},
+	})
 }
 
 // TestRejectedModel has the library find the fault: the file says logits have
@@ -188,7 +190,10 @@ func TestPrototypes(t *testing.T) {
 	for _, name := range []string{
 		"GetErrorCode", "GetErrorMessage", "CreateEnv", "CreateSessionFromArray", "Run", "CreateSessionOptions",
 		"SetSessionExecutionMode", "EnableProfiling", "SessionEndProfiling", "AllocatorFree", "GetAllocatorWithDefaultOptions",
-		"SessionOptionsSetLoadCancellationFlag", "SetSessionLogSeverityLevel", "SetSessionGraphOptimizationLevel",
+		"SessionOptionsSetLoadCancellationFlag", "CreateStatus", "CreateRunOptions", "ReleaseRunOptions", "CreateMemoryInfo", "AddRunConfigEntry",
+		"RunWithBinding", "CreateIoBinding", "ReleaseIoBinding", "BindInput", "BindOutput",
+		"CreateCUDAProviderOptions", "UpdateCUDAProviderOptions", "ReleaseCUDAProviderOptions", "SessionOptionsAppendExecutionProvider_CUDA_V2",
+		"CreateTensorRTProviderOptions", "UpdateTensorRTProviderOptions", "ReleaseTensorRTProviderOptions", "SessionOptionsAppendExecutionProvider_TensorRT_V2", "SetSessionLogSeverityLevel", "SetSessionGraphOptimizationLevel",
 		"SetIntraOpNumThreads", "SetInterOpNumThreads", "CreateTensorWithDataAsOrtValue", "CreateCpuMemoryInfo",
 		"ReleaseEnv", "ReleaseStatus", "ReleaseMemoryInfo", "ReleaseSession", "ReleaseValue", "ReleaseSessionOptions",
 	} {

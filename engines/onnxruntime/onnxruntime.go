@@ -1,5 +1,6 @@
-// Package onnxruntime runs networks on ONNX Runtime's CPU provider. The library is
-// found and opened at run time and called through its C function table.
+// Package onnxruntime runs networks on ONNX Runtime: one engine for each of its
+// providers for the CPU, CUDA and TensorRT. The library is found and opened at run
+// time and called through its C function table.
 package onnxruntime
 
 // #cgo CFLAGS: -O2 -Wall -Wextra -Werror
@@ -27,27 +28,6 @@ import (
 // apiVersion is the table that is asked for. All that is called here is older, but
 // a release is only tested with genbench from 1.17 on.
 const apiVersion = 17
-
-// Driver is the entry for engines/all.
-func Driver() engines.Driver {
-	finder := library.NewFinder(library.Spec{
-		Engine:  "onnxruntime",
-		Env:     library.ONNXRuntimeEnv,
-		Files:   "libonnxruntime.so*",
-		Sonames: []string{"libonnxruntime.so.1", "libonnxruntime.so"},
-		Python:  "onnxruntime/capi/libonnxruntime.so.*",
-		Hint:    "run `genbench setup onnxruntime`",
-		Accept:  accept,
-	})
-	return engines.Driver{
-		Name:   "onnxruntime",
-		Doc:    "ONNX Runtime, CPU provider",
-		Device: hardware.Host,
-		Open: func(ctx context.Context, device hardware.Device) (engines.Engine, error) {
-			return open(ctx, finder, device)
-		},
-	}
-}
 
 // accept refuses a library that is not ONNX Runtime or too old.
 func accept(lib *native.Library) error {
@@ -81,44 +61,54 @@ func minorVersion(version string) int {
 
 type engine struct {
 	info        engines.Info
+	provider    *provider
+	gpu         *gpu // nil on the host
 	api         *C.gb_ort_api
 	env         *C.OrtEnv // nil once closed
 	cancellable bool      // the library can end a build
 	abilities   map[models.Precision]ability
 }
 
-func open(ctx context.Context, finder *library.Finder, device hardware.Device) (engines.Engine, error) {
-	if kind := device.Info().Kind; kind != hardware.Host {
-		return nil, fmt.Errorf("open onnxruntime: its CPU provider runs on the host, not on a %s device", kind)
+func open(ctx context.Context, p *provider, finder *library.Finder, device hardware.Device) (engines.Engine, error) {
+	if kind := device.Info().Kind; kind != p.device {
+		return nil, fmt.Errorf("open %s: it runs on a %s device, not on a %s device", p.engine, p.device, kind)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	fail := func(err error) (engines.Engine, error) { return nil, fmt.Errorf("open %s: %w", p.engine, err) }
 	// The library stays open: its threads' code must not go away under them.
 	lib, err := finder.Open()
 	if err != nil {
-		return nil, err
+		return nil, p.rename(err)
+	}
+	e := &engine{
+		info:      engines.Info{Name: p.engine, Library: lib.Path, SHA256: lib.SHA256},
+		provider:  p,
+		abilities: map[models.Precision]ability{},
+	}
+	if p.device == hardware.CUDA {
+		if e.gpu, err = newGPU(device); err != nil {
+			return fail(err)
+		}
+		if err := p.preload(lib.Path); err != nil {
+			return nil, err
+		}
 	}
 	base, err := lib.Symbol("OrtGetApiBase")
 	if err != nil {
-		return nil, fmt.Errorf("open onnxruntime: %w", err)
+		return fail(err)
 	}
-	e := &engine{
-		info: engines.Info{
-			Name: "onnxruntime", Version: C.GoString(C.gb_ort_version(base)),
-			Library: lib.Path, SHA256: lib.SHA256,
-		},
-		abilities: map[models.Precision]ability{},
-	}
+	e.info.Version = C.GoString(C.gb_ort_version(base))
 	table := apiVersion
 	if e.cancellable = minorVersion(e.info.Version) >= C.gb_ort_cancellable; e.cancellable {
 		table = C.gb_ort_cancellable
 	}
 	if e.api = C.gb_ort_table(base, C.uint32_t(table)); e.api == nil {
-		return nil, fmt.Errorf("open onnxruntime: %s, version %s, does not give API version %d", lib.Path, e.info.Version, table)
+		return fail(fmt.Errorf("%s, version %s, does not give API version %d", lib.Path, e.info.Version, table))
 	}
 	if err := takeMessage(C.gb_ort_open(e.api, &e.env)); err != nil {
-		return nil, fmt.Errorf("open onnxruntime: create environment: %w", err)
+		return fail(fmt.Errorf("create environment: %w", err))
 	}
 	return e, nil
 }
@@ -136,12 +126,10 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 		return fmt.Errorf("batch %d, want at least 1", o.Batch)
 	case o.Threads < 1:
 		return fmt.Errorf("%d threads, want at least 1", o.Threads)
-	case o.Precision == models.TF32:
-		return errors.New("tf32 is a format of NVIDIA's matrix units; onnxruntime runs here on the CPU")
 	}
 	can, ok := e.abilities[o.Precision]
 	if !ok {
-		can = e.try(o.Precision)
+		can = e.provider.judge(e, o.Precision)
 		e.abilities[o.Precision] = can
 	}
 	if can.refused == nil || can.emulated && o.AllowEmulated {
@@ -182,32 +170,57 @@ func (e *engine) try(p models.Precision) ability {
 			o.Ranges.Limit[node.Name] = 4
 		}
 	}
-	s, err := e.export(context.Background(), n, o)
+	ran, err := e.runOnce(n, o)
 	if err != nil {
-		return ability{refused: fmt.Errorf("onnxruntime %s cannot run %s here: %w", e.info.Version, p, err)}
+		return ability{refused: fmt.Errorf("%s %s cannot run %s here: %w", e.info.Name, e.info.Version, p, err)}
+	}
+	if ran[string(p)] > 0 {
+		return ability{}
+	}
+	return ability{emulated: true, refused: fmt.Errorf("%s %s only emulates %s here: it converts and computes in %s", e.info.Name, e.info.Version, p,
+		strings.Join(slices.Sorted(maps.Keys(ran)), ", "))}
+}
+
+// runOnce runs one inference and tells what ran.
+func (e *engine) runOnce(n *models.Network, o engines.BuildOptions) (map[string]int, error) {
+	stream, err := e.newStream()
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	s, err := e.export(context.Background(), n, stream, o)
+	if err != nil {
+		return nil, err
 	}
 	defer s.Close()
-	if err := native.TimeHost(s.Call(), make([]native.Sample, 1)); err != nil {
+	if err := stream.Time(s.Call(), make([]hardware.Sample, 1)); err != nil {
 		var failed *native.CallError
 		if errors.As(err, &failed) {
 			err = s.Explain(failed)
 		}
-		return ability{refused: fmt.Errorf("onnxruntime %s cannot run %s here: %w", e.info.Version, p, err)}
+		return nil, err
 	}
-	ran := s.Executed().Precisions
-	if ran[string(p)] > 0 {
-		return ability{}
+	return s.Executed().Precisions, nil
+}
+
+// newStream makes a stream on the engine's device.
+func (e *engine) newStream() (hardware.Stream, error) {
+	if e.gpu != nil {
+		return e.gpu.NewStream()
 	}
-	return ability{emulated: true, refused: fmt.Errorf("onnxruntime %s only emulates %s here: it converts and computes in %s", e.info.Version, p,
-		strings.Join(slices.Sorted(maps.Keys(ran)), ", "))}
+	host, err := hardware.NewHost()
+	if err != nil {
+		return nil, err
+	}
+	return host.NewStream()
 }
 
 // Build exports the network and has the library compile it, which a context can end
 // from release 1.22 on.
-func (e *engine) Build(ctx context.Context, n *models.Network, _ hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
-	s, err := e.build(ctx, n, o)
+func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+	s, err := e.build(ctx, n, stream, o)
 	if err != nil {
-		return nil, fmt.Errorf("build %s on onnxruntime: %w", n.Name, err)
+		return nil, fmt.Errorf("build %s on %s: %w", n.Name, e.info.Name, err)
 	}
 	return s, nil
 }

@@ -130,8 +130,10 @@ func TestExecutionCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := execution(nodes).Precisions, map[string]int{"int8": 1, "fp16": 1, "int64": 1}; !maps.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	cpu := &provider{ours: []string{cpuProvider}}
+	ran := cpu.execution(nodes, models.INT8)
+	if want := map[string]int{"int8": 1, "fp16": 1, "int64": 1}; !maps.Equal(ran.Precisions, want) || ran.Fallback != nil {
+		t.Errorf("got %+v, want %v", ran, want)
 	}
 	if _, err := readProfile(strings.NewReader("[\n{\"cat\" : ")); err == nil {
 		t.Error("half a profile is read")
@@ -154,9 +156,11 @@ func TestBuildIsCancelled(t *testing.T) {
 	}
 	compile := func(ctx context.Context) (time.Duration, error) {
 		start := time.Now()
-		s, err := e.compile(ctx, model, 1,
-			[]port{{name: models.InputName, shape: n.InputShape(1), element: float32s}},
-			[]port{{name: models.OutputName, shape: models.Shape{1, 1000}, element: float32s}})
+		s, err := e.compile(ctx, order{
+			model: model, options: engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1},
+			inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: float32s}},
+			outputs: []port{{name: models.OutputName, shape: models.Shape{1, 1000}, element: float32s}},
+		})
 		took := time.Since(start)
 		if err == nil {
 			err = s.Close()

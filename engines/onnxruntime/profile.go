@@ -120,22 +120,37 @@ func carriers() []string {
 	}
 }
 
-// execution counts compute nodes by the type of what they read.
-func execution(nodes []ranNode) engines.Execution {
+// multipliers are operators that a GPU's tf32 units compute.
+func multipliers() []string {
+	return []string{"Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul", "NhwcConv"}
+}
+
+// execution counts compute nodes by the type of what they read, and names those
+// that another provider had to run.
+func (p *provider) execution(nodes []ranNode, built models.Precision) engines.Execution {
 	precisions := map[string]models.Precision{
 		"float": models.FP32, "float16": models.FP16, "bfloat16": models.BF16, "int8": models.INT8, "uint8": models.INT8,
 	}
-	moving := carriers()
+	moving, multiplying := carriers(), multipliers()
 	ran := engines.Execution{Precisions: map[string]int{}}
 	for _, n := range nodes {
-		if slices.Contains(moving, n.Op) {
+		if !slices.Contains(p.ours, n.Provider) {
+			ran.Fallback = append(ran.Fallback, n.Name)
+		}
+		if slices.Contains(moving, n.Op) || slices.Contains(p.opaque, n.Provider) {
 			continue
 		}
 		name := n.Input // a type without a precision of ours stands for itself
-		if p, ok := precisions[n.Input]; ok {
-			name = string(p)
+		if is, ok := precisions[n.Input]; ok {
+			name = string(is)
+		}
+		if built == models.TF32 && name == string(models.FP32) && slices.Contains(multiplying, n.Op) {
+			name = string(models.TF32)
 		}
 		ran.Precisions[name]++
+	}
+	if len(ran.Precisions) == 0 {
+		ran.Precisions = nil // nothing was told
 	}
 	return ran
 }

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"genbench/engines"
+	"genbench/hardware"
 	"genbench/hardware/native"
 	"genbench/models"
 )
@@ -19,19 +20,32 @@ import (
 // A session's memory is C's: the timed loop must not hold Go pointers.
 type session struct {
 	c        *C.gb_ort_session // nil once closed
-	inputs   []port
-	outputs  []port
+	engine   *engine
+	order    order
+	stream   *hardware.CUDAStream // nil on the host
 	profile  *profile
 	executed engines.Execution
 }
 
-// A port is an input or output of a model.
+// An order is what a session is compiled from and for.
+type order struct {
+	model           []byte // ONNX
+	options         engines.BuildOptions
+	stream          hardware.Stream
+	inputs, outputs []port
+}
+
+// A port is an input or output of a model. On a GPU data is where values lie on
+// their way to address.
 type port struct {
 	name    string
 	shape   models.Shape
 	element element
-	data    []byte // in C memory
+	data    []byte
+	address uint64 // 0 on the host
 }
+
+func (p port) bytes() int { return p.element.size() * p.shape.Elements() }
 
 // An element is the type of a tensor's values, by its number in the library.
 type element C.unsigned
@@ -90,22 +104,22 @@ func view[T any](data []byte) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/int(unsafe.Sizeof(one)))
 }
 
-func (e *engine) build(ctx context.Context, n *models.Network, o engines.BuildOptions) (*session, error) {
+func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (*session, error) {
 	if e.env == nil {
 		return nil, errors.New("the engine is closed")
 	}
 	if err := e.Supports(o); err != nil {
 		return nil, err
 	}
-	return e.export(ctx, n, o)
+	return e.export(ctx, n, stream, o)
 }
 
 // export builds what Supports need not be asked about.
-func (e *engine) export(ctx context.Context, n *models.Network, o engines.BuildOptions) (*session, error) {
+func (e *engine) export(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (*session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	model, err := models.ONNX(n, models.ExportOptions{Batch: o.Batch, Precision: o.Precision, Ranges: o.Ranges, Kernels: models.OperatorKernels})
+	model, err := models.ONNX(n, models.ExportOptions{Batch: o.Batch, Precision: o.Precision, Ranges: o.Ranges, Kernels: e.provider.kernels})
 	if err != nil {
 		return nil, err
 	}
@@ -118,35 +132,34 @@ func (e *engine) export(ctx context.Context, n *models.Network, o engines.BuildO
 		return nil, err
 	}
 	kind := elementOf(o.Precision)
-	return e.compile(ctx, model, o.Threads,
-		[]port{{name: models.InputName, shape: folded.InputShape(o.Batch), element: kind}},
-		[]port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: kind}})
+	return e.compile(ctx, order{
+		model: model, options: o, stream: stream,
+		inputs:  []port{{name: models.InputName, shape: folded.InputShape(o.Batch), element: kind}},
+		outputs: []port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: kind}},
+	})
 }
 
 // compile has the library build a model. Where the library can, a context that ends
 // ends the build; else it counts before and after.
-func (e *engine) compile(ctx context.Context, model []byte, threads int, inputs, outputs []port) (*session, error) {
+func (e *engine) compile(ctx context.Context, o order) (*session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := &session{c: (*C.gb_ort_session)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_ort_session{})))), inputs: inputs, outputs: outputs}
+	s := &session{c: (*C.gb_ort_session)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_ort_session{})))), engine: e, order: o}
 	s.c.api = e.api
-	describe(&s.c.inputs, inputs)
-	describe(&s.c.outputs, outputs)
+	s.c.gpu = -1
 	fail := func(err error) (*session, error) {
 		if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 			err = fmt.Errorf("%w (%w)", ended, err)
 		}
 		return nil, errors.Join(err, s.Close())
 	}
-	var err error
-	if s.profile, err = newProfile(); err != nil {
+	if err := s.allocate(); err != nil {
 		return fail(err)
 	}
-	prefix := C.CString(s.profile.prefix())
-	err = takeMessage(C.gb_ort_configure(s.c, C.int(threads), prefix))
-	C.free(unsafe.Pointer(prefix))
-	if err != nil {
+	describe(&s.c.inputs, o.inputs)
+	describe(&s.c.outputs, o.outputs)
+	if err := s.configure(); err != nil {
 		return fail(err)
 	}
 	done := make(chan struct{})
@@ -156,11 +169,12 @@ func (e *engine) compile(ctx context.Context, model []byte, threads int, inputs,
 			C.gb_ort_cancel(s.c)
 		}
 	})
-	err = takeMessage(C.gb_ort_build(s.c, e.env, unsafe.Pointer(&model[0]), C.size_t(len(model))))
+	err := takeMessage(C.gb_ort_build(s.c, e.env, unsafe.Pointer(&o.model[0]), C.size_t(len(o.model))))
 	if !stop() {
 		<-done
 	}
 	C.gb_ort_configured(s.c)
+	s.order.model = nil // the library has its own
 	if err != nil {
 		return fail(err)
 	}
@@ -170,9 +184,51 @@ func (e *engine) compile(ctx context.Context, model []byte, threads int, inputs,
 	if err := s.profile.take(); err != nil {
 		return fail(err)
 	}
-	attach(s.inputs, s.c.inputs)
-	attach(s.outputs, s.c.outputs)
+	if s.stream == nil {
+		attach(o.inputs, s.c.inputs)
+		attach(o.outputs, s.c.outputs)
+	}
 	return s, nil
+}
+
+// allocate gives the ports of a session on a GPU their memory.
+func (s *session) allocate() error {
+	if s.engine.gpu == nil {
+		return nil
+	}
+	stream, ok := s.order.stream.(*hardware.CUDAStream)
+	if !ok {
+		return fmt.Errorf("the stream is a %T, want one of a GPU", s.order.stream)
+	}
+	s.stream, s.c.gpu = stream, C.int(s.engine.gpu.ordinal)
+	for _, ports := range [][]port{s.order.inputs, s.order.outputs} {
+		for i := range ports {
+			address, err := stream.Device().Alloc(int64(ports[i].bytes()))
+			if err != nil {
+				return fmt.Errorf("allocate %s: %w", ports[i].name, err)
+			}
+			ports[i].address, ports[i].data = address, make([]byte, ports[i].bytes())
+			if err := stream.Fill(address, 0, int64(ports[i].bytes())); err != nil {
+				return fmt.Errorf("clear %s: %w", ports[i].name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// configure makes the options of a session and starts its profile.
+func (s *session) configure() error {
+	var err error
+	if s.profile, err = newProfile(); err != nil {
+		return err
+	}
+	prefix := C.CString(s.profile.prefix())
+	err = takeMessage(C.gb_ort_configure(s.c, C.int(s.order.options.Threads), prefix))
+	C.free(unsafe.Pointer(prefix))
+	if err != nil {
+		return err
+	}
+	return s.engine.provider.use(s)
 }
 
 // describe fills in what the shim must know of inputs or outputs; forget frees it.
@@ -188,14 +244,17 @@ func describe(c *C.gb_ort_ports, ports []port) {
 		t.shape = (*C.int64_t)(C.malloc(C.size_t(unsafe.Sizeof(C.int64_t(0))) * C.size_t(max(len(p.shape), 1))))
 		t.rank = C.size_t(len(p.shape))
 		t.element = C.unsigned(p.element)
-		t.bytes = C.size_t(p.element.size() * p.shape.Elements())
+		t.bytes = C.size_t(p.bytes())
+		if p.address != 0 {
+			t.data = *(*unsafe.Pointer)(unsafe.Pointer(&p.address)) // the GPU's, to Go a number
+		}
 		for k, d := range p.shape {
 			unsafe.Slice(t.shape, len(p.shape))[k] = C.int64_t(d)
 		}
 	}
 }
 
-// attach shows ports the memory that was made for them.
+// attach shows ports the memory on the host that was made for them.
 func attach(ports []port, c C.gb_ort_ports) {
 	for i, t := range unsafe.Slice(c.tensors, c.count) {
 		ports[i].data = unsafe.Slice((*byte)(t.data), int(t.bytes))
@@ -218,17 +277,25 @@ func (s *session) SetInput(t models.Tensor) error {
 	if s.c == nil {
 		return errors.New("set input: the session is closed")
 	}
-	in := s.inputs[0]
+	in := s.order.inputs[0]
 	if !t.Shape.Equal(in.shape) || len(t.Data) != in.shape.Elements() {
 		return fmt.Errorf("set input: got shape %v with %d elements, the session takes %v", t.Shape, len(t.Data), in.shape)
 	}
 	in.store(t.Data)
+	if s.stream != nil {
+		if err := s.stream.CopyIn(in.address, in.data); err != nil {
+			return fmt.Errorf("set input: %w", err)
+		}
+	}
 	return nil
 }
 
 func (s *session) Call() native.Call {
-	if s.c == nil {
+	switch {
+	case s.c == nil:
 		return native.Call{}
+	case s.stream != nil:
+		return native.Call{Func: unsafe.Pointer(C.gb_ort_submit), Arg: unsafe.Pointer(s.c)}
 	}
 	return native.Call{Func: unsafe.Pointer(C.gb_ort_run), Arg: unsafe.Pointer(s.c)}
 }
@@ -237,17 +304,23 @@ func (s *session) Output() (models.Tensor, error) {
 	if s.c == nil {
 		return models.Tensor{}, errors.New("read output: the session is closed")
 	}
-	out := s.outputs[0]
+	out := s.order.outputs[0]
+	if s.stream != nil {
+		if err := s.stream.CopyOut(out.data, out.address); err != nil {
+			return models.Tensor{}, fmt.Errorf("read output: %w", err)
+		}
+	}
 	return models.Tensor{Shape: slices.Clone(out.shape), Data: out.load()}, nil
 }
 
 func (s *session) Explain(e *native.CallError) error {
 	if s.c != nil {
 		if message := C.gb_ort_failure(s.c); message != nil {
-			return fmt.Errorf("run on onnxruntime: %w: %s", e, C.GoString(message))
+			return fmt.Errorf("run on %s: %w: %s", s.engine.info.Name, e, C.GoString(message))
 		}
+		return fmt.Errorf("run on %s: %w", s.engine.info.Name, e)
 	}
-	return fmt.Errorf("run on onnxruntime: %w", e)
+	return fmt.Errorf("run on a closed session: %w", e)
 }
 
 // Executed comes from the library's own profile of the session's first inference,
@@ -260,7 +333,7 @@ func (s *session) Executed() engines.Execution {
 	// Without a profile it is not known what ran, which no Precisions says.
 	if takeMessage(C.gb_ort_end_profile(s.c)) == nil {
 		if nodes, err := s.profile.read(); err == nil {
-			s.executed = execution(nodes)
+			s.executed = s.engine.provider.execution(nodes, s.order.options.Precision)
 		}
 	}
 	s.profile.close()
@@ -279,6 +352,12 @@ func (s *session) Close() error {
 	if s.profile != nil {
 		s.profile.close()
 	}
+	var errs []error
+	for _, p := range slices.Concat(s.order.inputs, s.order.outputs) {
+		if p.address != 0 {
+			errs = append(errs, s.stream.Device().Free(p.address))
+		}
+	}
 	*s = session{}
-	return nil
+	return errors.Join(errs...)
 }

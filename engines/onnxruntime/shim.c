@@ -62,12 +62,44 @@ static OrtStatus *create_values(gb_ort_session *s, const OrtMemoryInfo *memory, 
 	return NULL;
 }
 
+char *gb_ort_use_cuda(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count) {
+	OrtCUDAProviderOptionsV2 *cuda = NULL;
+	OrtStatus *status = s->api->CreateCUDAProviderOptions(&cuda);
+	if (status == NULL) status = s->api->UpdateCUDAProviderOptions(cuda, keys, values, count);
+	if (status == NULL) status = s->api->SessionOptionsAppendExecutionProvider_CUDA_V2(s->options, cuda);
+	if (cuda != NULL) s->api->ReleaseCUDAProviderOptions(cuda);
+	return words(s->api, status);
+}
+
+char *gb_ort_use_tensorrt(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count) {
+	OrtTensorRTProviderOptionsV2 *tensorrt = NULL;
+	OrtStatus *status = s->api->CreateTensorRTProviderOptions(&tensorrt);
+	if (status == NULL) status = s->api->UpdateTensorRTProviderOptions(tensorrt, keys, values, count);
+	if (status == NULL) status = s->api->SessionOptionsAppendExecutionProvider_TensorRT_V2(s->options, tensorrt);
+	if (tensorrt != NULL) s->api->ReleaseTensorRTProviderOptions(tensorrt);
+	return words(s->api, status);
+}
+
+static OrtStatus *create_binding(gb_ort_session *s) {
+	OrtStatus *status = s->api->CreateIoBinding(s->session, &s->binding);
+	for (size_t i = 0; status == NULL && i < s->inputs.count; i++) status = s->api->BindInput(s->binding, s->inputs.names[i], s->inputs.values[i]);
+	for (size_t i = 0; status == NULL && i < s->outputs.count; i++) status = s->api->BindOutput(s->binding, s->outputs.names[i], s->outputs.values[i]);
+	if (status == NULL) status = s->api->CreateRunOptions(&s->run_options);
+	// The loop waits for the stream itself.
+	if (status == NULL) status = s->api->AddRunConfigEntry(s->run_options, "disable_synchronize_execution_providers", "1");
+	return status;
+}
+
 static OrtStatus *create_session(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size) {
 	OrtMemoryInfo *memory = NULL;
 	OrtStatus *status = s->api->CreateSessionFromArray(env, model, size, s->options, &s->session);
-	if (status == NULL) status = s->api->CreateCpuMemoryInfo(gb_ort_device_allocator, gb_ort_mem_default, &memory);
+	if (status == NULL) {
+		status = s->gpu < 0 ? s->api->CreateCpuMemoryInfo(gb_ort_device_allocator, gb_ort_mem_default, &memory)
+			: s->api->CreateMemoryInfo("Cuda", gb_ort_device_allocator, s->gpu, gb_ort_mem_default, &memory);
+	}
 	if (status == NULL) status = create_values(s, memory, &s->inputs);
 	if (status == NULL) status = create_values(s, memory, &s->outputs);
+	if (status == NULL && s->gpu >= 0) status = create_binding(s);
 	if (memory != NULL) s->api->ReleaseMemoryInfo(memory);
 	return status;
 }
@@ -84,7 +116,7 @@ static int allocate(gb_ort_ports *ports) {
 }
 
 char *gb_ort_build(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size) {
-	if (allocate(&s->inputs) != 0 || allocate(&s->outputs) != 0) return strdup("out of memory for inputs and outputs");
+	if (s->gpu < 0 && (allocate(&s->inputs) != 0 || allocate(&s->outputs) != 0)) return strdup("out of memory for inputs and outputs");
 	return words(s->api, create_session(s, env, model, size));
 }
 
@@ -93,18 +125,31 @@ void gb_ort_configured(gb_ort_session *s) {
 	s->options = NULL;
 }
 
-int gb_ort_run(void *session) {
-	gb_ort_session *s = session;
+static void before_run(gb_ort_session *s) {
 	// Whoever did not ask for the profile must not pay for one in every inference.
 	if (s->profile == gb_ort_profiled) free(gb_ort_end_profile(s));
-	OrtStatus *status = s->api->Run(s->session, NULL, s->inputs.names, (const OrtValue *const *)s->inputs.values, s->inputs.count,
-		s->outputs.names, s->outputs.count, s->outputs.values);
+}
+
+static int after_run(gb_ort_session *s, OrtStatus *status) {
 	if (s->profile == gb_ort_profiling) s->profile = gb_ort_profiled;
 	if (status == NULL) return 0;
 	if (s->failure != NULL) s->api->ReleaseStatus(s->failure);
 	s->failure = status;
 	unsigned code = s->api->GetErrorCode(status);
 	return code != 0 ? (int)code : -1;
+}
+
+int gb_ort_run(void *session) {
+	gb_ort_session *s = session;
+	before_run(s);
+	return after_run(s, s->api->Run(s->session, NULL, s->inputs.names, (const OrtValue *const *)s->inputs.values, s->inputs.count,
+		s->outputs.names, s->outputs.count, s->outputs.values));
+}
+
+int gb_ort_submit(void *session) {
+	gb_ort_session *s = session;
+	before_run(s);
+	return after_run(s, s->api->RunWithBinding(s->session, s->run_options, s->binding));
 }
 
 char *gb_ort_end_profile(gb_ort_session *s) {
@@ -122,10 +167,10 @@ const char *gb_ort_failure(const gb_ort_session *s) {
 	return s->failure == NULL ? NULL : s->api->GetErrorMessage(s->failure);
 }
 
-static void drop_ports(const gb_ort_api *api, gb_ort_ports *ports) {
+static void drop_ports(gb_ort_session *s, gb_ort_ports *ports) {
 	for (size_t i = 0; i < ports->count; i++) {
-		if (ports->values[i] != NULL) api->ReleaseValue(ports->values[i]);
-		free(ports->tensors[i].data);
+		if (ports->values[i] != NULL) s->api->ReleaseValue(ports->values[i]);
+		if (s->gpu < 0) free(ports->tensors[i].data);
 		ports->values[i] = NULL;
 		ports->tensors[i].data = NULL;
 	}
@@ -134,9 +179,13 @@ static void drop_ports(const gb_ort_api *api, gb_ort_ports *ports) {
 void gb_ort_free(gb_ort_session *s) {
 	gb_ort_configured(s);
 	if (s->failure != NULL) s->api->ReleaseStatus(s->failure);
-	drop_ports(s->api, &s->inputs);
-	drop_ports(s->api, &s->outputs);
+	if (s->binding != NULL) s->api->ReleaseIoBinding(s->binding);
+	if (s->run_options != NULL) s->api->ReleaseRunOptions(s->run_options);
+	drop_ports(s, &s->inputs);
+	drop_ports(s, &s->outputs);
 	if (s->session != NULL) s->api->ReleaseSession(s->session);
 	s->failure = NULL;
 	s->session = NULL;
+	s->binding = NULL;
+	s->run_options = NULL;
 }

@@ -14,7 +14,8 @@ const gb_ort_api *gb_ort_table(void *get_api_base, uint32_t version);
 char *gb_ort_open(const gb_ort_api *api, OrtEnv **env);
 void gb_ort_shut(const gb_ort_api *api, OrtEnv *env);
 
-// A gb_ort_tensor is an input or output. Its data lives as long as its session.
+// A gb_ort_tensor is an input or output. Its data lives as long as its session: on
+// the host it is made with it, on a GPU its owner brings it along.
 typedef struct {
 	const int64_t *shape; // only read while the session is built
 	size_t rank;
@@ -39,6 +40,10 @@ typedef struct {
 	OrtSessionOptions *options; // until gb_ort_configured
 	OrtSession *session;
 	gb_ort_ports inputs, outputs;
+	// Of a session on a GPU: what Run gets instead of inputs and outputs.
+	int gpu; // the device's ordinal, -1 on the host
+	OrtIoBinding *binding;
+	OrtRunOptions *run_options;
 	int profile;
 	OrtStatus *failure; // of the last inference that failed
 } gb_ort_session;
@@ -48,8 +53,13 @@ typedef struct {
 // the build on.
 char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefix);
 
-// gb_ort_build compiles an ONNX model, which it does not keep, and allocates
-// inputs and outputs.
+// gb_ort_use_cuda and gb_ort_use_tensorrt put a provider behind those that the
+// options have: a node goes to the first that can run it, and to the CPU if none can.
+char *gb_ort_use_cuda(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count);
+char *gb_ort_use_tensorrt(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count);
+
+// gb_ort_build compiles an ONNX model, which it does not keep, and binds inputs and
+// outputs, for which it allocates memory if they are on the host.
 char *gb_ort_build(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size);
 
 // gb_ort_cancel asks a build on another thread to end. The table must have version
@@ -59,9 +69,11 @@ void gb_ort_cancel(gb_ort_session *s);
 // gb_ort_configured frees the options. No build may run, nor be cancelled.
 void gb_ort_configured(gb_ort_session *s);
 
-// gb_ort_run is the entry of the timed loop: one inference of a gb_ort_session. It
-// gives 0 or an OrtErrorCode.
+// gb_ort_run and gb_ort_submit are entries of the timed loop: one inference of a
+// gb_ort_session, which gives 0 or an OrtErrorCode. The first has ended it when it
+// returns; the second, of a session on a GPU, has put it into the stream.
 int gb_ort_run(void *session);
+int gb_ort_submit(void *session);
 
 // gb_ort_end_profile writes the profile, if an inference was profiled, and ends
 // profiling.
