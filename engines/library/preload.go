@@ -3,7 +3,6 @@ package library
 import (
 	"debug/elf"
 	"fmt"
-	"path/filepath"
 
 	"genbench/hardware/native"
 )
@@ -11,7 +10,7 @@ import (
 // An Absent is a library that another one needs and that is nowhere.
 type Absent struct {
 	Soname string
-	Looked []string // places, with the loader's answer where it gave one
+	Looked []string // places, with the answer of the loader to a file that is there
 }
 
 // Preload opens what the library at path is linked with and leaves it open, so that
@@ -40,28 +39,26 @@ func Preload(path string) ([]Absent, error) {
 
 func preload(soname string) *Absent {
 	absent := &Absent{Soname: soname}
-	_, err := native.Open(soname)
-	if err == nil {
+	if _, err := native.Open(soname); err == nil {
 		return nil
 	}
-	absent.Looked = append(absent.Looked, fmt.Sprintf("the loader: %v", err))
 	var files []string
 	if cache, err := CacheDir(); err == nil {
 		files = glob(cache, "*/*/"+soname)
 	}
 	for _, dir := range sitePackages() {
 		files = append(files, glob(dir, "nvidia/*/lib/"+soname)...)
-		files = append(files, glob(dir, filepath.Join("tensorrt_libs", soname))...)
+		files = append(files, glob(dir, "tensorrt_libs/"+soname)...)
 	}
 	for _, file := range files {
-		if _, err := native.Open(file); err == nil {
+		_, err := native.Open(file)
+		if err == nil {
 			return nil
-		} else {
-			absent.Looked = append(absent.Looked, err.Error())
 		}
+		absent.Looked = append(absent.Looked, err.Error()) // names the file
 	}
 	if len(files) == 0 {
-		absent.Looked = append(absent.Looked, soname+" in genbench's cache and in Python's packages: no such file")
+		absent.Looked = []string{soname + ": the loader, genbench's cache and Python's packages"}
 	}
 	return absent
 }

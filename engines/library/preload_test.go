@@ -49,8 +49,15 @@ func TestPreload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(missing) != 1 || missing[0].Soname != "libgbneeded.so.7" || len(missing[0].Looked) < 2 || !strings.Contains(missing[0].Looked[0], "the loader: ") {
+	if len(missing) != 1 || missing[0].Soname != "libgbneeded.so.7" || len(missing[0].Looked) != 1 || !strings.Contains(missing[0].Looked[0], "Python's packages") {
 		t.Errorf("got %+v", missing)
+	}
+
+	if err := os.WriteFile(there, []byte("torn"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if missing, err = Preload(needing); err != nil || len(missing) != 1 || !strings.Contains(missing[0].Looked[0], there) {
+		t.Errorf("of a damaged file it says %+v, %v", missing, err)
 	}
 
 	if err := os.Rename(hidden, there); err != nil {

@@ -142,7 +142,7 @@ func (p *provider) preload(main string) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	u := &engines.UnavailableError{Engine: p.engine, Hint: "install what is missing, with pip the packages " + strings.Join(packages(missing), ", ")}
+	u := &engines.UnavailableError{Engine: p.engine, Hint: "install from pip " + strings.Join(packages(missing), ", ")}
 	var names []string
 	for _, m := range missing {
 		names = append(names, m.Soname)
@@ -171,7 +171,7 @@ func packages(missing []library.Absent) []string {
 		case stem == "libnvinfer" || stem == "libnvonnxparser":
 			name = "tensorrt-cu12-libs or -cu13-libs of version " + version
 		case stem == "libcuda":
-			name = "none: the driver's own, see the GPU's maker"
+			continue // the driver's, without which no GPU was opened
 		case name == "":
 			name = m.Soname + " (package not known)"
 		}
