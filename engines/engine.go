@@ -71,6 +71,17 @@ type Observer interface {
 	Observe(ctx context.Context, n *models.Network, input models.Tensor, see func(node string, values []float32) error) error
 }
 
+// A FileEngine is an engine that runs ONNX files as they are, those of other makers
+// among them, whatever their operators, inputs and types.
+type FileEngine interface {
+	// BuildFile compiles a file for the contents of its inputs, in the order of
+	// File.Inputs; they fix open shapes and stay the session's inputs, whose SetInput
+	// refuses. Output gives the first output of floats. Of the options a file takes the
+	// threads, and tf32; else its precision is its own, and its batch that of its
+	// inputs. It may run an inference to learn the outputs' shapes.
+	BuildFile(ctx context.Context, f *models.File, inputs []models.Value, stream hardware.Stream, o BuildOptions) (Session, error)
+}
+
 // A Session is a network compiled for one device, precision and batch. It
 // belongs to the goroutine that built it. Close is safe to call twice.
 type Session interface {

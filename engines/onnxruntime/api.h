@@ -21,6 +21,7 @@ typedef struct OrtSession OrtSession;
 typedef struct OrtSessionOptions OrtSessionOptions;
 typedef struct OrtStatus OrtStatus; // NULL is success
 typedef struct OrtTensorRTProviderOptionsV2 OrtTensorRTProviderOptionsV2;
+typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 typedef struct OrtValue OrtValue;
 
 // Parameters that are enumerations in the header have here the integer type that
@@ -30,7 +31,9 @@ typedef struct {
 	unsigned (*GetErrorCode)(const OrtStatus *status);                                     // 1
 	const char *(*GetErrorMessage)(const OrtStatus *status);                               // 2
 	OrtStatus *(*CreateEnv)(unsigned severity, const char *log_id, OrtEnv **out);          // 3
-	const void *slot4[4];
+	const void *slot4[3];
+	OrtStatus *(*CreateSession)(const OrtEnv *env, const char *path, const OrtSessionOptions *options,
+		OrtSession **out);                                                                 // 7
 	OrtStatus *(*CreateSessionFromArray)(const OrtEnv *env, const void *model, size_t size,
 		const OrtSessionOptions *options, OrtSession **out);                               // 8
 	OrtStatus *(*Run)(OrtSession *session, const OrtRunOptions *options,
@@ -50,7 +53,14 @@ typedef struct {
 	const void *slot40[9];
 	OrtStatus *(*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo *info, void *data, size_t bytes,
 		const int64_t *shape, size_t rank, unsigned element, OrtValue **out);              // 49
-	const void *slot50[18];
+	OrtStatus *(*IsTensor)(const OrtValue *value, int *out);                               // 50
+	const void *slot51[9];
+	OrtStatus *(*GetTensorElementType)(const OrtTensorTypeAndShapeInfo *info, unsigned *out); // 60
+	OrtStatus *(*GetDimensionsCount)(const OrtTensorTypeAndShapeInfo *info, size_t *out);  // 61
+	OrtStatus *(*GetDimensions)(const OrtTensorTypeAndShapeInfo *info, int64_t *dims, size_t count); // 62
+	const void *slot63[2];
+	OrtStatus *(*GetTensorTypeAndShape)(const OrtValue *value, OrtTensorTypeAndShapeInfo **out); // 65
+	const void *slot66[2];
 	OrtStatus *(*CreateMemoryInfo)(const char *name, int allocator, int id, int memory, OrtMemoryInfo **out); // 68
 	OrtStatus *(*CreateCpuMemoryInfo)(int allocator, int memory, OrtMemoryInfo **out);     // 69
 	const void *slot70[6];
@@ -64,7 +74,8 @@ typedef struct {
 	void (*ReleaseSession)(OrtSession *);                                                  // 95
 	void (*ReleaseValue)(OrtValue *);                                                      // 96
 	void (*ReleaseRunOptions)(OrtRunOptions *);                                            // 97
-	const void *slot98[2];
+	const void *slot98[1];
+	void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo *);                    // 99
 	void (*ReleaseSessionOptions)(OrtSessionOptions *);                                    // 100
 	const void *slot101[9];
 	OrtStatus *(*SessionEndProfiling)(OrtSession *session, OrtAllocator *allocator, char **file); // 110
@@ -111,9 +122,6 @@ enum {
 	gb_ort_optimise_all = 99,    // GraphOptimizationLevel
 	gb_ort_device_allocator = 0, // OrtAllocatorType
 	gb_ort_mem_default = 0,      // OrtMemType
-	gb_ort_float = 1,            // ONNXTensorElementDataType
-	gb_ort_float16 = 10,
-	gb_ort_bfloat16 = 16,
 };
 
 enum { gb_ort_cancellable = 22 }; // the first table with SessionOptionsSetLoadCancellationFlag

@@ -96,8 +96,8 @@ func compileFP32(t *testing.T, e *engine, n *models.Network, model []byte) (*ses
 	}
 	return e.compile(t.Context(), order{
 		model: model, options: engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1},
-		inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: float32s}},
-		outputs: []port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: float32s}},
+		inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: models.ElemFloat32}},
+		outputs: []port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: models.ElemFloat32}},
 	})
 }
 
@@ -188,9 +188,10 @@ func TestPrototypes(t *testing.T) {
 	var program strings.Builder
 	fmt.Fprintf(&program, "#include %q\n#include %q\n", header, ours)
 	for _, name := range []string{
-		"GetErrorCode", "GetErrorMessage", "CreateEnv", "CreateSessionFromArray", "Run", "CreateSessionOptions",
+		"GetErrorCode", "GetErrorMessage", "CreateEnv", "CreateSession", "CreateSessionFromArray", "Run", "CreateSessionOptions",
 		"SetSessionExecutionMode", "EnableProfiling", "SessionEndProfiling", "AllocatorFree", "GetAllocatorWithDefaultOptions",
-		"SessionOptionsSetLoadCancellationFlag", "CreateStatus", "CreateRunOptions", "ReleaseRunOptions", "CreateMemoryInfo", "AddRunConfigEntry",
+		"SessionOptionsSetLoadCancellationFlag", "CreateStatus", "IsTensor", "GetTensorElementType", "GetDimensionsCount", "GetDimensions",
+		"GetTensorTypeAndShape", "ReleaseTensorTypeAndShapeInfo", "CreateRunOptions", "ReleaseRunOptions", "CreateMemoryInfo", "AddRunConfigEntry",
 		"RunWithBinding", "CreateIoBinding", "ReleaseIoBinding", "BindInput", "BindOutput",
 		"CreateCUDAProviderOptions", "UpdateCUDAProviderOptions", "ReleaseCUDAProviderOptions", "SessionOptionsAppendExecutionProvider_CUDA_V2",
 		"CreateTensorRTProviderOptions", "UpdateTensorRTProviderOptions", "ReleaseTensorRTProviderOptions", "SessionOptionsAppendExecutionProvider_TensorRT_V2", "SetSessionLogSeverityLevel", "SetSessionGraphOptimizationLevel",
@@ -205,10 +206,16 @@ func TestPrototypes(t *testing.T) {
 	}
 	for ours, theirs := range map[string]string{
 		"gb_ort_log_error": "ORT_LOGGING_LEVEL_ERROR", "gb_ort_log_fatal": "ORT_LOGGING_LEVEL_FATAL", "gb_ort_sequential": "ORT_SEQUENTIAL", "gb_ort_optimise_all": "ORT_ENABLE_ALL",
-		"gb_ort_float": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT", "gb_ort_float16": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16",
-		"gb_ort_bfloat16": "ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16", "gb_ort_device_allocator": "OrtDeviceAllocator", "gb_ort_mem_default": "OrtMemTypeDefault",
+		"gb_ort_device_allocator": "OrtDeviceAllocator", "gb_ort_mem_default": "OrtMemTypeDefault",
 	} {
 		fmt.Fprintf(&program, "_Static_assert((int)%s == (int)%s, %q);\n", ours, theirs, ours)
+	}
+	for element, theirs := range map[models.ElemType]string{
+		models.ElemFloat32: "FLOAT", models.ElemUint8: "UINT8", models.ElemInt8: "INT8", models.ElemUint16: "UINT16", models.ElemInt16: "INT16",
+		models.ElemInt32: "INT32", models.ElemInt64: "INT64", models.ElemBool: "BOOL", models.ElemFloat16: "FLOAT16", models.ElemFloat64: "DOUBLE",
+		models.ElemUint32: "UINT32", models.ElemUint64: "UINT64", models.ElemBFloat16: "BFLOAT16", models.ElemString: "STRING",
+	} {
+		fmt.Fprintf(&program, "_Static_assert(%d == ONNX_TENSOR_ELEMENT_DATA_TYPE_%s, %q);\n", element, theirs, theirs)
 	}
 	source := filepath.Join(t.TempDir(), "check.c")
 	if err := os.WriteFile(source, []byte(program.String()), 0o644); err != nil {

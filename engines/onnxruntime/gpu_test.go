@@ -155,6 +155,10 @@ func TestCUDAProviderFails(t *testing.T) {
 	if text := s.Explain(failed).Error(); !strings.Contains(text, "onnxruntime-cuda") || !strings.Contains(text, "illegal memory access") {
 		t.Errorf("explained as %q", text)
 	}
+	// What was submitted before the failure, such as the loop's events, must end.
+	if err := stream.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("FAKE_ORT_FAULT", "append")
 	if s, err := e.Build(t.Context(), n, stream, o); err == nil {
 		t.Error(errors.Join(errors.New("it builds without its provider"), s.Close()))

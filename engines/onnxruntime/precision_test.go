@@ -158,8 +158,8 @@ func TestBuildIsCancelled(t *testing.T) {
 		start := time.Now()
 		s, err := e.compile(ctx, order{
 			model: model, options: engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1},
-			inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: float32s}},
-			outputs: []port{{name: models.OutputName, shape: models.Shape{1, 1000}, element: float32s}},
+			inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: models.ElemFloat32}},
+			outputs: []port{{name: models.OutputName, shape: models.Shape{1, 1000}, element: models.ElemFloat32}},
 		})
 		took := time.Since(start)
 		if err == nil {

@@ -29,7 +29,9 @@ type session struct {
 
 // An order is what a session is compiled from and for.
 type order struct {
-	model           []byte // ONNX
+	model           []byte         // ONNX, or nil where
+	path            string         // names a file
+	contents        []models.Value // of a file's inputs, which it keeps
 	options         engines.BuildOptions
 	stream          hardware.Stream
 	inputs, outputs []port
@@ -40,63 +42,56 @@ type order struct {
 type port struct {
 	name    string
 	shape   models.Shape
-	element element
+	element models.ElemType // the library numbers types as ONNX does
 	data    []byte
 	address uint64 // 0 on the host
 }
 
-func (p port) bytes() int { return p.element.size() * p.shape.Elements() }
-
-// An element is the type of a tensor's values, by its number in the library.
-type element C.unsigned
-
-const (
-	float32s  element = C.gb_ort_float
-	float16s  element = C.gb_ort_float16
-	bfloat16s element = C.gb_ort_bfloat16
-)
+func (p port) bytes() int { return p.element.Size() * p.shape.Elements() }
 
 // elementOf is the type of input and output in a model that genbench wrote.
-func elementOf(p models.Precision) element {
+func elementOf(p models.Precision) models.ElemType {
 	switch p {
 	case models.FP16:
-		return float16s
+		return models.ElemFloat16
 	case models.BF16:
-		return bfloat16s
+		return models.ElemBFloat16
 	}
-	return float32s
+	return models.ElemFloat32
 }
 
-func (e element) size() int {
-	if e == float32s {
-		return 4
-	}
-	return 2
-}
-
-// store writes values in their element type.
+// store writes values in their element type, a float of some size.
 func (p port) store(values []float32) {
 	switch p.element {
-	case float16s:
+	case models.ElemFloat16:
 		models.EncodeFP16(view[uint16](p.data), values)
-	case bfloat16s:
+	case models.ElemBFloat16:
 		models.EncodeBF16(view[uint16](p.data), values)
 	default:
 		copy(view[float32](p.data), values)
 	}
 }
 
+// load gives the values of a float of some size.
 func (p port) load() []float32 {
 	values := make([]float32, p.shape.Elements())
 	switch p.element {
-	case float16s:
+	case models.ElemFloat16:
 		models.DecodeFP16(values, view[uint16](p.data))
-	case bfloat16s:
+	case models.ElemBFloat16:
 		models.DecodeBF16(values, view[uint16](p.data))
+	case models.ElemFloat64:
+		for i, v := range view[float64](p.data) {
+			values[i] = float32(v)
+		}
 	default:
 		copy(values, view[float32](p.data))
 	}
 	return values
+}
+
+func isFloat(e models.ElemType) bool {
+	return slices.Contains([]models.ElemType{models.ElemFloat32, models.ElemFloat16, models.ElemBFloat16, models.ElemFloat64}, e)
 }
 
 func view[T any](data []byte) []T {
@@ -154,61 +149,115 @@ func (e *engine) compile(ctx context.Context, o order) (*session, error) {
 		}
 		return nil, errors.Join(err, s.Close())
 	}
-	if err := s.allocate(); err != nil {
+	if e.gpu != nil {
+		stream, ok := o.stream.(*hardware.CUDAStream)
+		if !ok {
+			return fail(fmt.Errorf("the stream is a %T, want one of a GPU", o.stream))
+		}
+		s.stream, s.c.gpu = stream, C.int(e.gpu.ordinal)
+	}
+	if err := s.configure(); err != nil {
+		return fail(err)
+	}
+	if err := s.load(ctx); err != nil {
+		return fail(err)
+	}
+	s.order.model = nil // the library has its own
+	if err := s.profile.take(); err != nil {
 		return fail(err)
 	}
 	describe(&s.c.inputs, o.inputs)
 	describe(&s.c.outputs, o.outputs)
-	if err := s.configure(); err != nil {
-		return fail(err)
-	}
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(done)
-		if e.cancellable {
-			C.gb_ort_cancel(s.c)
+	if o.path != "" {
+		if err := s.learn(); err != nil {
+			return fail(err)
 		}
-	})
-	err := takeMessage(C.gb_ort_build(s.c, e.env, unsafe.Pointer(&o.model[0]), C.size_t(len(o.model))))
-	if !stop() {
-		<-done
 	}
-	C.gb_ort_configured(s.c)
-	s.order.model = nil // the library has its own
-	if err != nil {
+	if err := s.bind(); err != nil {
 		return fail(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
-	if err := s.profile.take(); err != nil {
-		return fail(err)
+	return s, nil
+}
+
+// load has the library compile the model, and tells it when the context ends.
+func (s *session) load(ctx context.Context) error {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		if s.engine.cancellable {
+			C.gb_ort_cancel(s.c)
+		}
+	})
+	var err error
+	if s.order.path != "" {
+		path := C.CString(s.order.path)
+		err = takeMessage(C.gb_ort_load_file(s.c, s.engine.env, path))
+		C.free(unsafe.Pointer(path))
+	} else {
+		err = takeMessage(C.gb_ort_load(s.c, s.engine.env, unsafe.Pointer(&s.order.model[0]), C.size_t(len(s.order.model))))
+	}
+	if !stop() {
+		<-done
+	}
+	C.gb_ort_configured(s.c)
+	if err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// bind gives inputs and outputs their memory and binds them.
+func (s *session) bind() error {
+	if s.stream != nil {
+		if err := s.allocate(); err != nil {
+			return err
+		}
+	}
+	for _, side := range []struct {
+		ports []port
+		c     *C.gb_ort_ports
+	}{{s.order.inputs, &s.c.inputs}, {s.order.outputs, &s.c.outputs}} {
+		for i, t := range unsafe.Slice(side.c.tensors, side.c.count) {
+			if p := side.ports[i]; p.address != 0 {
+				t.data = *(*unsafe.Pointer)(unsafe.Pointer(&p.address)) // the GPU's, to Go a number
+			}
+			t.bytes = C.size_t(side.ports[i].bytes())
+			unsafe.Slice(side.c.tensors, side.c.count)[i] = t
+		}
+	}
+	if err := takeMessage(C.gb_ort_bind(s.c)); err != nil {
+		return err
 	}
 	if s.stream == nil {
-		attach(o.inputs, s.c.inputs)
-		attach(o.outputs, s.c.outputs)
+		attach(s.order.inputs, s.c.inputs)
+		attach(s.order.outputs, s.c.outputs)
 	}
-	return s, nil
+	for i, v := range s.order.contents {
+		copy(s.order.inputs[i].data, v.Data)
+		if s.stream != nil {
+			if err := s.stream.CopyIn(s.order.inputs[i].address, v.Data); err != nil {
+				return fmt.Errorf("set input %s: %w", v.Name, err)
+			}
+		}
+	}
+	s.order.contents = nil // they lie in the inputs
+	return nil
 }
 
 // allocate gives the ports of a session on a GPU their memory.
 func (s *session) allocate() error {
-	if s.engine.gpu == nil {
-		return nil
-	}
-	stream, ok := s.order.stream.(*hardware.CUDAStream)
-	if !ok {
-		return fmt.Errorf("the stream is a %T, want one of a GPU", s.order.stream)
-	}
-	s.stream, s.c.gpu = stream, C.int(s.engine.gpu.ordinal)
 	for _, ports := range [][]port{s.order.inputs, s.order.outputs} {
 		for i := range ports {
-			address, err := stream.Device().Alloc(int64(ports[i].bytes()))
+			bytes := max(ports[i].bytes(), 1) // an output may be empty
+			address, err := s.stream.Device().Alloc(int64(bytes))
 			if err != nil {
 				return fmt.Errorf("allocate %s: %w", ports[i].name, err)
 			}
 			ports[i].address, ports[i].data = address, make([]byte, ports[i].bytes())
-			if err := stream.Fill(address, 0, int64(ports[i].bytes())); err != nil {
+			if err := s.stream.Fill(address, 0, int64(bytes)); err != nil {
 				return fmt.Errorf("clear %s: %w", ports[i].name, err)
 			}
 		}
@@ -245,9 +294,6 @@ func describe(c *C.gb_ort_ports, ports []port) {
 		t.rank = C.size_t(len(p.shape))
 		t.element = C.unsigned(p.element)
 		t.bytes = C.size_t(p.bytes())
-		if p.address != 0 {
-			t.data = *(*unsafe.Pointer)(unsafe.Pointer(&p.address)) // the GPU's, to Go a number
-		}
 		for k, d := range p.shape {
 			unsafe.Slice(t.shape, len(p.shape))[k] = C.int64_t(d)
 		}
@@ -261,10 +307,16 @@ func attach(ports []port, c C.gb_ort_ports) {
 	}
 }
 
-func forget(c *C.gb_ort_ports) {
-	for _, t := range unsafe.Slice(c.tensors, c.count) {
-		C.free(unsafe.Pointer(t.shape))
+func forgetShapes(c *C.gb_ort_ports) {
+	tensors := unsafe.Slice(c.tensors, c.count)
+	for i := range tensors {
+		C.free(unsafe.Pointer(tensors[i].shape))
+		tensors[i].shape = nil
 	}
+}
+
+func forget(c *C.gb_ort_ports) {
+	forgetShapes(c)
 	for _, name := range unsafe.Slice(c.names, c.count) {
 		C.free(unsafe.Pointer(name))
 	}
@@ -276,6 +328,9 @@ func forget(c *C.gb_ort_ports) {
 func (s *session) SetInput(t models.Tensor) error {
 	if s.c == nil {
 		return errors.New("set input: the session is closed")
+	}
+	if s.order.path != "" {
+		return fmt.Errorf("set input: the session of %s has the inputs that it was built with", s.order.path)
 	}
 	in := s.order.inputs[0]
 	if !t.Shape.Equal(in.shape) || len(t.Data) != in.shape.Elements() {
@@ -304,7 +359,11 @@ func (s *session) Output() (models.Tensor, error) {
 	if s.c == nil {
 		return models.Tensor{}, errors.New("read output: the session is closed")
 	}
-	out := s.order.outputs[0]
+	at := slices.IndexFunc(s.order.outputs, func(p port) bool { return isFloat(p.element) })
+	if at < 0 {
+		return models.Tensor{}, fmt.Errorf("read output: none of %s is a float", s.order.path)
+	}
+	out := s.order.outputs[at]
 	if s.stream != nil {
 		if err := s.stream.CopyOut(out.data, out.address); err != nil {
 			return models.Tensor{}, fmt.Errorf("read output: %w", err)

@@ -53,15 +53,6 @@ void gb_ort_cancel(gb_ort_session *s) {
 	if (status != NULL) s->api->ReleaseStatus(status);
 }
 
-static OrtStatus *create_values(gb_ort_session *s, const OrtMemoryInfo *memory, gb_ort_ports *ports) {
-	for (size_t i = 0; i < ports->count; i++) {
-		gb_ort_tensor *t = &ports->tensors[i];
-		OrtStatus *status = s->api->CreateTensorWithDataAsOrtValue(memory, t->data, t->bytes, t->shape, t->rank, t->element, &ports->values[i]);
-		if (status != NULL) return status;
-	}
-	return NULL;
-}
-
 char *gb_ort_use_cuda(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count) {
 	OrtCUDAProviderOptionsV2 *cuda = NULL;
 	OrtStatus *status = s->api->CreateCUDAProviderOptions(&cuda);
@@ -90,18 +81,63 @@ static OrtStatus *create_binding(gb_ort_session *s) {
 	return status;
 }
 
-static OrtStatus *create_session(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size) {
-	OrtMemoryInfo *memory = NULL;
-	OrtStatus *status = s->api->CreateSessionFromArray(env, model, size, s->options, &s->session);
-	if (status == NULL) {
-		status = s->gpu < 0 ? s->api->CreateCpuMemoryInfo(gb_ort_device_allocator, gb_ort_mem_default, &memory)
-			: s->api->CreateMemoryInfo("Cuda", gb_ort_device_allocator, s->gpu, gb_ort_mem_default, &memory);
+char *gb_ort_load(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size) {
+	return words(s->api, s->api->CreateSessionFromArray(env, model, size, s->options, &s->session));
+}
+
+char *gb_ort_load_file(gb_ort_session *s, const OrtEnv *env, const char *path) {
+	return words(s->api, s->api->CreateSession(env, path, s->options, &s->session));
+}
+
+void gb_ort_configured(gb_ort_session *s) {
+	if (s->options != NULL) s->api->ReleaseSessionOptions(s->options);
+	s->options = NULL;
+}
+
+static OrtStatus *create_value(const gb_ort_api *api, const OrtMemoryInfo *memory, const gb_ort_tensor *t, void *data, OrtValue **value) {
+	return api->CreateTensorWithDataAsOrtValue(memory, data, t->bytes, t->shape, t->rank, t->element, value);
+}
+
+static void drop_values(const gb_ort_api *api, gb_ort_ports *ports) {
+	for (size_t i = 0; i < ports->count; i++) {
+		if (ports->values[i] != NULL) api->ReleaseValue(ports->values[i]);
+		ports->values[i] = NULL;
 	}
-	if (status == NULL) status = create_values(s, memory, &s->inputs);
-	if (status == NULL) status = create_values(s, memory, &s->outputs);
-	if (status == NULL && s->gpu >= 0) status = create_binding(s);
-	if (memory != NULL) s->api->ReleaseMemoryInfo(memory);
+}
+
+// look fills in a tensor from a value. What is no tensor has no element type.
+static OrtStatus *look(const gb_ort_api *api, const OrtValue *value, gb_ort_tensor *t) {
+	int is_tensor = 0;
+	OrtStatus *status = api->IsTensor(value, &is_tensor);
+	if (status != NULL || !is_tensor) return status;
+	OrtTensorTypeAndShapeInfo *info = NULL;
+	int64_t *shape = NULL;
+	status = api->GetTensorTypeAndShape(value, &info);
+	if (status == NULL) status = api->GetTensorElementType(info, &t->element);
+	if (status == NULL) status = api->GetDimensionsCount(info, &t->rank);
+	if (status == NULL) shape = calloc(t->rank + 1, sizeof *shape);
+	if (status == NULL) status = api->GetDimensions(info, shape, t->rank);
+	if (info != NULL) api->ReleaseTensorTypeAndShapeInfo(info);
+	t->shape = shape;
 	return status;
+}
+
+char *gb_ort_learn(gb_ort_session *s, void *const *contents) {
+	OrtMemoryInfo *memory = NULL;
+	OrtStatus *status = s->api->CreateCpuMemoryInfo(gb_ort_device_allocator, gb_ort_mem_default, &memory);
+	for (size_t i = 0; status == NULL && i < s->inputs.count; i++) {
+		status = create_value(s->api, memory, &s->inputs.tensors[i], contents[i], &s->inputs.values[i]);
+	}
+	if (status == NULL) {
+		status = s->api->Run(s->session, NULL, s->inputs.names, (const OrtValue *const *)s->inputs.values, s->inputs.count,
+			s->outputs.names, s->outputs.count, s->outputs.values);
+		s->profile = gb_ort_profiled;
+	}
+	for (size_t i = 0; status == NULL && i < s->outputs.count; i++) status = look(s->api, s->outputs.values[i], &s->outputs.tensors[i]);
+	drop_values(s->api, &s->inputs);
+	drop_values(s->api, &s->outputs);
+	if (memory != NULL) s->api->ReleaseMemoryInfo(memory);
+	return words(s->api, status);
 }
 
 // allocate gives zeroed memory on a cache line, as vector instructions like it.
@@ -115,14 +151,24 @@ static int allocate(gb_ort_ports *ports) {
 	return 0;
 }
 
-char *gb_ort_build(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size) {
-	if (s->gpu < 0 && (allocate(&s->inputs) != 0 || allocate(&s->outputs) != 0)) return strdup("out of memory for inputs and outputs");
-	return words(s->api, create_session(s, env, model, size));
+static OrtStatus *create_values(const gb_ort_api *api, const OrtMemoryInfo *memory, gb_ort_ports *ports) {
+	OrtStatus *status = NULL;
+	for (size_t i = 0; status == NULL && i < ports->count; i++) {
+		status = create_value(api, memory, &ports->tensors[i], ports->tensors[i].data, &ports->values[i]);
+	}
+	return status;
 }
 
-void gb_ort_configured(gb_ort_session *s) {
-	if (s->options != NULL) s->api->ReleaseSessionOptions(s->options);
-	s->options = NULL;
+char *gb_ort_bind(gb_ort_session *s) {
+	if (s->gpu < 0 && (allocate(&s->inputs) != 0 || allocate(&s->outputs) != 0)) return strdup("out of memory for inputs and outputs");
+	OrtMemoryInfo *memory = NULL;
+	OrtStatus *status = s->gpu < 0 ? s->api->CreateCpuMemoryInfo(gb_ort_device_allocator, gb_ort_mem_default, &memory)
+		: s->api->CreateMemoryInfo("Cuda", gb_ort_device_allocator, s->gpu, gb_ort_mem_default, &memory);
+	if (status == NULL) status = create_values(s->api, memory, &s->inputs);
+	if (status == NULL) status = create_values(s->api, memory, &s->outputs);
+	if (status == NULL && s->gpu >= 0) status = create_binding(s);
+	if (memory != NULL) s->api->ReleaseMemoryInfo(memory);
+	return words(s->api, status);
 }
 
 static void before_run(gb_ort_session *s) {
@@ -168,10 +214,9 @@ const char *gb_ort_failure(const gb_ort_session *s) {
 }
 
 static void drop_ports(gb_ort_session *s, gb_ort_ports *ports) {
+	drop_values(s->api, ports);
 	for (size_t i = 0; i < ports->count; i++) {
-		if (ports->values[i] != NULL) s->api->ReleaseValue(ports->values[i]);
 		if (s->gpu < 0) free(ports->tensors[i].data);
-		ports->values[i] = NULL;
 		ports->tensors[i].data = NULL;
 	}
 }

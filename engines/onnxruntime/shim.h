@@ -19,7 +19,7 @@ void gb_ort_shut(const gb_ort_api *api, OrtEnv *env);
 typedef struct {
 	const int64_t *shape; // only read while the session is built
 	size_t rank;
-	unsigned element; // ONNXTensorElementDataType
+	unsigned element; // ONNXTensorElementDataType, numbered as in ONNX
 	size_t bytes;
 	void *data;
 } gb_ort_tensor;
@@ -58,16 +58,25 @@ char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefi
 char *gb_ort_use_cuda(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count);
 char *gb_ort_use_tensorrt(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count);
 
-// gb_ort_build compiles an ONNX model, which it does not keep, and binds inputs and
-// outputs, for which it allocates memory if they are on the host.
-char *gb_ort_build(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size);
+// gb_ort_load compiles an ONNX model, which it does not keep, or the one in a file.
+char *gb_ort_load(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size);
+char *gb_ort_load_file(gb_ort_session *s, const OrtEnv *env, const char *path);
 
-// gb_ort_cancel asks a build on another thread to end. The table must have version
+// gb_ort_cancel asks a load on another thread to end. The table must have version
 // gb_ort_cancellable.
 void gb_ort_cancel(gb_ort_session *s);
 
-// gb_ort_configured frees the options. No build may run, nor be cancelled.
+// gb_ort_configured frees the options. No load may run, nor be cancelled.
 void gb_ort_configured(gb_ort_session *s);
+
+// gb_ort_learn finds out what outputs look like, which a file need not say: it runs
+// one inference with these contents of the inputs, in the host's memory, and fills in
+// the outputs' types and shapes, which the caller frees. The profile is of it.
+char *gb_ort_learn(gb_ort_session *s, void *const *contents);
+
+// gb_ort_bind binds inputs and outputs, for which it allocates memory if they are on
+// the host. It is the last step of a build.
+char *gb_ort_bind(gb_ort_session *s);
 
 // gb_ort_run and gb_ort_submit are entries of the timed loop: one inference of a
 // gb_ort_session, which gives 0 or an OrtErrorCode. The first has ended it when it

@@ -99,14 +99,20 @@ static OrtStatus *end_profiling(OrtSession *session, OrtAllocator *allocator, ch
 	return NULL;
 }
 
-static OrtStatus *create_session(const OrtEnv *env, const void *model, size_t size, const OrtSessionOptions *options, OrtSession **out) {
-	known *s = find(NULL);
-	OrtStatus *status = real.CreateSessionFromArray(env, model, size, options, out);
+static OrtStatus *keep(known *s, OrtStatus *status, OrtSession **out) {
 	if (status == NULL) *s = (known){*out, next_stream, next_profile};
 	else if (next_profile != NULL) fclose(next_profile);
 	next_stream = NULL;
 	next_profile = NULL;
 	return status;
+}
+
+static OrtStatus *create_session(const OrtEnv *env, const void *model, size_t size, const OrtSessionOptions *options, OrtSession **out) {
+	return keep(find(NULL), real.CreateSessionFromArray(env, model, size, options, out), out);
+}
+
+static OrtStatus *create_from_file(const OrtEnv *env, const char *path, const OrtSessionOptions *options, OrtSession **out) {
+	return keep(find(NULL), real.CreateSession(env, path, options, out), out);
 }
 
 static void release_session(OrtSession *session) {
@@ -156,6 +162,7 @@ static const gb_ort_api *get_api(uint32_t version) {
 	table.EnableProfiling = enable_profiling;
 	table.SessionEndProfiling = end_profiling;
 	table.CreateSessionFromArray = create_session;
+	table.CreateSession = create_from_file;
 	table.ReleaseSession = release_session;
 	table.CreateMemoryInfo = create_memory;
 	table.RunWithBinding = run;
