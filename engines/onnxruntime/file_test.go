@@ -149,7 +149,9 @@ func TestFileThatCannotBeBuilt(t *testing.T) {
 		"0 threads":         func(_ *[]models.Value, o *engines.BuildOptions) { o.Threads = 0 },
 		"1 inputs":          func(v *[]models.Value, _ *engines.BuildOptions) { *v = (*v)[:1] },
 		"input x: 12 bytes": func(v *[]models.Value, _ *engines.BuildOptions) { (*v)[1].Data = (*v)[1].Data[:12] },
-		"Invalid":           func(v *[]models.Value, _ *engines.BuildOptions) { (*v)[1].Shape, (*v)[1].Data = models.Shape{3}, make([]byte, 12) },
+		"Invalid": func(v *[]models.Value, _ *engines.BuildOptions) {
+			(*v)[1].Shape, (*v)[1].Data = models.Shape{3}, make([]byte, 12)
+		},
 	} {
 		given := append([]models.Value(nil), values...)
 		o := engines.BuildOptions{Threads: 1}
