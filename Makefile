@@ -47,6 +47,7 @@ torch-ratio: ## Compare the speed of export with torch.onnx.export, in turn
 	test -x $(TORCH_ENV)/bin/python || python3 -m venv $(TORCH_ENV)
 	$(TORCH_ENV)/bin/python -m pip install --quiet torch torchvision onnx onnxscript
 	GENBENCH_TORCH_PYTHON=$(abspath $(TORCH_ENV))/bin/python go test -count=1 -v -timeout 30m -run TorchRatio ./models
+
 # NVIDIA's headers and libraries, of CUDA 12 and 13 and cuDNN 8.9 and 9: 2.5 GB to
 # fetch once, 100 MB to keep.
 VENDOR := bin/vendor

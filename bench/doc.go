@@ -21,8 +21,9 @@
 // (M7, PointRecord). The timed loop is one C call on a locked thread with the garbage
 // collector off (M8, worker.quietly). Every visit compares an output with the fp32
 // reference's, and a point that fails prints no latency (M10, checkOutput). That the
-// clock tells the truth is shown by a call of known length (M9, `genbench selftest`
-// and the fake-spin engine of the tests).
+// clock tells the truth is shown by a call of known length and, for every engine, by
+// two networks of which one is twice the other, beside clocks of others (M9,
+// TestTruth; `genbench selftest` runs it).
 //
 // Warm-up. At least three inferences and 0.3 s (W1, worker.warmUp); the heaviest point
 // runs for 2 s before the first launch takes anything (W2, worker.settle); then

@@ -55,7 +55,8 @@ type BuildOptions struct {
 	Precision models.Precision
 	Batch     int // images per inference
 	Threads   int // host threads one inference may use; a GPU engine ignores it
-	// Ranges of the network's activations; int8 alone needs them.
+	// Ranges of the network's activations; int8 alone needs them, and Build alone: a
+	// plan is made before a calibration.
 	Ranges *models.Ranges
 	// AllowEmulated lets an engine run a precision that it does not compute in, by
 	// converting back and forth. Without it Supports refuses.
@@ -68,6 +69,17 @@ type BuildOptions struct {
 // models.InputName for the input; the values are valid during the call alone.
 type Observer interface {
 	Observe(ctx context.Context, n *models.Network, input models.Tensor, see func(node string, values []float32) error) error
+}
+
+// A FileEngine is an engine that runs ONNX files as they are, those of other makers
+// among them, whatever their operators, inputs and types.
+type FileEngine interface {
+	// BuildFile compiles a file for the contents of its inputs, in the order of
+	// File.Inputs; they fix open shapes and stay the session's inputs, whose SetInput
+	// refuses. Output gives the first output of floats. Of the options a file takes the
+	// threads, and tf32; else its precision is its own, and its batch that of its
+	// inputs. It may run an inference to learn the outputs' shapes.
+	BuildFile(ctx context.Context, f *models.File, inputs []models.Value, stream hardware.Stream, o BuildOptions) (Session, error)
 }
 
 // A Session is a network compiled for one device, precision and batch. It
@@ -85,13 +97,15 @@ type Session interface {
 	Output() (models.Tensor, error)
 	// Explain gives the engine's words for a failed Call.
 	Explain(*native.CallError) error
+	// Executed tells what ran. An engine that learns it from an inference has nothing
+	// to tell before the first, which may take a little longer for it.
 	Executed() Execution
 	Close() error
 }
 
 // Execution is what really ran, as far as the engine tells.
 type Execution struct {
-	// Precisions counts compute nodes by the precision they ran in.
+	// Precisions counts compute nodes by the precision they ran in; nil where not known.
 	Precisions map[string]int `json:"precisions,omitempty"`
 	// Fallback names nodes that left the engine's device.
 	Fallback []string `json:"fallback,omitempty"`

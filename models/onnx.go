@@ -510,16 +510,16 @@ func tensorHeader(name string, dims []int, element elementType) []byte {
 	return appendString(b, tensorName, name)
 }
 
-// storedTensor is an initializer whose values are written last.
-type storedTensor struct {
+// writtenTensor is an initializer whose values are written last.
+type writtenTensor struct {
 	header []byte
 	bytes  int
 }
 
-func (t storedTensor) size() int { return len(t.header) + fieldSize(tensorRawData, t.bytes) }
+func (t writtenTensor) size() int { return len(t.header) + fieldSize(tensorRawData, t.bytes) }
 
 // appendTo writes all but the values and gives their place.
-func (t storedTensor) appendTo(b []byte) (all, raw []byte) {
+func (t writtenTensor) appendTo(b []byte) (all, raw []byte) {
 	b = protowire.AppendTag(b, graphInitializer, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(t.size()))
 	b = append(b, t.header...)
@@ -531,15 +531,15 @@ func (t storedTensor) appendTo(b []byte) (all, raw []byte) {
 
 // stored gives the initializers of a parameter: its values and, for an 8-bit kernel,
 // their scales.
-func (g *onnxGraph) stored(p Param) []storedTensor {
+func (g *onnxGraph) stored(p Param) []writtenTensor {
 	if g.stores8(p) {
 		channels := p.Shape[0]
-		return []storedTensor{
+		return []writtenTensor{
 			{tensorHeader(p.Key+int8Suffix, p.Shape, elementInt8), p.Shape.Elements()},
 			{tensorHeader(p.Key+scaleSuffix, []int{channels}, elementFloat), elementFloat.size() * channels},
 		}
 	}
-	return []storedTensor{{tensorHeader(p.Key, p.Shape, g.element), g.element.size() * p.Shape.Elements()}}
+	return []writtenTensor{{tensorHeader(p.Key, p.Shape, g.element), g.element.size() * p.Shape.Elements()}}
 }
 
 // weightPlace is where the values of a parameter go.
@@ -552,7 +552,7 @@ type weightPlace struct {
 
 // layOut writes everything but the weights' values, into memory allocated once.
 func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
-	stored := make([][]storedTensor, len(g.params))
+	stored := make([][]writtenTensor, len(g.params))
 	graphSize := len(g.nodes) + len(g.constants)
 	for i, p := range g.params {
 		stored[i] = g.stored(p)

@@ -72,31 +72,50 @@ type engineStatus struct {
 
 // engineStatuses tries every engine of the list.
 func (a *app) engineStatuses(ctx context.Context) ([]engineStatus, error) {
-	device, err := hardware.NewHost()
-	if err != nil {
-		return nil, err
-	}
-	defer device.Close()
 	var list []engineStatus
 	for _, d := range a.drivers {
-		s := engineStatus{Name: d.Name, Doc: d.Doc}
-		engine, err := d.Open(ctx, device)
+		s, err := statusOf(ctx, d)
 		if err != nil {
-			reason := err.Error()
-			s.Reason = &reason
-		} else {
-			info := engine.Info()
-			s.Available, s.Version = true, &info.Version
-			if info.Library != "" {
-				s.Library, s.SHA256 = &info.Library, &info.SHA256
-			}
-			if err := engine.Close(); err != nil {
-				return nil, fmt.Errorf("close engine %s: %w", d.Name, err)
-			}
+			return nil, err
 		}
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+func statusOf(ctx context.Context, d engines.Driver) (engineStatus, error) {
+	s := engineStatus{Name: d.Name, Doc: d.Doc}
+	unavailable := func(err error) (engineStatus, error) {
+		reason := err.Error()
+		s.Reason = &reason
+		return s, nil
+	}
+	device, err := firstDevice(d.Device)
+	if err != nil {
+		return unavailable(fmt.Errorf("engine %s unavailable: %w", d.Name, err))
+	}
+	defer device.Close()
+	engine, err := d.Open(ctx, device)
+	if err != nil {
+		return unavailable(err)
+	}
+	info := engine.Info()
+	s.Available, s.Version = true, &info.Version
+	if info.Library != "" {
+		s.Library, s.SHA256 = &info.Library, &info.SHA256
+	}
+	if err := engine.Close(); err != nil {
+		return s, fmt.Errorf("close engine %s: %w", d.Name, err)
+	}
+	return s, nil
+}
+
+// firstDevice opens the host or the first GPU.
+func firstDevice(kind hardware.DeviceKind) (hardware.Device, error) {
+	if kind == hardware.CUDA {
+		return hardware.Open("0")
+	}
+	return hardware.NewHost()
 }
 
 func (a *app) listEngines(ctx context.Context, asJSON bool) error {

@@ -116,7 +116,7 @@ func (a *app) command() *cobra.Command {
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(
 		a.runCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
-		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.clocksCommand(), a.workerCommand(),
+		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.clocksCommand(), a.truthCommand(), a.workerCommand(),
 	)
 	return root
 }

@@ -1,38 +1,73 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"genbench/bench"
+	"genbench/engines"
 	"genbench/hardware"
 )
 
+// truthName is the hidden command that tests one engine in a process of its own:
+// a vendor's library may crash, hang, or print.
+const truthName = "truth"
+
+// truthPipe is the file descriptor on which that command answers.
+const truthPipe = 3
+
+// truthLimit is how long an engine may take; an honest one takes two seconds.
+const truthLimit = 30 * time.Second
+
+// A selfTest is what the command finds.
+type selfTest struct {
+	hardware.SelfTest
+	Engines []engineTest `json:"engines"`
+}
+
+// An engineTest is the truth of one engine, or why there is none.
+type engineTest struct {
+	Engine      string             `json:"engine"`
+	Truth       *bench.EngineTruth `json:"truth,omitempty"`
+	Unavailable string             `json:"unavailable,omitempty"`
+	Failed      string             `json:"failed,omitempty"`
+}
+
+// passed is false only for an engine that is here and not as it should be.
+func (t engineTest) passed() bool {
+	return t.Unavailable != "" || t.Truth != nil && t.Truth.Passed
+}
+
 func (a *app) selftestCommand() *cobra.Command {
 	var asJSON bool
+	var names []string
 	cmd := &cobra.Command{
 		Use:   "selftest",
-		Short: "Let the instrument measure itself: its clock, its loop, calls of known length",
+		Short: "Let the instrument measure itself: its clock, its loop, calls of known length through every engine",
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			device, err := hardware.NewHost()
-			if err != nil {
-				return err
+			ctx := cmd.Context()
+			if len(names) == 0 {
+				for _, d := range a.drivers {
+					names = append(names, d.Name)
+				}
 			}
-			defer device.Close()
-			stream, err := device.NewStream()
-			if err != nil {
-				return err
+			for _, name := range names {
+				if _, err := knownEngine(a.drivers, name); err != nil {
+					return usage(err)
+				}
 			}
-			defer stream.Close()
-			samplers, closeSamplers, err := openSamplers()
-			if err != nil {
-				return err
-			}
-			test, err := hardware.RunSelfTest(cmd.Context(), stream, samplers...)
-			err = errors.Join(err, closeSamplers())
+			test, err := a.selfTest(ctx, names)
 			if err != nil {
 				return err
 			}
@@ -48,25 +83,180 @@ func (a *app) selftestCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringSliceVar(&names, "engines", nil, "test these engines, not all that are available")
 	return cmd
 }
 
-func (a *app) writeSelfTest(t hardware.SelfTest) error {
-	var rows [][]string
-	for _, c := range t.Checks {
-		verdict := "ok"
-		switch {
-		case c.Undecided:
-			verdict = "undecided"
-		case !c.Passed:
-			verdict = "FAIL"
+func (a *app) selfTest(ctx context.Context, names []string) (selfTest, error) {
+	device, err := hardware.NewHost()
+	if err != nil {
+		return selfTest{}, err
+	}
+	defer device.Close()
+	stream, err := device.NewStream()
+	if err != nil {
+		return selfTest{}, err
+	}
+	defer stream.Close()
+	var test selfTest
+	if test.SelfTest, err = hardware.RunSelfTest(ctx, stream); err != nil {
+		return selfTest{}, err
+	}
+	start := time.Now()
+	for _, name := range names {
+		t, err := testEngine(ctx, name)
+		if err != nil {
+			return selfTest{}, err
 		}
-		rows = append(rows, []string{verdict, c.Name, fmt.Sprintf("%.4g", c.Value), fmt.Sprintf("%.4g", c.Limit), c.Unit})
+		test.Engines = append(test.Engines, t)
+		test.Passed = test.Passed && t.passed()
+	}
+	test.Seconds += time.Since(start).Seconds()
+	return test, nil
+}
+
+// testEngine starts this program again to test one engine. The error is for what
+// is no fault of the engine's.
+func testEngine(ctx context.Context, name string) (engineTest, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return engineTest{}, fmt.Errorf("find own binary to test %s: %w", name, err)
+	}
+	answer, theirs, err := os.Pipe()
+	if err != nil {
+		return engineTest{}, fmt.Errorf("test %s: %w", name, err)
+	}
+	defer answer.Close()
+	limited, cancel := context.WithTimeout(ctx, truthLimit)
+	defer cancel()
+	cmd := exec.CommandContext(limited, self, truthName, name)
+	cmd.Args[0] = os.Args[0] // a binary that goes by several names stays the one it is
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.ExtraFiles = []*os.File{theirs} // becomes truthPipe
+	cmd.WaitDelay = time.Second
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return engineTest{}, fmt.Errorf("test %s: %w", name, err)
+	}
+	text, readErr := io.ReadAll(answer)
+	waitErr := cmd.Wait()
+	if ctx.Err() != nil {
+		return engineTest{}, ctx.Err()
+	}
+	var t engineTest
+	switch {
+	case limited.Err() != nil:
+		t = engineTest{Engine: name, Failed: fmt.Sprintf("hung: no answer for %v", truthLimit)}
+	case readErr != nil:
+		return engineTest{}, fmt.Errorf("test %s: %w", name, readErr)
+	case json.Unmarshal(text, &t) != nil:
+		t = engineTest{Engine: name, Failed: fmt.Sprintf("its process died (%v): %s", waitErr, firstLine(log.String()))}
+	}
+	return t, nil
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return line
+}
+
+func (a *app) truthCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    truthName + " ENGINE",
+		Short:  "Test one engine for `genbench selftest`, which starts this itself",
+		Hidden: true,
+		Args:   exactArgs(1, "an engine"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			driver, err := knownEngine(a.drivers, args[0])
+			if err != nil {
+				return usage(err)
+			}
+			t, err := truthOf(cmd.Context(), driver)
+			if err != nil {
+				t.Failed = err.Error()
+			}
+			pipe := os.NewFile(truthPipe, "pipe for the answer")
+			defer pipe.Close()
+			return json.NewEncoder(pipe).Encode(t)
+		},
+	}
+}
+
+// truthOf tests an engine on the first device of its kind.
+func truthOf(ctx context.Context, driver engines.Driver) (engineTest, error) {
+	t := engineTest{Engine: driver.Name}
+	device, err := firstDevice(driver.Device)
+	if err != nil {
+		t.Unavailable = err.Error()
+		return t, nil
+	}
+	defer device.Close()
+	engine, err := driver.Open(ctx, device)
+	if err != nil {
+		var missing *engines.UnavailableError
+		if errors.As(err, &missing) {
+			t.Unavailable = err.Error()
+			return t, nil
+		}
+		return t, err
+	}
+	defer engine.Close()
+	stream, err := device.NewStream()
+	if err != nil {
+		return t, err
+	}
+	defer stream.Close()
+	truth, err := bench.TestTruth(ctx, engine, device, stream)
+	if err != nil {
+		return t, err
+	}
+	t.Truth = &truth
+	return t, nil
+}
+
+func (a *app) writeSelfTest(t selfTest) error {
+	var rows [][]string
+	row := func(name string, c hardware.SelfCheck) {
+		rows = append(rows, []string{verdict(c.Passed), name, fmt.Sprintf("%.4g", c.Value), fmt.Sprintf("%.4g", c.Limit), c.Unit})
+	}
+	for _, c := range t.Checks {
+		row(c.Name, c)
 	}
 	if err := table(a.stdout, []string{"", "check", "value", "limit", "unit"}, rows, nil, 2); err != nil {
 		return err
 	}
-	a.writeTelemetryTest(t.Telemetry)
+
+	fmt.Fprintf(a.stdout, "\nengines: does time go where the loop reads it?\n\n")
+	rows = nil
+	var notes []string
+	for _, e := range t.Engines {
+		if e.Unavailable != "" {
+			continue // `genbench list engines` has the reason
+		}
+		if e.Failed != "" {
+			rows = append(rows, []string{verdict(false), e.Engine, "–", "–", "–", "–"})
+			notes = append(notes, fmt.Sprintf("%s: %s", e.Engine, e.Failed))
+			continue
+		}
+		rows = append(rows, []string{
+			verdict(e.Truth.Passed), e.Engine, e.Truth.Version, fmt.Sprint(e.Truth.Inferences),
+			time.Duration(e.Truth.ShortNS).Round(time.Microsecond).String(), fmt.Sprintf("%.3f", e.Truth.Ratio),
+		})
+		for _, c := range e.Truth.Checks {
+			if !c.Passed {
+				notes = append(notes, fmt.Sprintf("%s: %s: %.4g %s, limit %.4g", e.Engine, c.Name, c.Value, c.Unit, c.Limit))
+			}
+		}
+	}
+	if err := table(a.stdout, []string{"", "engine", "version", "inferences", "fastest", "twice the work takes"}, rows, nil, 3); err != nil {
+		return err
+	}
+	for _, note := range notes {
+		fmt.Fprintln(a.stdout, note)
+	}
+
 	fmt.Fprintf(a.stdout, "\nwhy the loop is in C: what reading Go's clock around the same call adds\n\n")
 	rows = nil
 	for _, g := range t.GoTiming {
@@ -77,13 +267,9 @@ func (a *app) writeSelfTest(t hardware.SelfTest) error {
 	return table(a.stdout, []string{"call", "median", "p99", "samples"}, rows, nil, 0)
 }
 
-func (a *app) writeTelemetryTest(t *hardware.TelemetryTest) {
-	if t == nil {
-		return
+func verdict(passed bool) string {
+	if passed {
+		return "ok"
 	}
-	percent := func(s hardware.Shift) string {
-		return fmt.Sprintf("%.3f [%.3f, %.3f] %%", 100*s.Value, 100*s.Low, 100*s.High)
-	}
-	fmt.Fprintf(a.stdout, "\nreadings, ten a second beside calls of %v: one takes %v; they move the median by %s, the p99 by %s (99 %% intervals)\n",
-		time.Duration(t.WorkNS), time.Duration(t.ReadingNS).Round(time.Microsecond), percent(t.Median), percent(t.P99))
+	return "FAIL"
 }

@@ -14,6 +14,8 @@ func Drivers() []engines.Driver {
 	return []engines.Driver{
 		cudnn.Driver(),
 		onnxruntime.Driver(),
+		onnxruntime.CUDADriver(),
+		onnxruntime.TensorRTDriver(),
 		reference.Driver(),
 	}
 }

@@ -120,7 +120,11 @@ func checkOutputs(r *rig, cases []Case) error {
 				if err != nil {
 					return err
 				}
-				got, err := r.once(c.Network, options(p, batch), c.Input(batch))
+				var got models.Tensor
+				o, err := r.options(c, p, batch)
+				if err == nil {
+					got, err = r.once(c.Network, o, c.Input(batch))
+				}
 				if err == nil {
 					err = compare(got, want, allowed)
 				}
@@ -176,7 +180,11 @@ func checkRepeatable(r *rig) error {
 	}
 	for _, c := range Miniatures() {
 		for _, p := range precisions {
-			s, err := r.build(c.Network, options(p, 3))
+			o, err := r.options(c, p, 3)
+			if err != nil {
+				return err
+			}
+			s, err := r.build(c.Network, o)
 			if err != nil {
 				return err
 			}
@@ -385,22 +393,38 @@ func checkCancelledBuild(r *rig) error {
 	return nil
 }
 
+// checkExecuted wants a session to tell, after an inference, what ran: the precision
+// it was built for where the engine says it computes in it, another where it says it
+// emulates.
 func checkExecuted(r *rig) error {
 	precisions, err := r.supported()
 	if err != nil {
 		return err
 	}
+	c := Miniatures()[0]
 	for _, p := range precisions {
-		s, err := r.build(Miniatures()[0].Network, options(p, 1))
+		o, err := r.options(c, p, 1)
 		if err != nil {
 			return err
 		}
-		ran := s.Executed()
-		if err := s.Close(); err != nil {
+		native := o
+		native.AllowEmulated = false
+		emulated := r.engine.Supports(native) != nil
+		s, err := r.build(c.Network, o)
+		if err != nil {
 			return err
 		}
-		if ran.Precisions != nil && ran.Precisions[string(p)] == 0 {
+		_, err = infer(r.stream, s, c.Input(1))
+		ran := s.Executed()
+		if err := errors.Join(err, s.Close()); err != nil {
+			return err
+		}
+		switch {
+		case ran.Precisions == nil: // the engine cannot tell
+		case !emulated && ran.Precisions[string(p)] == 0:
 			return fmt.Errorf("built for %s, executed %v", p, ran.Precisions)
+		case emulated && ran.Precisions[string(p)] > 0:
+			return fmt.Errorf("it says that it emulates %s, and executed %v", p, ran.Precisions)
 		}
 		if len(ran.Fallback) > 0 {
 			return fmt.Errorf("nodes left the device: %q", ran.Fallback)

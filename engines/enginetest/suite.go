@@ -122,9 +122,27 @@ func (r *rig) close() error {
 	return errors.Join(append(errs, r.engine.Close(), r.device.Close())...)
 }
 
-// options are those of a session under test. Two threads show what one hides.
+// options are those of a session under test. Two threads show what one hides. What
+// an engine only emulates must be right as well.
 func options(p models.Precision, batch int) engines.BuildOptions {
-	return engines.BuildOptions{Precision: p, Batch: batch, Threads: 2}
+	return engines.BuildOptions{Precision: p, Batch: batch, Threads: 2, AllowEmulated: true}
+}
+
+// options are those for a case, with the ranges of what int8 will meet.
+func (r *rig) options(c Case, p models.Precision, batch int) (engines.BuildOptions, error) {
+	o := options(p, batch)
+	if p != models.INT8 {
+		return o, nil
+	}
+	calibration, err := models.NewCalibration(c.Network, models.CalibrationOptions{Method: models.MinMax})
+	if err != nil {
+		return o, err
+	}
+	if err := r.yardstick.(engines.Observer).Observe(context.Background(), c.Network, c.Input(batch), calibration.See); err != nil {
+		return o, err
+	}
+	o.Ranges, err = calibration.Ranges()
+	return o, err
 }
 
 func (r *rig) build(n *models.Network, o engines.BuildOptions) (engines.Session, error) {

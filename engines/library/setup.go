@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,14 +23,28 @@ import (
 // libonnxruntime.so.
 const ONNXRuntimeEnv = "GENBENCH_ONNXRUNTIME"
 
+// ONNXRuntimeGPUEnv names the environment variable that holds the path of a
+// libonnxruntime.so with the libraries of GPU providers beside it.
+const ONNXRuntimeGPUEnv = "GENBENCH_ONNXRUNTIME_GPU"
+
 // A release is one published package that holds a library we know byte for byte.
 type release struct {
 	version string
 	arch    string // as runtime.GOARCH
 	channel channel
-	member  string // path of the library inside the package
-	sha256  string // of the library, not of the package: wheels for different Pythons hold the same one
+	file
+	// beside are libraries that must lie in the same folder.
+	beside []file
 }
+
+// A file is one library of a package.
+type file struct {
+	member string // its path inside the package
+	sha256 string // its own, not the package's: wheels for different Pythons hold the same one
+}
+
+// files are those of a release, the library itself last: where it is, all are.
+func (r release) files() []file { return append(slices.Clone(r.beside), r.file) }
 
 // onnxRuntimeReleases lists what setup may fetch, preferred first. The digests were
 // computed from the packages of 2026-11-13 (pip) and of npm's 1.30.0, the newest
@@ -39,25 +54,105 @@ func onnxRuntimeReleases() []release {
 	return []release{
 		{
 			version: "1.32.0", arch: "amd64", channel: pip{},
-			member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
-			sha256: "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
+			file: file{"onnxruntime/capi/libonnxruntime.so.1.32.0", "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f"},
 		},
 		{
 			version: "1.30.0", arch: "amd64", channel: npm{},
-			member: "package/bin/napi-v6/linux/x64/libonnxruntime.so.1",
-			sha256: "ffb75a925ba05e47b235bb66e3e3911714a80b328a9c9425539feb204aa32a23",
+			file: file{"package/bin/napi-v6/linux/x64/libonnxruntime.so.1", "ffb75a925ba05e47b235bb66e3e3911714a80b328a9c9425539feb204aa32a23"},
 		},
 		{
 			version: "1.32.0", arch: "arm64", channel: pip{},
-			member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
-			sha256: "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
+			file: file{"onnxruntime/capi/libonnxruntime.so.1.32.0", "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a"},
 		},
 		{
 			version: "1.30.0", arch: "arm64", channel: npm{},
-			member: "package/bin/napi-v6/linux/arm64/libonnxruntime.so.1",
-			sha256: "1f549d46250b005580b597f4164984aaf75b3bcb9f3aeb07c7f8a8fe60b23c76",
+			file: file{"package/bin/napi-v6/linux/arm64/libonnxruntime.so.1", "1f549d46250b005580b597f4164984aaf75b3bcb9f3aeb07c7f8a8fe60b23c76"},
 		},
 	}
+}
+
+// A gpuRelease is one for GPUs, with what it needs of them.
+type gpuRelease struct {
+	release
+	driver     int // the oldest, as cuDriverGetVersion counts
+	capability int // the least, ten times the major number and the minor
+	needs      string
+}
+
+// onnxRuntimeGPUReleases lists what setup may fetch for GPUs, preferred first. The
+// digests were computed from PyPI's packages on 2026-11-23. Which CUDA a package is
+// built for stands in its build_and_package_info.py (1.31.1: 13.0, 1.24.4: 12.8), the
+// versions of the other libraries in its requirements and in what its libraries are
+// linked with. CUDA 13 has no Volta any more (CUDA Toolkit 13.0 release notes) and
+// within a major version a build runs with any driver of it (CUDA Compatibility,
+// minor version compatibility).
+func onnxRuntimeGPUReleases() []gpuRelease {
+	shared := file{"onnxruntime/capi/libonnxruntime_providers_shared.so", "086ec1d5388f64153d9c63470d126693db9a182c8ce236d3a1119068471b8a0d"}
+	return []gpuRelease{
+		{
+			release: release{
+				version: "1.31.1", arch: "amd64", channel: pip{},
+				file: file{"onnxruntime/capi/libonnxruntime.so.1.31.1", "5104254339ecadae808da771bd0b63b240f0dbd466514234905e54372435c303"},
+				beside: []file{
+					shared,
+					{"onnxruntime/capi/libonnxruntime_providers_cuda.so", "8387867e857499e045caff5d13ac6a5de29571c801562fa2dde0e45f1f31de52"},
+					{"onnxruntime/capi/libonnxruntime_providers_tensorrt.so", "1882ee49fdb0e6fc2d272b00cfaf9a3310bf8580a34385c0eec4d82014ea172e"},
+				},
+			},
+			driver: 13000, capability: 75, needs: "CUDA 13, cuDNN 9 and TensorRT 10",
+		},
+		{
+			release: release{
+				version: "1.24.4", arch: "amd64", channel: pip{},
+				file: file{"onnxruntime/capi/libonnxruntime.so.1.24.4", "b10825f4306b01a4951c528554f2495c4597080c63637b300669544d9c142e76"},
+				beside: []file{
+					shared,
+					{"onnxruntime/capi/libonnxruntime_providers_cuda.so", "43d2eb6ba2d1c2e796f495114420c0a1e1c6a8d987dd17c6e89a211dafdbb6c4"},
+					{"onnxruntime/capi/libonnxruntime_providers_tensorrt.so", "e735b9fdc61a3953940d1be32cada651738ccb1f570cde8a3a3d1b0cf98290e2"},
+				},
+			},
+			driver: 12000, capability: 70, needs: "CUDA 12, cuDNN 9 and TensorRT 10",
+		},
+	}
+}
+
+// A GPU is what a choice of package depends on.
+type GPU struct {
+	Name                             string
+	CapabilityMajor, CapabilityMinor int
+	Driver                           int // the newest CUDA of the driver, as cuDriverGetVersion counts: 12040 is 12.4
+}
+
+// SetupONNXRuntimeGPU fetches ONNX Runtime with its CUDA and TensorRT providers into
+// genbench's cache directory: the newest pinned release that the GPU and its driver
+// run. It works as SetupONNXRuntime; NVIDIA's own libraries it does not fetch.
+func SetupONNXRuntimeGPU(ctx context.Context, log io.Writer, gpu GPU) (string, error) {
+	chosen, err := chooseGPURelease(gpu)
+	if err != nil {
+		return "", fmt.Errorf("set up onnxruntime-gpu: %w", err)
+	}
+	fmt.Fprintf(log, "onnxruntime-gpu %s for %s: %s; it needs %s, which `genbench list engines` looks for\n",
+		chosen.version, gpu.Name, gpu, chosen.needs)
+	path, err := setup(ctx, log, "onnxruntime-gpu", ONNXRuntimeGPUEnv, []release{chosen.release})
+	if err != nil {
+		return "", fmt.Errorf("set up onnxruntime-gpu: %w", err)
+	}
+	return path, nil
+}
+
+func (g GPU) String() string {
+	return fmt.Sprintf("compute capability %d.%d, driver for CUDA %d.%d", g.CapabilityMajor, g.CapabilityMinor, g.Driver/1000, g.Driver%1000/10)
+}
+
+func chooseGPURelease(gpu GPU) (gpuRelease, error) {
+	var wants []string
+	for _, r := range onnxRuntimeGPUReleases() {
+		if gpu.Driver >= r.driver && 10*gpu.CapabilityMajor+gpu.CapabilityMinor >= r.capability {
+			return r, nil
+		}
+		wants = append(wants, fmt.Sprintf("%s wants capability %d.%d and a driver for CUDA %d", r.version, r.capability/10, r.capability%10, r.driver/1000))
+	}
+	return gpuRelease{}, fmt.Errorf("no pinned release runs on %s (%s): %s", gpu.Name, gpu, strings.Join(wants, "; "))
 }
 
 // SetupONNXRuntime fetches ONNX Runtime's CPU library into genbench's cache
@@ -67,15 +162,16 @@ func onnxRuntimeReleases() []release {
 //
 // It does not load the library; opening the engine does.
 func SetupONNXRuntime(ctx context.Context, log io.Writer) (string, error) {
-	path, err := setup(ctx, log, "onnxruntime", onnxRuntimeReleases())
+	path, err := setup(ctx, log, "onnxruntime", ONNXRuntimeEnv, onnxRuntimeReleases())
 	if err != nil {
 		return "", fmt.Errorf("set up onnxruntime: %w", err)
 	}
 	return path, nil
 }
 
-// setup installs the first release that can be had.
-func setup(ctx context.Context, log io.Writer, engine string, releases []release) (string, error) {
+// setup installs the first release that can be had; env names the variable for a
+// library of one's own.
+func setup(ctx context.Context, log io.Writer, engine, env string, releases []release) (string, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return "", err
@@ -87,30 +183,30 @@ func setup(ctx context.Context, log io.Writer, engine string, releases []release
 		}
 	}
 	if len(fit) == 0 {
-		return "", fmt.Errorf("no pinned package for %s/%s; get a library of your own and set %s to its path", runtime.GOOS, runtime.GOARCH, ONNXRuntimeEnv)
+		return "", fmt.Errorf("no pinned package for %s/%s; get a library of your own and set %s to its path", runtime.GOOS, runtime.GOARCH, env)
 	}
 	target := func(r release) string {
 		// A home directory may be shared by machines of several kinds.
-		return filepath.Join(cache, engine, r.version+"-linux-"+r.arch, filepath.Base(r.member))
+		return filepath.Join(cache, engine, r.version+"-linux-"+r.arch)
 	}
 	for _, r := range fit {
-		switch sum, err := hashFile(target(r)); {
-		case errors.Is(err, os.ErrNotExist):
-		case err != nil:
+		there, err := installed(log, r, target(r))
+		if err != nil {
 			return "", fmt.Errorf("check what is there: %w", err)
-		case sum == r.sha256:
-			fmt.Fprintf(log, "%s %s is already there: %s\n", engine, r.version, target(r))
-			return target(r), nil
-		default:
-			fmt.Fprintf(log, "replacing %s: its sha256 is %s, not the pinned %s\n", target(r), sum, r.sha256)
+		}
+		if there {
+			path := r.in(target(r))
+			fmt.Fprintf(log, "%s %s is already there: %s\n", engine, r.version, path)
+			return path, nil
 		}
 	}
 	var failed []string
 	for _, r := range fit {
 		err := install(ctx, log, engine, r, target(r))
 		if err == nil {
-			fmt.Fprintf(log, "installed %s %s: %s\n", engine, r.version, target(r))
-			return target(r), nil
+			path := r.in(target(r))
+			fmt.Fprintf(log, "installed %s %s: %s\n", engine, r.version, path)
+			return path, nil
 		}
 		if ctx.Err() != nil {
 			return "", ctx.Err()
@@ -118,10 +214,29 @@ func setup(ctx context.Context, log io.Writer, engine string, releases []release
 		fmt.Fprintf(log, "%v\n", err)
 		failed = append(failed, err.Error())
 	}
-	return "", fmt.Errorf("%s; or get the library by other means and set %s to its path", strings.Join(failed, "; "), ONNXRuntimeEnv)
+	return "", fmt.Errorf("%s; or get the library by other means and set %s to its path", strings.Join(failed, "; "), env)
 }
 
-// install fetches one release and puts its library in place in one step.
+// in is where a file lies in a folder of the cache.
+func (f file) in(dir string) string { return filepath.Join(dir, filepath.Base(f.member)) }
+
+// installed tells whether all files of a release are in a folder as pinned.
+func installed(log io.Writer, r release, dir string) (bool, error) {
+	for _, f := range r.files() {
+		switch sum, err := hashFile(f.in(dir)); {
+		case errors.Is(err, os.ErrNotExist):
+			return false, nil
+		case err != nil:
+			return false, err
+		case sum != f.sha256:
+			fmt.Fprintf(log, "replacing %s: its sha256 is %s, not the pinned %s\n", f.in(dir), sum, f.sha256)
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// install fetches one release and puts its libraries in place, each in one step.
 func install(ctx context.Context, log io.Writer, engine string, r release, target string) error {
 	work, err := os.MkdirTemp("", "genbench-setup-")
 	if err != nil {
@@ -132,9 +247,19 @@ func install(ctx context.Context, log io.Writer, engine string, r release, targe
 	if err != nil {
 		return fmt.Errorf("fetch %s %s with %s: %w", engine, r.version, r.channel.name(), err)
 	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}
+	for _, f := range r.files() {
+		if err := put(ctx, r.channel, archive, f, f.in(target)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put extracts one file of a package, if it is the pinned one.
+func put(ctx context.Context, from channel, archive string, f file, target string) error {
 	// The name must not look like a library: a file left behind by a killed
 	// process is never opened.
 	partial, err := os.CreateTemp(filepath.Dir(target), ".partial-")
@@ -144,11 +269,11 @@ func install(ctx context.Context, log io.Writer, engine string, r release, targe
 	defer os.Remove(partial.Name()) // gone already where all went well
 	defer partial.Close()
 	h := sha256.New()
-	if err := r.channel.extract(archive, r.member, contextWriter{ctx, io.MultiWriter(partial, h)}); err != nil {
-		return fmt.Errorf("extract %s from %s: %w", r.member, filepath.Base(archive), err)
+	if err := from.extract(archive, f.member, contextWriter{ctx, io.MultiWriter(partial, h)}); err != nil {
+		return fmt.Errorf("extract %s from %s: %w", f.member, filepath.Base(archive), err)
 	}
-	if sum := hex.EncodeToString(h.Sum(nil)); sum != r.sha256 {
-		return fmt.Errorf("check %s from %s: its sha256 is %s, expected %s; nothing was kept", r.member, filepath.Base(archive), sum, r.sha256)
+	if sum := hex.EncodeToString(h.Sum(nil)); sum != f.sha256 {
+		return fmt.Errorf("check %s from %s: its sha256 is %s, expected %s; nothing was kept", f.member, filepath.Base(archive), sum, f.sha256)
 	}
 	if err := partial.Chmod(0o755); err != nil {
 		return err

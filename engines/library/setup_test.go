@@ -41,9 +41,9 @@ func newBox(t *testing.T) *box {
 	sum := sha256.Sum256(b.library)
 	pinned := hex.EncodeToString(sum[:])
 	b.releases = []release{
-		{version: "9.9.9", arch: "another", channel: pip{}, member: "probe/libprobe.so.9", sha256: pinned},
-		{version: "2.0.0", arch: runtime.GOARCH, channel: pip{}, member: "probe/capi/libprobe.so.2.0.0", sha256: pinned},
-		{version: "1.0.0", arch: runtime.GOARCH, channel: npm{}, member: "package/bin/libprobe.so.1", sha256: pinned},
+		{version: "9.9.9", arch: "another", channel: pip{}, file: file{"probe/libprobe.so.9", pinned}},
+		{version: "2.0.0", arch: runtime.GOARCH, channel: pip{}, file: file{"probe/capi/libprobe.so.2.0.0", pinned}},
+		{version: "1.0.0", arch: runtime.GOARCH, channel: npm{}, file: file{"package/bin/libprobe.so.1", pinned}},
 	}
 	return b
 }
@@ -131,7 +131,7 @@ esac
 
 func (b *box) setup(t *testing.T) (string, error) {
 	t.Helper()
-	return setup(context.Background(), &b.log, "probe", b.releases)
+	return setup(context.Background(), &b.log, "probe", testEnv, b.releases)
 }
 
 // cached lists the files that genbench's cache holds.
@@ -333,7 +333,7 @@ func TestSetupInterrupted(t *testing.T) {
 		b.npm(t, b.tarball(t, b.library)) // must not be tried once it is all called off
 		done := make(chan error)
 		go func() {
-			_, err := setup(ctx, &b.log, "probe", b.releases)
+			_, err := setup(ctx, &b.log, "probe", testEnv, b.releases)
 			done <- err
 		}()
 		for {
@@ -356,7 +356,7 @@ func TestSetupInterrupted(t *testing.T) {
 		defer cancel()
 		b.pip(t, "pip", b.wheel(t, b.library))
 		b.releases[1].channel = cancelling{pip{}, cancel}
-		if _, err := setup(ctx, &b.log, "probe", b.releases); !errors.Is(err, context.Canceled) {
+		if _, err := setup(ctx, &b.log, "probe", testEnv, b.releases); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 		if files := b.cached(t); len(files) != 0 {
@@ -399,13 +399,13 @@ func TestSetupLeavesNoDownloadBehind(t *testing.T) {
 
 func TestSetupWithoutPackageManagers(t *testing.T) {
 	b := newBox(t)
-	b.wantFailure(t, "no pip here", "no npm here", ONNXRuntimeEnv)
+	b.wantFailure(t, "no pip here", "no npm here", testEnv)
 }
 
 func TestSetupOnAForeignMachine(t *testing.T) {
 	b := newBox(t)
 	b.releases = b.releases[:1]
-	b.wantFailure(t, "no pinned package for "+runtime.GOOS+"/"+runtime.GOARCH, ONNXRuntimeEnv)
+	b.wantFailure(t, "no pinned package for "+runtime.GOOS+"/"+runtime.GOARCH, testEnv)
 }
 
 func TestSetupHonoursTheCacheVariable(t *testing.T) {
@@ -450,6 +450,77 @@ func TestPins(t *testing.T) {
 	for _, key := range []string{"amd64pip", "amd64npm", "arm64pip", "arm64npm"} {
 		if !seen[key] {
 			t.Errorf("nothing pinned for %s", key)
+		}
+	}
+}
+
+// TestSetupOfSeveralLibraries wants all of a release's files or none to count.
+func TestSetupOfSeveralLibraries(t *testing.T) {
+	b := newBox(t)
+	sum := sha256.Sum256(b.library)
+	b.releases = b.releases[1:2]
+	b.releases[0].beside = []file{{"probe/capi/libprobe_gpu.so", hex.EncodeToString(sum[:])}}
+	var wheel bytes.Buffer
+	z := zip.NewWriter(&wheel)
+	for _, f := range b.releases[0].files() {
+		w, err := z.Create(f.member)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(b.library); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.pip(t, "pip", wheel.Bytes())
+	path, err := b.setup(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path != b.target(0) {
+		t.Errorf("installed %s, want %s", path, b.target(0))
+	}
+	second := filepath.Join(filepath.Dir(path), "libprobe_gpu.so")
+	if err := os.WriteFile(second, []byte("damaged"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.setup(t); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(second); err != nil || !bytes.Equal(text, b.library) {
+		t.Errorf("a damaged library beside the main one stays: %v\n%s", err, b.log.String())
+	}
+	if !strings.Contains(b.log.String(), "replacing "+second) {
+		t.Errorf("it is not told what was damaged: %s", b.log.String())
+	}
+}
+
+func TestChoiceOfGPURelease(t *testing.T) {
+	for _, c := range []struct {
+		gpu  GPU
+		want string
+	}{
+		{GPU{"V100", 7, 0, 13000}, "1.24.4"},
+		{GPU{"T4", 7, 5, 12020}, "1.24.4"},
+		{GPU{"T4", 7, 5, 13000}, "1.31.1"},
+		{GPU{"H200", 9, 0, 13010}, "1.31.1"},
+		{GPU{"K80", 3, 7, 11040}, ""},
+	} {
+		r, err := chooseGPURelease(c.gpu)
+		if r.version != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%v: got %q, %v", c.gpu, r.version, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "compute capability 3.7, driver for CUDA 11.4") {
+			t.Errorf("%v is not told: %v", c.gpu, err)
+		}
+	}
+	for _, r := range onnxRuntimeGPUReleases() {
+		for _, f := range r.files() {
+			if sum, err := hex.DecodeString(f.sha256); err != nil || len(sum) != sha256.Size {
+				t.Errorf("%s: %q is no sha256", f.member, f.sha256)
+			}
 		}
 	}
 }

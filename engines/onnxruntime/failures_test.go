@@ -87,6 +87,20 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// compileFP32 compiles a model as if it were the network's at batch 1.
+func compileFP32(t *testing.T, e *engine, n *models.Network, model []byte) (*session, error) {
+	t.Helper()
+	shapes, err := n.Shapes(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.compile(t.Context(), order{
+		model: model, options: engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1},
+		inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: models.ElemFloat32}},
+		outputs: []port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: models.ElemFloat32}},
+	})
+}
+
 // TestRejectedModel has the library find the fault: the file says logits have
 // another shape than its nodes compute.
 func TestRejectedModel(t *testing.T) {
@@ -96,14 +110,13 @@ func TestRejectedModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1}
-	if _, err := e.compile(c.Network, model[:len(model)/2], o); err == nil {
+	if _, err := compileFP32(t, e, c.Network, model[:len(model)/2]); err == nil {
 		t.Error("half a model builds")
 	} else if !strings.Contains(err.Error(), "protobuf") {
 		t.Errorf("the library's reason is lost: %v", err)
 	}
 	damaged := []byte(strings.Replace(string(model), "MaxPool", "MinPool", 1))
-	if _, err := e.compile(c.Network, damaged, o); err == nil {
+	if _, err := compileFP32(t, e, c.Network, damaged); err == nil {
 		t.Error("an operator that does not exist builds")
 	} else if !strings.Contains(err.Error(), "MinPool") {
 		t.Errorf("the error does not name the operator: %v", err)
@@ -118,7 +131,7 @@ func TestFailingInference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := e.compile(c.Network, model, engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1})
+	s, err := compileFP32(t, e, c.Network, model)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,8 +188,13 @@ func TestPrototypes(t *testing.T) {
 	var program strings.Builder
 	fmt.Fprintf(&program, "#include %q\n#include %q\n", header, ours)
 	for _, name := range []string{
-		"GetErrorCode", "GetErrorMessage", "CreateEnv", "CreateSessionFromArray", "Run", "CreateSessionOptions",
-		"SetSessionExecutionMode", "SetSessionLogSeverityLevel", "SetSessionGraphOptimizationLevel",
+		"GetErrorCode", "GetErrorMessage", "CreateEnv", "CreateSession", "CreateSessionFromArray", "Run", "CreateSessionOptions",
+		"SetSessionExecutionMode", "EnableProfiling", "SessionEndProfiling", "AllocatorFree", "GetAllocatorWithDefaultOptions",
+		"SessionOptionsSetLoadCancellationFlag", "CreateStatus", "IsTensor", "GetTensorElementType", "GetDimensionsCount", "GetDimensions",
+		"GetTensorTypeAndShape", "ReleaseTensorTypeAndShapeInfo", "CreateRunOptions", "ReleaseRunOptions", "CreateMemoryInfo", "AddRunConfigEntry",
+		"RunWithBinding", "CreateIoBinding", "ReleaseIoBinding", "BindInput", "BindOutput",
+		"CreateCUDAProviderOptions", "UpdateCUDAProviderOptions", "ReleaseCUDAProviderOptions", "SessionOptionsAppendExecutionProvider_CUDA_V2",
+		"CreateTensorRTProviderOptions", "UpdateTensorRTProviderOptions", "ReleaseTensorRTProviderOptions", "SessionOptionsAppendExecutionProvider_TensorRT_V2", "SetSessionLogSeverityLevel", "SetSessionGraphOptimizationLevel",
 		"SetIntraOpNumThreads", "SetInterOpNumThreads", "CreateTensorWithDataAsOrtValue", "CreateCpuMemoryInfo",
 		"ReleaseEnv", "ReleaseStatus", "ReleaseMemoryInfo", "ReleaseSession", "ReleaseValue", "ReleaseSessionOptions",
 	} {
@@ -187,10 +205,17 @@ func TestPrototypes(t *testing.T) {
 		fmt.Fprintf(&program, "_Static_assert(offsetof(OrtApiBase, %s) == offsetof(gb_ort_base, %s), %q);\n", name, name, "slot of "+name)
 	}
 	for ours, theirs := range map[string]string{
-		"gb_ort_log_error": "ORT_LOGGING_LEVEL_ERROR", "gb_ort_sequential": "ORT_SEQUENTIAL", "gb_ort_optimise_all": "ORT_ENABLE_ALL",
-		"gb_ort_float": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT", "gb_ort_device_allocator": "OrtDeviceAllocator", "gb_ort_mem_default": "OrtMemTypeDefault",
+		"gb_ort_log_error": "ORT_LOGGING_LEVEL_ERROR", "gb_ort_log_fatal": "ORT_LOGGING_LEVEL_FATAL", "gb_ort_sequential": "ORT_SEQUENTIAL", "gb_ort_optimise_all": "ORT_ENABLE_ALL",
+		"gb_ort_device_allocator": "OrtDeviceAllocator", "gb_ort_mem_default": "OrtMemTypeDefault",
 	} {
 		fmt.Fprintf(&program, "_Static_assert((int)%s == (int)%s, %q);\n", ours, theirs, ours)
+	}
+	for element, theirs := range map[models.ElemType]string{
+		models.ElemFloat32: "FLOAT", models.ElemUint8: "UINT8", models.ElemInt8: "INT8", models.ElemUint16: "UINT16", models.ElemInt16: "INT16",
+		models.ElemInt32: "INT32", models.ElemInt64: "INT64", models.ElemBool: "BOOL", models.ElemFloat16: "FLOAT16", models.ElemFloat64: "DOUBLE",
+		models.ElemUint32: "UINT32", models.ElemUint64: "UINT64", models.ElemBFloat16: "BFLOAT16", models.ElemString: "STRING",
+	} {
+		fmt.Fprintf(&program, "_Static_assert(%d == ONNX_TENSOR_ELEMENT_DATA_TYPE_%s, %q);\n", element, theirs, theirs)
 	}
 	source := filepath.Join(t.TempDir(), "check.c")
 	if err := os.WriteFile(source, []byte(program.String()), 0o644); err != nil {

@@ -38,6 +38,8 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 // engine has no state: everything belongs to a session.
 type engine struct{}
 
+var _ engines.Observer = engine{}
+
 func (engine) Info() engines.Info {
 	return engines.Info{Name: "reference", Version: runtime.Version()}
 }
@@ -63,6 +65,26 @@ func (e engine) Build(ctx context.Context, n *models.Network, _ hardware.Stream,
 		return nil, fmt.Errorf("build %s on reference: %w", n.Name, err)
 	}
 	return s, nil
+}
+
+// Observe implements engines.Observer, on all of this process's processors.
+func (engine) Observe(ctx context.Context, n *models.Network, input models.Tensor, see func(node string, values []float32) error) error {
+	fail := func(err error) error { return fmt.Errorf("observe %s on reference: %w", n.Name, err) }
+	if len(input.Shape) == 0 || input.Shape[0] < 1 {
+		return fail(fmt.Errorf("the input has shape %v, which has no batch", input.Shape))
+	}
+	s, err := newSession(ctx, n, engines.BuildOptions{Precision: models.FP32, Batch: input.Shape[0], Threads: runtime.GOMAXPROCS(0)})
+	if err != nil {
+		return fail(err)
+	}
+	defer s.Close()
+	if err := s.SetInput(input); err != nil {
+		return fail(err)
+	}
+	if err := s.observe(ctx, see); err != nil {
+		return fail(err)
+	}
+	return nil
 }
 
 func (engine) Close() error { return nil }

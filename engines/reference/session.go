@@ -16,7 +16,9 @@ import (
 type session struct {
 	input  models.Tensor
 	output models.Tensor
-	steps  []func()
+	nodes  []string        // of the folded network, in order
+	values []models.Tensor // of each node, until a later one takes its memory
+	steps  []func()        // one a node
 	crew   *crew
 	bytes  int64
 	call   *callback // nil once closed
@@ -36,6 +38,7 @@ func newSession(ctx context.Context, n *models.Network, o engines.BuildOptions) 
 	}
 	s := &session{input: newTensor(folded.InputShape(o.Batch)), crew: &crew{threads: o.Threads}}
 	values, bytes := layOut(folded, shapes)
+	s.values = values
 	s.bytes = bytes + 4*int64(len(s.input.Data))
 
 	for i, node := range folded.Nodes {
@@ -59,6 +62,7 @@ func newSession(ctx context.Context, n *models.Network, o engines.BuildOptions) 
 			return nil, fmt.Errorf("node %s: %w", node.Name, err)
 		}
 		s.steps = append(s.steps, step)
+		s.nodes = append(s.nodes, node.Name)
 	}
 	s.crew.allocate()
 	for _, scratch := range s.crew.scratch {
@@ -138,6 +142,23 @@ func (s *session) run() {
 	for _, step := range s.steps {
 		step()
 	}
+}
+
+// observe runs one inference and shows each value before a later step overwrites it.
+func (s *session) observe(ctx context.Context, see func(node string, values []float32) error) error {
+	if err := see(models.InputName, s.input.Data); err != nil {
+		return fmt.Errorf("%s: %w", models.InputName, err)
+	}
+	for i, step := range s.steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		step()
+		if err := see(s.nodes[i], s.values[i].Data); err != nil {
+			return fmt.Errorf("node %s: %w", s.nodes[i], err)
+		}
+	}
+	return nil
 }
 
 func (s *session) SetInput(t models.Tensor) error {

@@ -1,0 +1,77 @@
+package library
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// linked compiles a library and one that is linked with it.
+func linked(t *testing.T, dir, soname string) (needed, needing string) {
+	t.Helper()
+	needed, needing = filepath.Join(dir, soname), filepath.Join(dir, "libneeding.so")
+	for _, command := range [][]string{
+		{"-o", needed, "-Wl,-soname," + soname, "-DNEEDED"},
+		{"-o", needing, needed},
+	} {
+		source := filepath.Join(dir, "source.c")
+		text := "#ifdef NEEDED\nint gb_needed;\n#else\nextern int gb_needed;\nint *gb_needing(void) { return &gb_needed; }\n#endif\n"
+		if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("/usr/bin/env", append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "cc", "-shared", "-fPIC", source}, command...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("compile: %v\n%s", err, out)
+		}
+	}
+	return needed, needing
+}
+
+func TestPreload(t *testing.T) {
+	root := isolate(t)
+	needed, needing := linked(t, root, "libgbneeded.so.7")
+	packages := filepath.Join(root, "home", ".local", "lib", "python3.11", "site-packages", "nvidia", "needed", "lib")
+	if err := os.MkdirAll(packages, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	there := filepath.Join(packages, filepath.Base(needed))
+	if err := os.Rename(needed, there); err != nil {
+		t.Fatal(err)
+	}
+
+	hidden := there + ".hidden"
+	if err := os.Rename(there, hidden); err != nil {
+		t.Fatal(err)
+	}
+	missing, err := Preload(needing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(missing) != 1 || missing[0].Soname != "libgbneeded.so.7" || len(missing[0].Looked) != 1 || !strings.Contains(missing[0].Looked[0], "Python's packages") {
+		t.Errorf("got %+v", missing)
+	}
+
+	if err := os.WriteFile(there, []byte("torn"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if missing, err = Preload(needing); err != nil || len(missing) != 1 || !strings.Contains(missing[0].Looked[0], there) {
+		t.Errorf("of a damaged file it says %+v, %v", missing, err)
+	}
+
+	if err := os.Rename(hidden, there); err != nil {
+		t.Fatal(err)
+	}
+	if missing, err = Preload(needing); err != nil || len(missing) > 0 {
+		t.Fatalf("got %+v, %v", missing, err)
+	}
+	// What was preloaded lets the loader open what needs it.
+	s := testSpec()
+	t.Setenv(testEnv, needing)
+	open(t, s)
+
+	if _, err := Preload(filepath.Join(root, "nowhere.so")); err == nil || !strings.Contains(err.Error(), "nowhere.so") {
+		t.Errorf("got %v", err)
+	}
+}

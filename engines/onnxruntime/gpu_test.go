@@ -1,0 +1,238 @@
+package onnxruntime
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"genbench/engines"
+	"genbench/engines/enginetest"
+	"genbench/engines/library"
+	"genbench/hardware"
+	"genbench/hardware/hardwaretest"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// fakeGPU puts a GPU and a library with a CUDA provider, both doubles, into the
+// environment of a test, and gives the folder of the library. The real library of the
+// CPU computes.
+func fakeGPU(t *testing.T) string {
+	t.Helper()
+	t.Setenv("FAKE_ORT_COMPUTES", opened(t).info.Library)
+	t.Setenv(hardware.CUDAEnv, hardwaretest.FakeCUDA(t))
+	dir := t.TempDir()
+	sources := map[string][]byte{"cuda.h": hardwaretest.CUDAHeader()}
+	for _, path := range []string{"testdata/fakegpu.c", "api.h"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources[filepath.Base(path)] = text
+	}
+	t.Setenv(library.ONNXRuntimeGPUEnv, hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime.so.1"), sources))
+	hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime_providers_cuda.so"), map[string][]byte{"none.c": []byte("int none;\n")})
+	return dir
+}
+
+// openFake opens the CUDA engine on the doubles.
+func openFake(t *testing.T) (*engine, hardware.Stream) {
+	t.Helper()
+	device, err := hardware.Open("0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := device.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := CUDADriver().Open(t.Context(), device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(e.Close(), stream.Close(), device.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return e.(*engine), stream
+}
+
+// TestCUDAConformance runs on doubles, or on the real ones where they are required.
+func TestCUDAConformance(t *testing.T) {
+	if !slices.Contains(strings.Split(os.Getenv(enginetest.RequireEnv), ","), CUDADriver().Name) {
+		fakeGPU(t)
+	}
+	enginetest.Run(t, CUDADriver())
+}
+
+func TestProvidersOptions(t *testing.T) {
+	text := func(options []option) string {
+		var all []string
+		for _, o := range options {
+			all = append(all, o.key+"="+o.value)
+		}
+		return strings.Join(all, " ")
+	}
+	const stream = "device_id=1 has_user_compute_stream=1 user_compute_stream=18446744073709551615"
+	for _, c := range []struct {
+		got  []option
+		want string
+	}{
+		{cudaOptions(1, ^uintptr(0), models.FP32), stream + " use_tf32=0 cudnn_conv_algo_search=EXHAUSTIVE cudnn_conv_use_max_workspace=1 do_copy_in_default_stream=1"},
+		{cudaOptions(1, ^uintptr(0), models.TF32), stream + " use_tf32=1 cudnn_conv_algo_search=EXHAUSTIVE cudnn_conv_use_max_workspace=1 do_copy_in_default_stream=1"},
+		{tensorrtOptions(1, ^uintptr(0), models.TF32), stream},
+		{tensorrtOptions(1, ^uintptr(0), models.FP16), stream + " trt_fp16_enable=1"},
+		{tensorrtOptions(1, ^uintptr(0), models.BF16), stream + " trt_bf16_enable=1"},
+		{tensorrtOptions(1, ^uintptr(0), models.INT8), stream + " trt_int8_enable=1"},
+	} {
+		if got := text(c.got); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+// TestCUDAOptionsArrive has the library see what was meant for it.
+func TestCUDAOptionsArrive(t *testing.T) {
+	fakeGPU(t)
+	log := filepath.Join(t.TempDir(), "options")
+	t.Setenv("FAKE_ORT_OPTIONS", log)
+	e, stream := openFake(t)
+	s, err := e.Build(t.Context(), enginetest.Miniatures()[0].Network, stream, engines.BuildOptions{Precision: models.TF32, Batch: 1, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"device_id=0\n", "has_user_compute_stream=1\n", "use_tf32=1\n"} {
+		if !strings.Contains(string(text), line) {
+			t.Errorf("%q is not in %q", line, text)
+		}
+	}
+}
+
+func TestNodesThatFellBack(t *testing.T) {
+	fakeGPU(t)
+	e, stream := openFake(t)
+	t.Setenv("FAKE_ORT_FAULT", "fallback")
+	s, err := e.Build(t.Context(), enginetest.Miniatures()[0].Network, stream, engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := stream.Time(s.Call(), make([]hardware.Sample, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if ran := s.Executed(); len(ran.Fallback) != 1 || ran.Fallback[0] == "" || ran.Precisions["fp32"] == 0 {
+		t.Errorf("got %+v", ran)
+	}
+}
+
+func TestCUDAProviderFails(t *testing.T) {
+	fakeGPU(t)
+	e, stream := openFake(t)
+	o := engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1}
+	n := enginetest.Miniatures()[0].Network
+	s, err := e.Build(t.Context(), n, stream, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	t.Setenv("FAKE_ORT_FAULT", "run")
+	err = stream.Time(s.Call(), make([]hardware.Sample, 1))
+	var failed *native.CallError
+	if !errors.As(err, &failed) {
+		t.Fatalf("got %v", err)
+	}
+	if text := s.Explain(failed).Error(); !strings.Contains(text, "onnxruntime-cuda") || !strings.Contains(text, "illegal memory access") {
+		t.Errorf("explained as %q", text)
+	}
+	// What was submitted before the failure, such as the loop's events, must end.
+	if err := stream.Synchronize(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FAKE_ORT_FAULT", "append")
+	if s, err := e.Build(t.Context(), n, stream, o); err == nil {
+		t.Error(errors.Join(errors.New("it builds without its provider"), s.Close()))
+	} else if !strings.Contains(err.Error(), "libonnxruntime_providers_cuda.so") {
+		t.Errorf("the library's reason is lost: %v", err)
+	}
+	host, err := hardware.NewHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, err := host.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Build(t.Context(), n, wrong, o); err == nil || !strings.Contains(err.Error(), "stream") {
+		t.Errorf("a stream of the host: %v", err)
+	}
+}
+
+// TestTensorRTPrecisions is what the provider is known to do on a GPU with and
+// without tf32 units.
+func TestTensorRTPrecisions(t *testing.T) {
+	fakeGPU(t)
+	e, _ := openFake(t)
+	if !e.gpu.ampere() {
+		t.Fatal("the fake GPU has grown old")
+	}
+	for precision, reason := range map[models.Precision]string{
+		models.FP32: "in tf32 on this GPU", models.TF32: "", models.FP16: "", models.BF16: "", models.INT8: "",
+	} {
+		err := judgeOnTensorRT(e, precision).refused
+		if (err == nil) != (reason == "") || err != nil && !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s: %v", precision, err)
+		}
+	}
+}
+
+// TestGPULibraryUnavailable has the library of the CPU refused with its reason, and
+// the libraries that a provider needs told by name.
+func TestGPULibraryUnavailable(t *testing.T) {
+	dir := fakeGPU(t)
+	gpu, err := hardware.Open("0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gpu.Close()
+	unavailable := func(d engines.Driver, words ...string) {
+		t.Helper()
+		_, err := d.Open(t.Context(), gpu)
+		var missing *engines.UnavailableError
+		if !errors.As(err, &missing) || missing.Engine != d.Name {
+			t.Fatalf("got %v", err)
+		}
+		for _, word := range words {
+			if !strings.Contains(err.Error(), word) {
+				t.Errorf("%q is not in %v", word, err)
+			}
+		}
+	}
+	unavailable(TensorRTDriver(), "libonnxruntime_providers_tensorrt.so", library.ONNXRuntimeGPUEnv)
+
+	// A library that is linked with one which then goes away.
+	gone := filepath.Join(dir, "libcublas.so.12")
+	hardwaretest.Compile(t, gone, map[string][]byte{"none.c": []byte("int blas;\n")}, "-Wl,-soname,libcublas.so.12")
+	hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime_providers_cuda.so"),
+		map[string][]byte{"needs.c": []byte("extern int blas;\nint *needs(void) { return &blas; }\n")}, gone)
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	unavailable(CUDADriver(), "libcublas.so.12", "nvidia-cublas-cu12")
+
+	t.Setenv(library.ONNXRuntimeGPUEnv, "")
+	t.Setenv(library.CacheEnv, t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("PATH", "")
+	unavailable(CUDADriver(), "genbench setup onnxruntime-gpu")
+}

@@ -1,0 +1,316 @@
+package onnxruntime
+
+// #include <stdlib.h>
+// #include "shim.h"
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"genbench/engines"
+	"genbench/engines/library"
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// A provider is one of the library's ways to run nodes, which genbench shows as an
+// engine of its own.
+type provider struct {
+	engine, doc string
+	device      hardware.DeviceKind
+	// library is the provider's own, beside the main one; empty where it is inside.
+	library string
+	// ours are the providers, by their names in a profile, that run on the device.
+	ours []string
+	// opaque are those of which a profile does not tell the precision.
+	opaque  []string
+	kernels models.Kernels
+	// use adds the provider to a session's options.
+	use func(*session) error
+	// judge says what becomes of a precision.
+	judge func(*engine, models.Precision) ability
+}
+
+// Names of providers, as profiles have them (onnxruntime/core/graph/constants.h).
+const (
+	cpuProvider      = "CPUExecutionProvider"
+	cudaProvider     = "CUDAExecutionProvider"
+	tensorrtProvider = "TensorrtExecutionProvider"
+)
+
+// Driver is the entry of the CPU provider for engines/all.
+func Driver() engines.Driver {
+	return driver(provider{
+		engine: "onnxruntime", doc: "ONNX Runtime, CPU provider", device: hardware.Host,
+		ours: []string{cpuProvider}, kernels: models.OperatorKernels,
+		use:   func(*session) error { return nil },
+		judge: judgeOnCPU,
+	}, library.Spec{Engine: "onnxruntime", Env: library.ONNXRuntimeEnv, Hint: "run `genbench setup onnxruntime`", Accept: accept})
+}
+
+// CUDADriver is the entry of the CUDA provider for engines/all. It has not run on a
+// GPU yet; its tests run it on doubles.
+func CUDADriver() engines.Driver {
+	return gpuDriver(provider{
+		engine: "onnxruntime-cuda", doc: "ONNX Runtime, CUDA provider",
+		library: "libonnxruntime_providers_cuda.so",
+		ours:    []string{cudaProvider}, kernels: models.FusedKernels,
+		use:   useCUDA,
+		judge: judgeOnCUDA,
+	})
+}
+
+// TensorRTDriver is the entry of the TensorRT provider for engines/all; what TensorRT
+// does not take, the CUDA provider runs. It has not run on a GPU yet.
+func TensorRTDriver() engines.Driver {
+	return gpuDriver(provider{
+		engine: "onnxruntime-tensorrt", doc: "ONNX Runtime, TensorRT provider: a second opinion on TensorRT",
+		library: "libonnxruntime_providers_tensorrt.so",
+		ours:    []string{tensorrtProvider, cudaProvider}, opaque: []string{tensorrtProvider}, kernels: models.FusedKernels,
+		use:   useTensorRT,
+		judge: judgeOnTensorRT,
+	})
+}
+
+func driver(p provider, spec library.Spec) engines.Driver {
+	spec.Files = "libonnxruntime.so*"
+	spec.Sonames = []string{"libonnxruntime.so.1", "libonnxruntime.so"}
+	spec.Python = "onnxruntime/capi/libonnxruntime.so.*"
+	finder := library.NewFinder(spec)
+	return engines.Driver{
+		Name: p.engine, Doc: p.doc, Device: p.device,
+		Open: func(ctx context.Context, device hardware.Device) (engines.Engine, error) {
+			return open(ctx, &p, finder, device)
+		},
+	}
+}
+
+// gpuHint is the cure where the library with GPU providers is nowhere.
+const gpuHint = "run `genbench setup onnxruntime-gpu`"
+
+func gpuDriver(p provider) engines.Driver {
+	p.device = hardware.CUDA
+	return driver(p, library.Spec{
+		Engine: "onnxruntime-gpu", Env: library.ONNXRuntimeGPUEnv, Hint: gpuHint,
+		// The library of the CPU goes by the same name and is more common.
+		Accept: func(lib *native.Library) error {
+			if err := accept(lib); err != nil {
+				return err
+			}
+			if _, err := os.Stat(p.beside(lib.Path())); err != nil {
+				return fmt.Errorf("it is built for the CPU alone: %w", err)
+			}
+			return nil
+		},
+	})
+}
+
+// beside is where the provider's own library must be.
+func (p *provider) beside(main string) string {
+	if resolved, err := filepath.EvalSymlinks(main); err == nil {
+		main = resolved
+	}
+	return filepath.Join(filepath.Dir(main), p.library)
+}
+
+// rename makes the error of a library that is missing speak of the engine: two
+// engines share the one with GPU providers.
+func (p *provider) rename(err error) error {
+	var missing *engines.UnavailableError
+	if errors.As(err, &missing) {
+		missing.Engine = p.engine
+	}
+	return err
+}
+
+// preload loads what the provider's library is linked with, which the main library
+// would look for in the loader's places alone.
+func (p *provider) preload(main string) error {
+	missing, err := library.Preload(p.beside(main))
+	if err != nil {
+		return fmt.Errorf("open %s: %w", p.engine, err)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	u := &engines.UnavailableError{Engine: p.engine, Hint: "install from pip " + strings.Join(packages(missing), ", ")}
+	var names []string
+	for _, m := range missing {
+		names = append(names, m.Soname)
+		u.Looked = append(u.Looked, m.Looked...)
+	}
+	u.Missing = strings.Join(names, ", ")
+	return u
+}
+
+// packages are the Python packages that hold libraries of NVIDIA's. From CUDA 13 on
+// most names have lost the version (requirements of onnxruntime-gpu 1.24.4 and 1.31.1;
+// those of TensorRT: tensorrt-cu12-libs and -cu13-libs on PyPI).
+func packages(missing []library.Absent) []string {
+	var found []string
+	for _, m := range missing {
+		stem, version, _ := strings.Cut(m.Soname, ".so.")
+		name := map[string]string{
+			"libcublas": "nvidia-cublas", "libcublasLt": "nvidia-cublas", "libcudart": "nvidia-cuda-runtime",
+			"libcurand": "nvidia-curand", "libcufft": "nvidia-cufft",
+		}[stem]
+		switch {
+		case name != "" && slices.Contains([]string{"libcublas.12", "libcublasLt.12", "libcudart.12", "libcufft.11"}, stem+"."+version):
+			name += "-cu12"
+		case stem == "libcudnn":
+			name = "nvidia-cudnn-cu12 or -cu13"
+		case stem == "libnvinfer" || stem == "libnvonnxparser":
+			name = "tensorrt-cu12-libs or -cu13-libs of version " + version
+		case stem == "libcuda":
+			continue // the driver's, without which no GPU was opened
+		case name == "":
+			name = m.Soname + " (package not known)"
+		}
+		if !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// A gpu is the device of an engine with what providers ask of it.
+type gpu struct {
+	*hardware.CUDADevice
+	ordinal int // among those that CUDA shows the process
+}
+
+func newGPU(device hardware.Device) (*gpu, error) {
+	g, ok := device.(*hardware.CUDADevice)
+	if !ok {
+		return nil, fmt.Errorf("the device is a %T, want one of hardware.Open", device)
+	}
+	all, err := hardware.CUDADevices()
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(all, func(i hardware.Info) bool { return i.ID == g.Info().ID })
+	if at < 0 {
+		return nil, fmt.Errorf("device %s is not among those of CUDA", g.Info().ID)
+	}
+	return &gpu{g, at}, nil
+}
+
+// ampere tells whether the GPU has tf32 and bf16 units.
+func (g *gpu) ampere() bool { return g.Details().CapabilityMajor >= 8 }
+
+func judgeOnCPU(e *engine, p models.Precision) ability {
+	if p == models.TF32 {
+		return ability{refused: errors.New("tf32 is a format of NVIDIA's matrix units; onnxruntime runs here on the CPU")}
+	}
+	return e.try(p)
+}
+
+func judgeOnCUDA(e *engine, p models.Precision) ability {
+	if p == models.TF32 && !e.gpu.ampere() {
+		return noUnits(e, p)
+	}
+	return e.try(p)
+}
+
+// judgeOnTensorRT knows TensorRT instead of trying, because a plan takes it seconds to
+// minutes and it does not tell what a layer runs in.
+func judgeOnTensorRT(e *engine, p models.Precision) ability {
+	switch {
+	case (p == models.TF32 || p == models.BF16) && !e.gpu.ampere():
+		return noUnits(e, p)
+	case p == models.FP32 && e.gpu.ampere():
+		// kTF32 is on unless a builder clears it, which the provider has no option for.
+		return ability{refused: fmt.Errorf("%s computes fp32 models in tf32 on this GPU, and cannot be told otherwise; ask for tf32", e.info.Name)}
+	}
+	return ability{}
+}
+
+func noUnits(e *engine, p models.Precision) ability {
+	d := e.gpu.Details()
+	return ability{refused: fmt.Errorf("%s needs a GPU of compute capability 8.0, %s has %d.%d", p, d.Name, d.CapabilityMajor, d.CapabilityMinor)}
+}
+
+// An option is a provider's setting by its name in the library's documentation.
+type option struct{ key, value string }
+
+// onStream are the options that put a provider on a GPU and the harness's stream.
+func onStream(ordinal int, stream uintptr) []option {
+	return []option{
+		{"device_id", strconv.Itoa(ordinal)},
+		{"has_user_compute_stream", "1"},
+		{"user_compute_stream", strconv.FormatUint(uint64(stream), 10)},
+	}
+}
+
+// cudaOptions beyond those are the library's defaults, said aloud: they decide how
+// fast it is.
+func cudaOptions(ordinal int, stream uintptr, p models.Precision) []option {
+	tf32 := "0"
+	if p == models.TF32 {
+		tf32 = "1"
+	}
+	return append(onStream(ordinal, stream),
+		option{"use_tf32", tf32}, // its own default is 1
+		option{"cudnn_conv_algo_search", "EXHAUSTIVE"},
+		option{"cudnn_conv_use_max_workspace", "1"},
+		option{"do_copy_in_default_stream", "1"},
+	)
+}
+
+func tensorrtOptions(ordinal int, stream uintptr, p models.Precision) []option {
+	options := onStream(ordinal, stream)
+	switch p {
+	case models.FP16:
+		options = append(options, option{"trt_fp16_enable", "1"})
+	case models.BF16:
+		options = append(options, option{"trt_bf16_enable", "1"})
+	case models.INT8:
+		options = append(options, option{"trt_int8_enable", "1"})
+	}
+	return options
+}
+
+func useCUDA(s *session) error {
+	return withOptions(cudaOptions(s.engine.gpu.ordinal, s.stream.Handle(), s.order.options.Precision), func(keys, values **C.char, n C.size_t) *C.char {
+		return C.gb_ort_use_cuda(s.c, keys, values, n)
+	})
+}
+
+func useTensorRT(s *session) error {
+	err := withOptions(tensorrtOptions(s.engine.gpu.ordinal, s.stream.Handle(), s.order.options.Precision), func(keys, values **C.char, n C.size_t) *C.char {
+		return C.gb_ort_use_tensorrt(s.c, keys, values, n)
+	})
+	if err != nil {
+		return err
+	}
+	return useCUDA(s)
+}
+
+// withOptions hands options to a function of the shim.
+func withOptions(options []option, use func(keys, values **C.char, n C.size_t) *C.char) error {
+	n := C.size_t(len(options))
+	room := func() []*C.char {
+		return unsafe.Slice((**C.char)(C.calloc(n, C.size_t(unsafe.Sizeof(uintptr(0))))), n)
+	}
+	keys, values := room(), room()
+	for i, o := range options {
+		keys[i], values[i] = C.CString(o.key), C.CString(o.value)
+	}
+	err := takeMessage(use(unsafe.SliceData(keys), unsafe.SliceData(values), n))
+	for _, list := range [][]*C.char{keys, values} {
+		for _, text := range list {
+			C.free(unsafe.Pointer(text))
+		}
+		C.free(unsafe.Pointer(unsafe.SliceData(list)))
+	}
+	return err
+}
