@@ -114,6 +114,19 @@ type Execution struct {
 	// Choices says in words what the engine chose where it had a choice: layouts,
 	// algorithms, workspaces.
 	Choices []string `json:"choices,omitempty"`
+	// Plan is what an engine that searches for its kernels found; nil for others.
+	Plan *Plan `json:"plan,omitempty"`
+}
+
+// A Plan identifies the outcome of a search for kernels, which times candidates and
+// so may come out differently in every build.
+type Plan struct {
+	SHA256        string `json:"sha256"`
+	TimingSHA256  string `json:"timing_cache_sha256,omitempty"`
+	TacticsDigest string `json:"tactics_digest,omitempty"`
+	// Cached says that an earlier build was taken, so that its time is that of
+	// loading.
+	Cached bool `json:"cached"`
 }
 
 // An UnavailableError answers what is missing, where it was looked for, and the

@@ -38,6 +38,9 @@ func Open(name string) (*Library, error) {
 	return &Library{handle: handle}, nil
 }
 
+// Handle is dlopen's, for C that looks symbols up itself.
+func (l *Library) Handle() unsafe.Pointer { return l.handle }
+
 // Path is the file the loader took.
 func (l *Library) Path() string {
 	p := C.library_path(l.handle)

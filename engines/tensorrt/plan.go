@@ -1,0 +1,66 @@
+package tensorrt
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A cache keeps plans and the timing cache from which they follow, in files that
+// are named by what they depend on. A file that is there is whole: it is written
+// beside and renamed.
+type cache struct{ dir string }
+
+func (c cache) planPath(key string) string { return filepath.Join(c.dir, key+".plan") }
+
+// timingPath: candidates were timed on one GPU by one library.
+func (c cache) timingPath(library, gpu string) string {
+	return filepath.Join(c.dir, digest([]byte(library), []byte(gpu))[:16]+".timing")
+}
+
+// planKey is what a plan depends on.
+func planKey(model []byte, precision, library, gpu string) string {
+	return digest(model, []byte(precision), []byte(library), []byte(gpu))[:32]
+}
+
+// digest is the SHA-256 of parts, each with its length, in hexadecimal.
+func digest(parts ...[]byte) string {
+	h := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:", len(part))
+		h.Write(part)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// read gives a file's bytes, or none where there is no such file.
+func (c cache) read(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+func (c cache) write(path string, data []byte) error {
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(c.dir, filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already where all went well
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

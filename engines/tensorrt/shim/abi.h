@@ -1,0 +1,97 @@
+// The C face of TensorRT, whose own API is C++ classes. genbench opens a shim
+// library at run time and asks it for one table; the shim is compiled where
+// TensorRT's headers are, one for each major version, because the layout of the
+// classes' tables changes between them.
+//
+// Functions that can fail return NULL, or a message which the caller frees.
+#ifndef GENBENCH_TRT_ABI_H
+#define GENBENCH_TRT_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// GB_TRT_ABI changes with anything in this file.
+#define GB_TRT_ABI 1
+
+// What a model is built in; the numbers are ours.
+enum { gb_trt_fp32, gb_trt_tf32, gb_trt_fp16, gb_trt_bf16, gb_trt_int8 };
+
+// Element types of inputs and outputs; the numbers are ours.
+enum { gb_trt_float32, gb_trt_float16, gb_trt_bfloat16, gb_trt_other };
+
+#define GB_TRT_MAX_DIMS 8
+
+// A gb_trt_tensor describes an input or output. The name belongs to the engine.
+typedef struct {
+	const char *name;
+	int input; // 1 for an input, 0 for an output
+	int type;
+	int rank;
+	int64_t dims[GB_TRT_MAX_DIMS];
+} gb_trt_tensor;
+
+// A gb_trt_blob is bytes that the shim allocated; free_blob gives them back.
+typedef struct {
+	void *data;
+	size_t size;
+} gb_trt_blob;
+
+typedef struct {
+	const void *model; // ONNX
+	size_t model_size;
+	const void *timing; // a timing cache of an earlier build; NULL for none
+	size_t timing_size;
+	int precision;
+	int level; // of optimisation, 0 to 5; below 0 the library's default
+} gb_trt_build;
+
+// A gb_trt_engine is a plan on the current CUDA context with one execution context.
+typedef struct gb_trt_engine gb_trt_engine;
+
+typedef struct {
+	int abi; // GB_TRT_ABI of the shim
+	int headers; // NV_TENSORRT_VERSION that it was compiled with
+
+	// load takes handles of dlopen: libnvinfer and libnvonnxparser. It refuses
+	// another major version than that of the headers, and comes before all else.
+	char *(*load)(void *infer, void *parser);
+
+	// version is the library's, in the numbering of its headers.
+	int (*version)(void);
+
+	// build compiles a model, timing candidates on the current device. timing may
+	// come back empty.
+	char *(*build)(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing);
+	void (*free_blob)(gb_trt_blob *blob);
+
+	char *(*open)(const void *plan, size_t size, gb_trt_engine **engine);
+	void (*close)(gb_trt_engine *engine);
+
+	int (*tensors)(const gb_trt_engine *engine);
+	void (*tensor)(const gb_trt_engine *engine, int index, gb_trt_tensor *out);
+
+	// bind gives a tensor its device memory, which stays the caller's.
+	char *(*bind)(gb_trt_engine *engine, const char *name, uint64_t address);
+
+	// use names the CUstream that run submits to.
+	void (*use)(gb_trt_engine *engine, uint64_t stream);
+
+	// run is the entry of the timed loop: one inference of a gb_trt_engine. It
+	// gives 0 or 1; failure is the library's words for the last 1, not to be freed.
+	int (*run)(void *engine);
+	const char *(*failure)(const gb_trt_engine *engine);
+
+	// memory is what the execution context holds on the device, in bytes.
+	int64_t (*memory)(const gb_trt_engine *engine);
+
+	// inspect gives the layers as JSON, in TensorRT's own form.
+	char *(*inspect)(gb_trt_engine *engine, gb_trt_blob *json);
+} gb_trt_table;
+
+// gb_trt is the one symbol of a shim.
+#ifdef __cplusplus
+extern "C"
+#endif
+const gb_trt_table *gb_trt(void);
+
+#endif

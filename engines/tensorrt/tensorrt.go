@@ -1,0 +1,261 @@
+// Package tensorrt runs networks on NVIDIA TensorRT 8.6, 10 or 11. TensorRT is C++
+// and its classes' layout changes with every major version, so a small shim library
+// stands between: compiled where TensorRT's headers are (CompileShim, `genbench
+// setup tensorrt`), opened at run time, and spoken to through one table of C
+// functions (shim/abi.h). genbench itself needs neither the headers nor the library
+// to be built.
+//
+// Precision is written into the ONNX model and the network is strongly typed, so
+// that every major version, and every other engine, measures the same model.
+package tensorrt
+
+// #cgo CFLAGS: -O2 -Wall -Wextra -Werror
+// #include <stdlib.h>
+// #include "bridge.h"
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"unsafe"
+
+	"genbench/engines"
+	"genbench/engines/library"
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// Environment variables that name files instead of letting them be found.
+const (
+	LibraryEnv = "GENBENCH_TENSORRT"      // libnvinfer.so of some version
+	ShimEnv    = "GENBENCH_TENSORRT_SHIM" // libgenbench_trt*.so for that version
+)
+
+// majors are the versions a shim can be compiled for, newest first.
+var majors = [...]int{11, 10, 8}
+
+// Driver is the entry for engines/all.
+func Driver() engines.Driver {
+	return engines.Driver{
+		Name:   "tensorrt",
+		Doc:    "NVIDIA TensorRT through a shim compiled against its headers",
+		Device: hardware.CUDA,
+		Open:   open,
+	}
+}
+
+type engine struct {
+	info   engines.Info
+	table  *C.gb_trt_table // nil once closed
+	device *hardware.CUDADevice
+	major  int
+	cache  cache
+}
+
+// A pair is a shim and the libraries of the version that it was compiled for.
+type pair struct {
+	table         *C.gb_trt_table
+	infer, parser *native.Library
+}
+
+func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
+	gpu, ok := device.(*hardware.CUDADevice)
+	if !ok {
+		return nil, fmt.Errorf("open tensorrt: it runs on a GPU, not on a %s device", device.Info().Kind)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	// Libraries stay open: their threads' code must not go away under them.
+	found, lib, err := find()
+	if err != nil {
+		return nil, err
+	}
+	if err := takeMessage(C.gb_trt_load(found.table, found.infer.Handle(), found.parser.Handle())); err != nil {
+		return nil, fmt.Errorf("open tensorrt: load %s: %w", lib.Path, err)
+	}
+	version := int(C.gb_trt_version(found.table))
+	e := &engine{
+		info:   engines.Info{Name: "tensorrt", Version: versionText(version), Library: lib.Path, SHA256: lib.SHA256},
+		table:  found.table,
+		device: gpu,
+		major:  majorOf(version),
+	}
+	dir, err := library.CacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("open tensorrt: %w", err)
+	}
+	e.cache = cache{dir: filepath.Join(dir, "tensorrt-plans")}
+	return e, nil
+}
+
+// find opens the first shim whose TensorRT is here.
+func find() (pair, *library.Library, error) {
+	var (
+		found    pair
+		infer    *library.Library
+		shimSpec = library.Spec{
+			Engine: "tensorrt-shim", Env: ShimEnv, Files: "libgenbench_trt*.so",
+			Hint: "run `genbench setup tensorrt --include DIR` where TensorRT's headers are",
+		}
+	)
+	for _, major := range majors {
+		shimSpec.Sonames = append(shimSpec.Sonames, fmt.Sprintf("libgenbench_trt%d.so", major))
+	}
+	shimSpec.Accept = func(shim *native.Library) error {
+		abi, headers, err := askShim(shim)
+		if err != nil {
+			return err
+		}
+		if abi != shimABI {
+			return fmt.Errorf("it speaks version %d of the shim's interface, this genbench version %d; run `genbench setup tensorrt` again", abi, shimABI)
+		}
+		if infer, err = findLibrary(majorOf(headers)); err != nil {
+			return err
+		}
+		symbol, err := shim.Symbol("gb_trt")
+		if err != nil {
+			return err
+		}
+		found = pair{table: C.gb_trt_ask(symbol), infer: infer.Library}
+		return nil
+	}
+	if _, err := library.NewFinder(shimSpec).Open(); err != nil {
+		var missing *engines.UnavailableError
+		if errors.As(err, &missing) {
+			missing.Engine = "tensorrt"
+		}
+		return pair{}, nil, err
+	}
+	parser, err := openParser(infer.Path, majorOf(int(found.table.headers)))
+	if err != nil {
+		return pair{}, nil, err
+	}
+	found.parser = parser
+	return found, infer, nil
+}
+
+// shimABI is the version of shim/abi.h that is spoken here.
+const shimABI = C.GB_TRT_ABI
+
+// askShim gives the version of the interface that a shim speaks, and that of the
+// headers it was compiled with.
+func askShim(shim *native.Library) (abi, headers int, err error) {
+	symbol, err := shim.Symbol("gb_trt")
+	if err != nil {
+		return 0, 0, err
+	}
+	table := C.gb_trt_ask(symbol)
+	return int(table.abi), int(table.headers), nil
+}
+
+// findLibrary opens libnvinfer of a major version.
+func findLibrary(major int) (*library.Library, error) {
+	soname := fmt.Sprintf("libnvinfer.so.%d", major)
+	return library.NewFinder(library.Spec{
+		Engine: "tensorrt", Env: LibraryEnv, Files: soname + "*", Sonames: []string{soname},
+		Python: "tensorrt_libs/" + soname + "*",
+		Hint:   fmt.Sprintf("install TensorRT %d, or name its libnvinfer.so in %s", major, LibraryEnv),
+		Accept: func(lib *native.Library) error {
+			symbol, err := lib.Symbol("getInferLibVersion")
+			if err != nil {
+				return err
+			}
+			if got := int(C.gb_trt_infer_version(symbol)); majorOf(got) != major {
+				return fmt.Errorf("it is TensorRT %s, the shim wants %d", versionText(got), major)
+			}
+			return nil
+		},
+	}).Open()
+}
+
+// openParser opens the ONNX parser that lies beside libnvinfer, or that the loader
+// finds.
+func openParser(infer string, major int) (*native.Library, error) {
+	name := fmt.Sprintf("libnvonnxparser.so.%d", major)
+	beside := filepath.Join(filepath.Dir(infer), name)
+	lib, first := native.Open(beside)
+	if first == nil {
+		return lib, nil
+	}
+	lib, second := native.Open(name)
+	if second == nil {
+		return lib, nil
+	}
+	return nil, &engines.UnavailableError{
+		Engine: "tensorrt", Missing: name, Looked: []string{first.Error(), "the loader: " + second.Error()},
+		Hint: "install TensorRT's ONNX parser of the same version beside libnvinfer",
+	}
+}
+
+// majorOf and versionText read TensorRT's own numbering: 8601 is 8.6.1 and 101601
+// is 10.16.1 (NV_TENSORRT_VERSION in NvInferRuntimeBase.h of either).
+func majorOf(version int) int {
+	if version >= 100000 {
+		return version / 10000
+	}
+	return version / 1000
+}
+
+func versionText(version int) string {
+	if version >= 100000 {
+		return fmt.Sprintf("%d.%d.%d", version/10000, version/100%100, version%100)
+	}
+	return fmt.Sprintf("%d.%d.%d", version/1000, version/100%10, version%100)
+}
+
+func (e *engine) Info() engines.Info { return e.info }
+
+func (e *engine) Supports(o engines.BuildOptions) error {
+	gpu := e.device.Details()
+	switch {
+	case o.Batch < 1:
+		return fmt.Errorf("batch %d, want at least 1", o.Batch)
+	case o.Precision == models.BF16 && e.major < 10:
+		return fmt.Errorf("TensorRT %s has no bf16; it came with version 9", e.info.Version)
+	case (o.Precision == models.BF16 || o.Precision == models.TF32) && gpu.CapabilityMajor < 8:
+		return fmt.Errorf("%s needs compute capability 8.0, this GPU has %d.%d", o.Precision, gpu.CapabilityMajor, gpu.CapabilityMinor)
+	case o.Precision == models.INT8 && o.Ranges == nil:
+		return errors.New("int8 needs the ranges of the activations")
+	}
+	return nil
+}
+
+// Build takes the plan of an earlier build of the same model, options, library and
+// GPU from the cache, or builds and keeps one. TensorRT times candidates while it
+// builds, so two builds of one model may differ; a cached plan pins the choice,
+// and its digest stands in Execution. A build cannot be ended from outside, so ctx
+// counts before and after it.
+func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+	s, err := e.build(ctx, n, stream, o)
+	if err != nil {
+		return nil, fmt.Errorf("build %s on tensorrt: %w", n.Name, err)
+	}
+	return s, nil
+}
+
+// enter makes the GPU's context current for the shim, whose library expects it on
+// the calling thread, until the result is called.
+func (e *engine) enter() (leave func()) {
+	runtime.LockOSThread()
+	C.gb_trt_enter((*C.gb_cuda_device)(e.device.C()))
+	return runtime.UnlockOSThread
+}
+
+func (e *engine) Close() error {
+	e.table = nil
+	return nil
+}
+
+// takeMessage turns a message of the shim into an error and frees it.
+func takeMessage(message *C.char) error {
+	if message == nil {
+		return nil
+	}
+	defer C.free(unsafe.Pointer(message))
+	return errors.New(C.GoString(message))
+}

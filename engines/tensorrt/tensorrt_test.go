@@ -1,0 +1,226 @@
+package tensorrt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"genbench/engines"
+	"genbench/engines/enginetest"
+	"genbench/engines/library"
+	"genbench/engines/onnxruntime"
+	"genbench/hardware"
+	"genbench/hardware/hardwaretest"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// A fake libnvinfer and parser: what is asked of them before the shim takes over.
+const fakeLibraries = `
+int getInferLibVersion(void) { return FAKE_VERSION; }
+void *createInferBuilder_INTERNAL(void *logger, int version) { (void)logger; (void)version; return 0; }
+void *createInferRuntime_INTERNAL(void *logger, int version) { (void)logger; (void)version; return 0; }
+void *createNvOnnxParser_INTERNAL(void *network, void *logger, int version) { (void)network; (void)logger; (void)version; return 0; }
+`
+
+// fake puts a GPU, a TensorRT and a shim of doubles into the environment of a test.
+// It needs ONNX Runtime, which computes what TensorRT would.
+func fake(t *testing.T, flags ...string) {
+	t.Helper()
+	host, err := hardware.NewHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	computes, err := onnxruntime.Driver().Open(t.Context(), host)
+	var missing *engines.UnavailableError
+	if errors.As(err, &missing) {
+		t.Skipf("the fake TensorRT has nothing to compute with: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("FAKE_TRT_COMPUTES", computes.Info().Library)
+	if err := computes.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(hardware.CUDAEnv, hardwaretest.FakeCUDA(t))
+
+	dir := t.TempDir()
+	for _, name := range []string{"libnvinfer.so.10", "libnvonnxparser.so.10"} {
+		hardwaretest.Compile(t, filepath.Join(dir, name), map[string][]byte{"fake.c": []byte(fakeLibraries)}, append([]string{"-DFAKE_VERSION=101600"}, flags...)...)
+	}
+	t.Setenv(LibraryEnv, filepath.Join(dir, "libnvinfer.so.10"))
+	sources := map[string][]byte{"cuda.h": hardwaretest.CUDAHeader()}
+	for name, path := range map[string]string{
+		"fakeshim.c": "testdata/fakeshim.c", "abi.h": "shim/abi.h", "api.h": "../onnxruntime/api.h",
+	} {
+		if sources[name], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv(ShimEnv, hardwaretest.Compile(t, filepath.Join(dir, "libgenbench_trt10.so"), sources))
+	t.Setenv(library.CacheEnv, t.TempDir())
+}
+
+// TestConformance holds the adapter to the contract, on the doubles or, where
+// GENBENCH_REQUIRE names tensorrt, on the real ones.
+func TestConformance(t *testing.T) {
+	if !strings.Contains(os.Getenv(enginetest.RequireEnv), "tensorrt") {
+		fake(t)
+	}
+	enginetest.Run(t, Driver())
+}
+
+func openFake(t *testing.T) (engines.Engine, hardware.Stream) {
+	t.Helper()
+	device, err := hardware.Open("0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := device.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := Driver().Open(t.Context(), device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(engine.Close(), stream.Close(), device.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return engine, stream
+}
+
+var small = engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1}
+
+func TestPlanIsKept(t *testing.T) {
+	fake(t)
+	engine, stream := openFake(t)
+	network := enginetest.Miniatures()[0].Network
+	var plans []engines.Plan
+	for range 2 {
+		s, err := engine.Build(t.Context(), network, stream, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans = append(plans, *s.Executed().Plan)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if plans[0].Cached || !plans[1].Cached {
+		t.Errorf("cached: %v, then %v", plans[0].Cached, plans[1].Cached)
+	}
+	if plans[0].SHA256 == "" || plans[0].SHA256 != plans[1].SHA256 || plans[0].TacticsDigest != plans[1].TacticsDigest {
+		t.Errorf("the cached plan is another: %+v, then %+v", plans[0], plans[1])
+	}
+	s, err := engine.Build(t.Context(), network, stream, engines.BuildOptions{Precision: models.FP32, Batch: 2, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Executed().Plan.Cached {
+		t.Error("another batch takes the same plan")
+	}
+}
+
+func TestFaults(t *testing.T) {
+	network := enginetest.Miniatures()[0].Network
+	for fault, want := range map[string]string{"build": "stem.conv", "plan": "magic tag"} {
+		t.Run(fault, func(t *testing.T) {
+			fake(t)
+			engine, stream := openFake(t)
+			t.Setenv("FAKE_TRT_FAULT", fault)
+			_, err := engine.Build(t.Context(), network, stream, small)
+			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), network.Name) {
+				t.Errorf("got %v, want the network and %q", err, want)
+			}
+		})
+	}
+	t.Run("run", func(t *testing.T) {
+		fake(t)
+		engine, stream := openFake(t)
+		s, err := engine.Build(t.Context(), network, stream, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		t.Setenv("FAKE_TRT_FAULT", "run")
+		err = stream.Time(s.Call(), make([]hardware.Sample, 2))
+		var failed *native.CallError
+		if !errors.As(err, &failed) || failed.Index != 0 {
+			t.Fatalf("got %v", err)
+		}
+		if text := s.Explain(failed).Error(); !strings.Contains(text, "illegal memory access") {
+			t.Errorf("the library's reason is lost: %s", text)
+		}
+	})
+	t.Run("out of memory", func(t *testing.T) {
+		fake(t)
+		t.Setenv("FAKE_CUDA_MEMORY", "16")
+		engine, stream := openFake(t)
+		_, err := engine.Build(t.Context(), network, stream, small)
+		if err == nil || !strings.Contains(err.Error(), "CUDA_ERROR_OUT_OF_MEMORY") || !strings.Contains(err.Error(), models.InputName) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestUnavailable(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(*testing.T)
+		words   []string
+	}{
+		"no shim":                    {func(t *testing.T) { t.Setenv(ShimEnv, filepath.Join(t.TempDir(), "libgenbench_trt10.so")) }, []string{ShimEnv}},
+		"a shim of another genbench": {func(t *testing.T) { t.Setenv("FAKE_TRT_FAULT", "abi") }, []string{"interface", "genbench setup tensorrt"}},
+		"no library":                 {func(t *testing.T) { t.Setenv(LibraryEnv, filepath.Join(t.TempDir(), "libnvinfer.so.10")) }, []string{"libnvinfer.so.10", LibraryEnv}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake(t)
+			c.prepare(t)
+			expectUnavailable(t, c.words)
+		})
+	}
+	t.Run("another major version", func(t *testing.T) {
+		fake(t, "-UFAKE_VERSION", "-DFAKE_VERSION=8601")
+		expectUnavailable(t, []string{"8.6.1", "wants 10"})
+	})
+}
+
+func expectUnavailable(t *testing.T, words []string) {
+	t.Helper()
+	device, err := hardware.Open("0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	_, err = Driver().Open(context.Background(), device)
+	var missing *engines.UnavailableError
+	if !errors.As(err, &missing) || missing.Engine != "tensorrt" {
+		t.Fatalf("got %v", err)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q is not in %v", word, err)
+		}
+	}
+}
+
+func TestSupports(t *testing.T) {
+	fake(t)
+	t.Setenv("FAKE_CUDA_CAPABILITY", "70")
+	engine, _ := openFake(t)
+	for precision, why := range map[models.Precision]string{models.FP32: "", models.FP16: "", models.TF32: "8.0", models.BF16: "8.0", models.INT8: "ranges"} {
+		o := small
+		o.Precision = precision
+		err := engine.Supports(o)
+		if (err == nil) != (why == "") || err != nil && !strings.Contains(err.Error(), why) {
+			t.Errorf("%s on a V100: %v, want %q", precision, err, why)
+		}
+	}
+}
