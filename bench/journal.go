@@ -102,6 +102,9 @@ type (
 		Round  int    `json:"round"`  // from 1, within the launch
 		Try    int    `json:"try"`    // from 1; more than one where earlier tries were dropped
 		Order  int    `json:"order"`  // position of the visit within the round, from 1
+		// Sentinel marks a visit that watches the machine for drift (D1). It is no
+		// part of its point's estimate, and the point need not be in the plan.
+		Sentinel bool `json:"sentinel,omitempty"`
 
 		Start     int64   `json:"t_start_ns"`
 		DeviceNS  []int64 `json:"device_ns"`
