@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
@@ -64,27 +65,21 @@ func newBootstrap(launches [][][]float64, seed uint64, point string) *bootstrap 
 	total := 0
 	for _, rounds := range launches {
 		l := &launchSamples{}
-		type place struct{ round, sample int }
+		type place struct {
+			ns            float64
+			round, sample int
+		}
 		var places []place
 		for i, ns := range rounds {
 			l.rounds = append(l.rounds, roundSamples{ns: ns, rank: make([]int32, len(ns)), block: blockLength(ns)})
-			for j := range ns {
-				places = append(places, place{i, j})
+			for j, v := range ns {
+				places = append(places, place{v, i, j})
 			}
 		}
-		at := func(p place) float64 { return rounds[p.round][p.sample] }
-		slices.SortFunc(places, func(a, b place) int {
-			switch {
-			case at(a) < at(b):
-				return -1
-			case at(a) > at(b):
-				return 1
-			}
-			return 0
-		})
+		slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.ns, b.ns) })
 		l.sorted, l.counts = make([]float64, len(places)), make([]int32, len(places))
 		for rank, p := range places {
-			l.sorted[rank] = math.Log(at(p))
+			l.sorted[rank] = math.Log(p.ns)
 			l.rounds[p.round].rank[p.sample] = int32(rank)
 		}
 		b.launches = append(b.launches, l)

@@ -26,7 +26,7 @@ const driftLimit = 0.01
 // Drifted says why the run must be called drifted; empty where it need not.
 func (d Drift) Drifted() string {
 	switch {
-	case d.Sentinel != nil && d.Sentinel.Drifted():
+	case d.Sentinel != nil && d.Sentinel.Beyond(driftLimit):
 		return d.Sentinel.String()
 	case d.Trend != nil && d.Trend.P < trendLevel && math.Abs(d.Trend.Change) > driftLimit:
 		return d.Trend.String()
@@ -47,7 +47,7 @@ type Sentinel struct {
 
 // JudgeSentinel says what the sentinel visits of a run, in the order of time, show
 // of drift; nil before the second one that was not dropped. A runner calls it after
-// every visit and ends the run where Stop says so.
+// every visit and ends the run where the shift is Beyond what it may be.
 func JudgeSentinel(visits []RoundRecord) *Sentinel {
 	var medians, variances []float64 // logarithms, squared standard errors
 	s := &Sentinel{}
@@ -99,15 +99,8 @@ func visitNoise(medians []float64) float64 {
 	return quantile(steps, 0.5) / (0.6745 * math.Sqrt2)
 }
 
-// sentinelStops is the shift beyond which a run is not worth going on with (D1).
-const sentinelStops = 0.03
-
-// Drifted says whether the shift is beyond 1 % and beyond chance.
-func (s *Sentinel) Drifted() bool { return math.Abs(s.Shift)-s.Error > driftLimit }
-
-// Stop says whether the shift is beyond 3 % and beyond chance, where going on
-// would waste the machine's time.
-func (s *Sentinel) Stop() bool { return math.Abs(s.Shift)-s.Error > sentinelStops }
+// Beyond says whether the shift is larger than a limit by more than chance explains.
+func (s *Sentinel) Beyond(limit float64) bool { return math.Abs(s.Shift)-s.Error > limit }
 
 func (s *Sentinel) String() string {
 	return fmt.Sprintf("%s took %+.1f %% against its first of %d sentinel visits, where chance explains %.1f %%", s.Point, 100*s.Shift, s.Visits, 100*s.Error)

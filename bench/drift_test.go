@@ -145,8 +145,8 @@ func TestSentinel(t *testing.T) {
 			visits = append(visits, sentinelVisit(random, ms, c.cv))
 		}
 		s := JudgeSentinel(visits)
-		if s.Drifted() != c.drifted || s.Stop() != c.stops {
-			t.Errorf("%s: %s: drifted %v, stop %v; want %v, %v", c.name, s, s.Drifted(), s.Stop(), c.drifted, c.stops)
+		if drifted, stops := s.Beyond(driftLimit), s.Beyond(0.03); drifted != c.drifted || stops != c.stops {
+			t.Errorf("%s: %s: beyond 1 %% %v, beyond 3 %% %v; want %v, %v", c.name, s, drifted, stops, c.drifted, c.stops)
 		}
 	}
 	one := sentinelVisit(random, 10, 0.01)

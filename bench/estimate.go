@@ -29,8 +29,8 @@ func (e Estimate) HalfWidth() float64 {
 	return (*e.High - *e.Low) / 2 / e.Value
 }
 
-// scaled is an estimate in another unit.
-func (e Estimate) scaled(by float64) Estimate {
+// Scaled is the estimate in another unit.
+func (e Estimate) Scaled(by float64) Estimate {
 	e.Value *= by
 	if e.Low != nil && e.High != nil {
 		low, high := *e.Low*by, *e.High*by

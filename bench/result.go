@@ -184,7 +184,7 @@ func (m *Measurement) prepare(log *Log, id string) {
 	var builds, firsts []int64
 	for i := range log.Points {
 		p := &log.Points[i]
-		if p.ID != id {
+		if p.ID != id || p.Sentinel {
 			continue
 		}
 		if p.Failed != "" {
@@ -256,7 +256,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		}
 	}
 	rate, tails := bootstrap.intervals(enough)
-	m.Throughput = rate.scaled(1e9 * float64(m.Point.Batch))
+	m.Throughput = rate.Scaled(1e9 * float64(m.Point.Batch))
 	for i, into := range []**Tail{&m.P90, &m.P95, &m.P99, &m.P999}[:len(enough)] {
 		t := &Tail{Estimate: Estimate{Value: quantile(pooled, enough[i]), Level: level, Launches: m.Launches}}
 		if tails[i] != nil {

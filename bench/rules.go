@@ -177,7 +177,7 @@ func (j *ruleJudge) sampling() []Rule {
 	})
 	rules := []Rule{all("S1", full, len(j.kept), "rounds are full")}
 	whole := holding(j.measured, func(m *Measurement) bool { return len(m.Rounds)-m.Dropped() >= p.Launches*p.Rounds })
-	rules = append(rules, all("S2", whole, len(j.measured), fmt.Sprintf("points have all of %d launches × %d rounds", p.Launches, p.Rounds)))
+	rules = append(rules, all("S2", whole, len(j.measured), fmt.Sprintf("points have all their visits, %d × %d", p.Launches, p.Rounds)))
 	rules = append(rules, j.order())
 	rules = append(rules, all("S4", holding(j.measured, func(m *Measurement) bool { return m.Launches > 1 }), len(j.measured), "intervals are over launches"))
 	rules = append(rules, all("S5", holding(j.measured, func(m *Measurement) bool { return m.Latency.HalfWidth() <= p.RelWidth }), len(j.measured), fmt.Sprintf("intervals are within ±%g %%", 100*p.RelWidth)))
@@ -243,7 +243,7 @@ func (j *ruleJudge) drift() []Rule {
 	switch {
 	case d.Sentinel == nil:
 		rules = append(rules, notMet("D1", "no point was visited again to watch the machine"))
-	case d.Sentinel.Drifted():
+	case d.Sentinel.Beyond(driftLimit):
 		rules = append(rules, notMet("D1", "%s", d.Sentinel))
 	default:
 		rules = append(rules, met("D1", "%s", d.Sentinel))

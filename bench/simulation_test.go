@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -98,7 +99,7 @@ func (n nature) simulate(t *testing.T, repeats int) coverage {
 		count(&c.pooled, &pooled, 1e7*math.Exp(n.scatter)) // the mean of the logarithms
 		// Fewer draws than a report takes give the same coverage in a tenth of the time.
 		b := newBootstrap(run, uint64(k), "point")
-		b.draws, b.remakes = 600, 40
+		b.draws, b.remakes = 500, 40
 		r, estimates := b.intervals(quantiles)
 		count(&c.rate, &r, rate)
 		count(&c.p90, estimates[0], tails[0])
@@ -136,23 +137,26 @@ func TestBootstrapCoverage(t *testing.T) {
 		{launches: 5, rounds: 4, samples: 20, roundSD: 0.003, scatter: 0.005, correlation: 0.3},
 		{launches: 12, rounds: 1, samples: 80, launchSD: 0.003, scatter: 0.005},
 	} {
-		c := n.simulate(t, repeats)
-		for _, of := range []struct {
-			name  string
-			share float64
-		}{{"median", c.median}, {"rate", c.rate}, {"p90", c.p90}, {"p99", c.p99}} {
-			// A launch of less than 56 samples has no p99 of its own.
-			if math.IsNaN(of.share) && of.name == "p99" && n.rounds*n.samples < 56 {
-				continue
+		t.Run(fmt.Sprintf("%+v", n), func(t *testing.T) {
+			t.Parallel()
+			c := n.simulate(t, repeats)
+			for _, of := range []struct {
+				name  string
+				share float64
+			}{{"median", c.median}, {"rate", c.rate}, {"p90", c.p90}, {"p99", c.p99}} {
+				// A launch of less than 56 samples has no p99 of its own.
+				if math.IsNaN(of.share) && of.name == "p99" && n.rounds*n.samples < 56 {
+					continue
+				}
+				if !(of.share >= lowest && of.share <= highest) {
+					t.Errorf("the interval of the %s covers %.1f %%, want %g to %g", of.name, of.share, lowest, highest)
+				}
 			}
-			if !(of.share >= lowest && of.share <= highest) {
-				t.Errorf("%+v: the interval of the %s covers %.1f %%, want %g to %g", n, of.name, of.share, lowest, highest)
+			t.Logf("%+v", c)
+			if n.launchSD > 0 && c.pooled > 60 {
+				t.Errorf("the interval over all samples covers %.1f %%; the simulation has lost its launch variance", c.pooled)
 			}
-		}
-		t.Logf("%+v: %+v", n, c)
-		if n.launchSD > 0 && c.pooled > 60 {
-			t.Errorf("%+v: the interval over all samples covers %.1f %%; the simulation has lost its launch variance", n, c.pooled)
-		}
+		})
 	}
 }
 
