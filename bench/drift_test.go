@@ -70,6 +70,7 @@ func TestTrendPower(t *testing.T) {
 		{driftingMachine{points: 14, launches: 4, rounds: 1, launchSD: 0.003, roundSD: 0.003}, 0, 1},
 		{driftingMachine{points: 14, launches: 4, rounds: 1, launchSD: 0.02, roundSD: 0.02}, 0, 3},
 		{driftingMachine{points: 14, launches: 4, rounds: 1, roundSD: 0.02, wander: 0.5}, 0, 5},
+		{driftingMachine{points: 14, launches: 5, rounds: 4, roundSD: 0.02, wander: 0.8}, 0, 5},
 		{driftingMachine{points: 14, launches: 5, rounds: 4, launchSD: 0.01, roundSD: 0.01}, 0, 2},
 		{driftingMachine{points: 1, launches: 12, rounds: 1, launchSD: 0.01, roundSD: 0.01}, 0, 3},
 		{driftingMachine{points: 14, launches: 4, rounds: 1, launchSD: 0.003, roundSD: 0.003, change: 0.03}, 88, 100},
@@ -200,6 +201,14 @@ func TestOddEven(t *testing.T) {
 			t.Errorf("%s: %.1f %% of equal halves are told apart, want 5", c.name, 100*share)
 		}
 	}
+	// Rounds are paired within launches, so that launches may differ as they like.
+	regular := driftingMachine{points: 1, launches: 5, rounds: 4, launchSD: 0.05, roundSD: 0.001}.measurements(random)
+	for i, r := range regular[0].Rounds {
+		r.DeviceNS[0] += int64(i%2) * r.DeviceNS[0] / 50
+	}
+	if p, ok := regular[0].oddEven(); !ok || p > 0.001 {
+		t.Errorf("every second round is 2 %% slower, but p = %g", p)
+	}
 	if !(OddEven{Points: 20, Rejected: 6}).Suspicious() || (OddEven{Points: 14, Rejected: 2}).Suspicious() || (OddEven{}).Suspicious() {
 		t.Error("6 of 20 are beyond chance, 2 of 14 are not")
 	}
@@ -217,6 +226,28 @@ func TestCorrelation(t *testing.T) {
 	}
 	if c := correlationOf(list, func(r residual) *float64 { return r.temperature }); c != nil {
 		t.Errorf("correlation with a temperature that stands still: %+v", c)
+	}
+}
+
+// Cycles need the clock of every round that counts.
+func TestCycles(t *testing.T) {
+	p := pointOf("m")
+	at := func(launch, round int, ms, mhz float64) RoundRecord {
+		r := cleanRound(p, launch, ms)
+		r.Round = round
+		if mhz > 0 {
+			r.Interval.MeanFrequencyMHz = &mhz
+		}
+		return r
+	}
+	// Twice the clock, half the time: the cycles stay.
+	m := newScript(t, PlannedPoint{Point: p}).begin().add(at(1, 1, 10, 1000), at(1, 2, 5, 2000), at(2, 1, 5, 2000), at(2, 2, 10, 1000)).load().Measurements[0]
+	if m.Cycles == nil || math.Abs(m.Cycles.Value/1e7-1) > 1e-5 || m.Cycles.HalfWidth() > 1e-5 || m.Clock.Low != 1000 || m.Clock.Mean != 1500 || m.Clock.High != 2000 {
+		t.Errorf("cycles %+v at %+v, want 10 million", m.Cycles, m.Clock)
+	}
+	m = newScript(t, PlannedPoint{Point: p}).begin().add(at(1, 1, 10, 1000), at(1, 2, 5, 0)).load().Measurements[0]
+	if m.Cycles != nil || !strings.Contains(m.NoCycles, "every round") {
+		t.Errorf("cycles %+v (%s) with a clock unknown", m.Cycles, m.NoCycles)
 	}
 }
 

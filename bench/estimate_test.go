@@ -75,11 +75,14 @@ func TestOverLaunches(t *testing.T) {
 
 // The figures are MLPerf LoadGen's for 99 % confidence and at most one sample over
 // the quantile.
-func TestTailSamples(t *testing.T) {
-	for q, want := range map[float64]int{0.90: 64, 0.95: 130, 0.99: 662, 0.999: 6636} {
-		if got := tailSamples(q); got != want {
-			t.Errorf("tailSamples(%g) = %d, want %d", q, got, want)
+func TestTellsTail(t *testing.T) {
+	for q, least := range map[float64]float64{0.90: 64, 0.95: 130, 0.99: 662, 0.999: 6636} {
+		if !tellsTail(q, least) || tellsTail(q, least-0.1) {
+			t.Errorf("quantile %g: published from %g samples %v, from one less %v; want the first only", q, least, tellsTail(q, least), tellsTail(q, least-1))
 		}
+	}
+	if tellsTail(0.9, 1) || tellsTail(0.9, 0) {
+		t.Error("one sample tells a tail")
 	}
 }
 
@@ -268,6 +271,7 @@ func TestShares(t *testing.T) {
 		{"all three", nature{launches: 60, rounds: 6, samples: 30, launchSD: 0.02, roundSD: 0.02, scatter: 0.02}, 1, 1, 1},
 		{"launches", nature{launches: 60, rounds: 3, samples: 30, launchSD: 0.03, scatter: 0.01}, 9, 0, 1},
 		{"samples", nature{launches: 60, rounds: 3, samples: 30, scatter: 0.01}, 0, 0, 1},
+		{"samples of short rounds", nature{launches: 60, rounds: 6, samples: 2, scatter: 0.01}, 0, 0, 1},
 		{"rounds", nature{launches: 60, rounds: 6, samples: 10, roundSD: 0.02, scatter: 0.02}, 0, 1, 1},
 	} {
 		s := sharesOf(c.nature.draw(random))
@@ -281,6 +285,10 @@ func TestShares(t *testing.T) {
 				t.Errorf("%s: share of the %s %v, want %.2f", c.name, part.level, part.got, part.wantShare)
 			}
 		}
+	}
+	short := sharesOf(nature{launches: 300, rounds: 1, samples: 2, scatter: 0.01}.draw(random))
+	if short.Launch == nil || *short.Launch > 0.15 || short.Round != nil {
+		t.Errorf("two samples of each of many equal launches: shares %+v, want none of the launches and no rounds", short)
 	}
 	one := sharesOf([][][]float64{{{1, 2, 3}}})
 	if one.Launch != nil || one.Round != nil || one.Sample == nil || *one.Sample != 1 {

@@ -251,7 +251,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 	quantiles := []float64{0.90, 0.95, 0.99, 0.999}
 	enough := quantiles[:0]
 	for _, q := range quantiles {
-		if m.Effective >= float64(tailSamples(q)) {
+		if tellsTail(q, m.Effective) {
 			enough = append(enough, q)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // A nature is a machine that is known, so that what is said of it can be checked.
@@ -174,6 +176,25 @@ func TestSkewedLaunches(t *testing.T) {
 		t.Errorf("skewed launches: the t interval covers %.1f %%, the bootstrap of the rate %.1f %%; doc.go says otherwise", c.median, c.rate)
 	}
 	t.Logf("%+v", c)
+}
+
+// A remade round varies as the round would if it were taken again: neighbours that
+// are alike stay together.
+func TestBlocksKeepCorrelation(t *testing.T) {
+	random := rand.New(rand.NewPCG(23, 24))
+	for _, c := range []struct{ correlation, least, most float64 }{{0, 0.85, 1.15}, {0.5, 1.35, 1.9}} {
+		run := nature{launches: 1, rounds: 1, samples: 2000, scatter: 0.01, correlation: c.correlation}.draw(random)
+		b := newBootstrap(run, 1, "point")
+		var rates []float64
+		for range 400 {
+			rates = append(rates, b.launches[0].remake(b.random, nil)[0])
+		}
+		// Of independent samples the mean varies by scatter/√n; an autoregressive series
+		// of r = 1/2 varies √3 times as much, but the samples here are a bent image of one.
+		if ratio := stat.StdDev(rates, nil) / (0.01 / math.Sqrt(2000)); ratio < c.least || ratio > c.most {
+			t.Errorf("correlation %g: a remade rate varies %.2f times as much as independent samples' would, want %g to %g", c.correlation, ratio, c.least, c.most)
+		}
+	}
 }
 
 func BenchmarkBootstrap(b *testing.B) {

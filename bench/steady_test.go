@@ -25,6 +25,7 @@ func TestSteadyProof(t *testing.T) {
 		{"settled at last", []int64{1300, 1100, 1000, 1000, 1001}, false, true},
 		{"wanders", []int64{1000, 1030, 980, 1010, 1025, 985, 1005}, false, false},
 		{"wanders to the end", []int64{1000, 1030, 980, 1010, 1025, 985, 1005}, true, true},
+		{"wanders once warm", []int64{1300, 1250, 1200, 1000, 1012, 998, 1013, 999, 1011}, true, true},
 		{"still coming down", []int64{1300, 1240, 1180, 1130, 1080, 1040, 1010}, true, false},
 	} {
 		proof := SteadyProof{WindowMedians: c.windows, WindowErrors: make([]float64, len(c.windows))}
@@ -85,6 +86,25 @@ func TestSteadyNoise(t *testing.T) {
 	}
 }
 
+// Noise is waited out no longer than it takes to see a drift through it.
+func TestSteadyIsQuick(t *testing.T) {
+	random := rand.New(rand.NewPCG(15, 16))
+	for _, c := range []struct {
+		n    int
+		cv   float64
+		most float64
+	}{{25, 0.005, 3.2}, {25, 0.01, 4.5}, {10, 0.01, 25}} {
+		windows := 0
+		const repeats = 100
+		for range repeats {
+			windows += len(proveSimulated(random, c.n, 50, c.cv, 0, func(float64) float64 { return 1 }).WindowMedians)
+		}
+		if mean := float64(windows) / repeats; mean > c.most {
+			t.Errorf("noise of %g %% in windows of %d samples takes %.1f windows on the mean, want at most %g", 100*c.cv, c.n, mean, c.most)
+		}
+	}
+}
+
 // A ramp or a step beyond the noise is unsteady.
 func TestSteadyTrends(t *testing.T) {
 	random := rand.New(rand.NewPCG(13, 14))
@@ -120,5 +140,9 @@ func TestSteadyTrends(t *testing.T) {
 	settled := func(window float64) float64 { return 1 + 0.3*math.Exp(-2*window) }
 	if share := unsteadyShare(random, quickWindows, 25, 0.01, 0, settled); share > 5 {
 		t.Errorf("latency that settled: %.1f %% of rounds are called unsteady, want at most 5", share)
+	}
+	slowly := func(window float64) float64 { return 1 + 0.3*math.Exp(-window/1.2) }
+	if share := unsteadyShare(random, 15, 25, 0.05, 0, slowly); share > 8 {
+		t.Errorf("noisy latency that settled slowly: %.1f %% of rounds are called unsteady, want at most 8", share)
 	}
 }
