@@ -62,7 +62,10 @@ func (d driftingMachine) drifted(random *rand.Rand, repeats int) (share, suspici
 // A machine that drifts is called so, one that only scatters is not.
 func TestTrendPower(t *testing.T) {
 	random := rand.New(rand.NewPCG(31, 32))
-	const repeats = 400
+	repeats := 400
+	if testing.Short() {
+		repeats = 100
+	}
 	for _, c := range []struct {
 		machine     driftingMachine
 		least, most float64
@@ -188,7 +191,10 @@ func TestOddEven(t *testing.T) {
 		{"few launches", driftingMachine{points: 1, launches: 4, rounds: 1, roundSD: 0.01}},
 		{"rounds within launches", driftingMachine{points: 1, launches: 5, rounds: 4, launchSD: 0.05, roundSD: 0.01}},
 	} {
-		const repeats = 3000
+		repeats := 3000
+		if testing.Short() {
+			repeats = 1000
+		}
 		rejected := 0
 		for range repeats {
 			o := oddEven(c.measurements(random))
@@ -197,7 +203,7 @@ func TestOddEven(t *testing.T) {
 			}
 			rejected += o.Rejected
 		}
-		if share := float64(rejected) / repeats; share < 0.035 || share > 0.065 {
+		if share := float64(rejected) / float64(repeats); share < 0.035 || share > 0.065 {
 			t.Errorf("%s: %.1f %% of equal halves are told apart, want 5", c.name, 100*share)
 		}
 	}

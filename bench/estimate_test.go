@@ -302,7 +302,11 @@ func TestShares(t *testing.T) {
 // What MDE names must be found in 80 % of pairs of runs.
 func TestMDE(t *testing.T) {
 	random := rand.New(rand.NewPCG(17, 18))
-	const repeats, sd = 4000, 0.005
+	const sd = 0.005
+	repeats := 4000
+	if testing.Short() {
+		repeats = 800
+	}
 	for _, launches := range []int{4, 12} {
 		run := func(shift float64) Estimate {
 			var values [][]float64
@@ -326,7 +330,7 @@ func TestMDE(t *testing.T) {
 				found++
 			}
 		}
-		if share := float64(found) / repeats; share < 0.76 || share > 0.84 {
+		if share := float64(found) / float64(repeats); share < 0.76 || share > 0.84 {
 			t.Errorf("%d launches: an effect of %.2f %% is found in %.1f %% of runs, want 80", launches, 100*e.MDE(), 100*share)
 		}
 	}

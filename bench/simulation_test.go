@@ -128,7 +128,7 @@ func medianOf(ns []float64) float64 {
 func TestBootstrapCoverage(t *testing.T) {
 	repeats, lowest, highest := 2000, 93.0, 97.0
 	if testing.Short() {
-		repeats, lowest, highest = 300, 90.5, 98.5
+		repeats, lowest, highest = 100, 88, 99
 	}
 	for _, n := range []nature{
 		{launches: 4, rounds: 1, samples: 20, scatter: 0.005},
@@ -168,7 +168,7 @@ func TestBootstrapCoverage(t *testing.T) {
 func TestSkewedLaunches(t *testing.T) {
 	repeats := 1000
 	if testing.Short() {
-		repeats = 300
+		repeats = 200
 	}
 	n := nature{launches: 4, rounds: 1, samples: 50, launchSD: 0.005, scatter: 0.003, skewed: true}
 	c := n.simulate(t, repeats)

@@ -205,7 +205,7 @@ func columns() []column {
 		{key: "variance_shares.sample", header: "sample", statistic: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between the samples of a round",
 			cell: share(func(s bench.Shares) *float64 { return s.Sample }, "samples")},
 		{key: "outliers", header: "outliers", statistic: true, explain: true, right: true, doc: "samples beyond Tukey's fences; they are kept", cell: measuredCell(func(r row) cell { return cell{value: r.Spread.Outliers} })},
-		{key: "cycles", header: "latency", statistic: true, explain: true, unit: "Mcycles", right: true, doc: "the latency times the device's clock in each round; a change of time that cycles do not show is one of the clock",
+		{key: "cycles", header: "cycles", statistic: true, explain: true, unit: "M", right: true, doc: "the latency times the device's clock in each round; a change of time that cycles do not show is one of the clock",
 			cell: inCycles(func(e bench.Estimate) cell { return number(e.Value, roundTo(e.Value/1e6, decimals(e.Scaled(1e-6)))) })},
 		{key: "cycles_ci_low", doc: "lower end of the 95 % interval of the cycles", cell: inCycles(func(e bench.Estimate) cell { return end(e, low, 1, oneLaunch) })},
 		{key: "cycles_ci_high", doc: "upper end of the 95 % interval of the cycles", cell: inCycles(func(e bench.Estimate) cell { return end(e, high, 1, oneLaunch) })},
