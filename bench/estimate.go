@@ -3,6 +3,7 @@ package bench
 import (
 	"math"
 	"slices"
+	"sort"
 
 	"gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
@@ -28,6 +29,16 @@ func (e Estimate) HalfWidth() float64 {
 	return (*e.High - *e.Low) / 2 / e.Value
 }
 
+// Scaled is the estimate in another unit.
+func (e Estimate) Scaled(by float64) Estimate {
+	e.Value *= by
+	if e.Low != nil && e.High != nil {
+		low, high := *e.Low*by, *e.High*by
+		e.Low, e.High = &low, &high
+	}
+	return e
+}
+
 // level of all intervals.
 const level = 0.95
 
@@ -46,61 +57,108 @@ func overLaunches(launches [][]float64) Estimate {
 	mean := stat.Mean(means, nil)
 	e := Estimate{Value: math.Exp(mean), Level: level, Launches: len(means)}
 	if n := len(means); n >= 2 {
-		t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Quantile(1 - (1-level)/2)
-		half := t * stat.StdDev(means, nil) / math.Sqrt(float64(n))
+		half := studentT(float64(n-1), 1-(1-level)/2) * stat.StdDev(means, nil) / math.Sqrt(float64(n))
 		low, high := math.Exp(mean-half), math.Exp(mean+half)
 		e.Low, e.High = &low, &high
 	}
 	return e
 }
 
-// A Tail is a high quantile of the pooled samples, published only where there are
-// enough of them to say so.
+// A Tail is a high quantile of the samples, published only where there are enough
+// of them to say so (S6).
 type Tail struct {
-	Value float64 `json:"value"`
-	// Upper is the order statistic that exceeds the quantile with 99 % confidence.
+	// Estimate is the quantile of a launch's samples, averaged over launches on the
+	// logarithm, with a bootstrap interval (E2). Where launches are too short to hold
+	// a quantile of their own it is that of the pooled samples, without an interval.
+	Estimate
+	// Upper is the order statistic of the pooled samples that exceeds the quantile
+	// with 99 % confidence, never less than the value.
 	Upper float64 `json:"upper_bound"`
 }
 
-// tailSamples is the smallest number of independent samples from which a quantile
-// is published: the smallest n with P(at most one sample beyond it) ≤ 1 % (S6).
-func tailSamples(q float64) int {
-	for n := 2; ; n++ {
-		if math.Pow(q, float64(n))+float64(n)*(1-q)*math.Pow(q, float64(n-1)) <= 0.01 {
-			return n
-		}
-	}
+// tellsTail says whether so many independent samples are enough to publish a
+// quantile: with fewer, the chance that at most one of them lies beyond it is above
+// 1 % (S6, MLPerf LoadGen's rule). It takes 64 for p90, 130 for p95, 662 for p99
+// and 6636 for p99.9.
+func tellsTail(q, samples float64) bool {
+	n := math.Floor(samples)
+	return n >= 2 && math.Pow(q, n)+n*(1-q)*math.Pow(q, n-1) <= 0.01
 }
 
-// tail gives a quantile of sorted samples, of which effective are worth counting
-// as independent, or nil where they are too few.
-func tail(sorted []float64, q, effective float64) *Tail {
-	if effective < float64(tailSamples(q)) {
-		return nil
-	}
-	n := len(sorted)
+// upperBound is the order statistic of sorted samples that exceeds their
+// population's quantile with 99 % confidence, where effective of them are worth
+// counting as independent; the largest sample where none does.
+func upperBound(sorted []float64, q, effective float64) float64 {
 	// The smallest k with P(at most k-1 of n samples lie below the quantile) ≥ 99 %:
-	// the k-th smallest sample then exceeds it with that confidence.
-	below := distuv.Binomial{N: float64(n), P: q}
-	k := int(math.Ceil(float64(n) * q))
-	for k < n && below.CDF(float64(k-1)) < 0.99 {
+	// the k-th smallest sample then exceeds it with that confidence. Of correlated
+	// samples the one of the same rank is taken.
+	n := math.Floor(effective)
+	below := distuv.Binomial{N: n, P: q}
+	k := math.Ceil(n * q)
+	for k < n && below.CDF(k-1) < 0.99 {
 		k++
 	}
-	return &Tail{Value: quantile(sorted, q), Upper: sorted[k-1]}
+	rank := int(math.Ceil(k / n * float64(len(sorted))))
+	return sorted[min(rank, len(sorted))-1]
+}
+
+// A tailRank finds a quantile of samples that may be few. It interpolates between
+// the two order statistics whose expected values enclose the quantile if the upper
+// tail is exponential, as the tail of latencies roughly is: the k-th smallest of n
+// then has the expectation H(n)-H(n-k), H being the harmonic numbers (Rényi 1953).
+// The common rules, which interpolate by rank, are off by up to half a standard
+// error in the mean over launches where a launch holds a hundred samples and the
+// 99th percentile is sought; TestTailRank measures both.
+type tailRank struct {
+	harmonic []float64 // H(0), H(1), …
+	depth    float64   // -log(1-q)
+}
+
+// harmonicNumbers gives H(0) to H(n).
+func harmonicNumbers(n int) []float64 {
+	h := make([]float64, n+1)
+	for i := 1; i <= n; i++ {
+		h[i] = h[i-1] + 1/float64(i)
+	}
+	return h
+}
+
+// of n samples, sorted, gives the index of the lower order statistic, and the
+// weight of the one after it. ok is false where n samples do not reach so far: for
+// the 90th, 95th, 99th and 99.9th percentile it takes 6, 11, 56 and 561.
+func (t tailRank) of(n int) (lower int, weight float64, ok bool) {
+	if n == 0 || t.harmonic[n] < t.depth {
+		return 0, 0, false
+	}
+	// The largest m with H(n)-H(m) ≥ depth: the order statistic above has n-m for
+	// its rank.
+	m := sort.Search(n, func(m int) bool { return t.harmonic[n]-t.harmonic[m] < t.depth }) - 1
+	if m == n-1 {
+		return 0, 0, true // lower than any expectation; no tail
+	}
+	over := t.harmonic[n] - t.harmonic[m+1] // of rank n-m-1
+	return n - m - 2, (t.depth - over) * float64(m+1), true
 }
 
 // effectiveSamples is the number of independent samples that a series is worth
 // after its lag-1 autocorrelation: n(1-r)/(1+r), never more than n.
 func effectiveSamples(series []float64) float64 {
 	n := float64(len(series))
+	r := autocorrelation(series)
+	return max(1, n*(1-r)/(1+r))
+}
+
+// autocorrelation of a series with itself one step later, 0 where it is negative
+// or the series too short or too even to have one.
+func autocorrelation(series []float64) float64 {
 	if len(series) < 3 {
-		return n
+		return 0
 	}
 	r := stat.Correlation(series[:len(series)-1], series[1:], nil)
-	if math.IsNaN(r) || r <= 0 {
-		return n
+	if math.IsNaN(r) {
+		return 0
 	}
-	return max(1, n*(1-r)/(1+r))
+	return max(0, r)
 }
 
 // quantile of sorted values, linear between order statistics.
@@ -121,13 +179,14 @@ type Spread struct {
 	// CVBetween the same of the launch medians.
 	CVWithin  float64 `json:"cv_within"`
 	CVBetween float64 `json:"cv_between"`
+	Shares    Shares  `json:"variance_shares"`
 	// Outliers counts samples beyond Tukey's fences; they are kept.
 	Outliers int `json:"outliers"`
 }
 
-// spreadOf takes sorted pooled samples, the samples of each round, and one value
-// per launch.
-func spreadOf(sorted []float64, rounds [][]float64, launches []float64) Spread {
+// spreadOf takes sorted pooled samples, the samples of each round by launch, and
+// one value per launch.
+func spreadOf(sorted []float64, rounds [][][]float64, launches []float64) Spread {
 	mid := quantile(sorted, 0.5)
 	deviations := make([]float64, len(sorted))
 	for i, v := range sorted {
@@ -135,17 +194,19 @@ func spreadOf(sorted []float64, rounds [][]float64, launches []float64) Spread {
 	}
 	slices.Sort(deviations)
 	q1, q3 := quantile(sorted, 0.25), quantile(sorted, 0.75)
-	s := Spread{MAD: quantile(deviations, 0.5), IQR: q3 - q1}
+	s := Spread{MAD: quantile(deviations, 0.5), IQR: q3 - q1, Shares: sharesOf(rounds)}
 	for _, v := range sorted {
 		if v < q1-1.5*s.IQR || v > q3+1.5*s.IQR {
 			s.Outliers++
 		}
 	}
 	var within []float64
-	for _, r := range rounds {
-		if len(r) > 1 {
-			mean, sd := stat.MeanStdDev(r, nil)
-			within = append(within, sd/mean)
+	for _, launch := range rounds {
+		for _, r := range launch {
+			if len(r) > 1 {
+				mean, sd := stat.MeanStdDev(r, nil)
+				within = append(within, sd/mean)
+			}
 		}
 	}
 	if len(within) > 0 {
@@ -157,4 +218,105 @@ func spreadOf(sorted []float64, rounds [][]float64, launches []float64) Spread {
 		s.CVBetween = sd / mean
 	}
 	return s
+}
+
+// Shares say at which level the variance of a single sample's logarithm arises:
+// between launches, between the rounds of a launch, between the samples of a
+// round. They add up to 1; a level that was not replicated is null, and its
+// variance is part of the next one that was.
+type Shares struct {
+	Launch *float64 `json:"launch"`
+	Round  *float64 `json:"round"`
+	Sample *float64 `json:"sample"`
+}
+
+// sharesOf estimates the variance components of a nested design by the method of
+// moments: from the variance of the means of each level is taken what the levels
+// below explain, n/n_eff samples of a round counting as one (Searle, Casella &
+// McCulloch, Variance Components, 1992, section 3.3; a component below zero is
+// zero).
+func sharesOf(launches [][][]float64) Shares {
+	var (
+		sample, samples   float64 // sum of squares within rounds, degrees of freedom
+		round, rounds     float64 // the same of round means within launches
+		noise, visits     float64 // sum over rounds of 1/n_eff, number of rounds
+		launchMeans       []float64
+		perRound, perMean float64 // sums over launches of 1/rounds, and of the mean 1/n_eff over rounds
+	)
+	for _, launch := range launches {
+		var means []float64
+		inner := 0.0
+		for _, r := range launch {
+			logs := make([]float64, len(r))
+			for i, v := range r {
+				logs[i] = math.Log(v)
+			}
+			mean := stat.Mean(logs, nil)
+			for _, v := range logs {
+				sample += (v - mean) * (v - mean)
+			}
+			samples += float64(len(r) - 1)
+			inner += 1 / effectiveSamples(r)
+			means = append(means, mean)
+		}
+		k := float64(len(means))
+		mean := stat.Mean(means, nil)
+		for _, m := range means {
+			round += (m - mean) * (m - mean)
+		}
+		rounds += k - 1
+		noise, visits = noise+inner, visits+k
+		perRound, perMean = perRound+1/k, perMean+inner/(k*k)
+		launchMeans = append(launchMeans, mean)
+	}
+	if samples == 0 {
+		return Shares{}
+	}
+	var s Shares
+	n := float64(len(launches))
+	ofSample := sample / samples
+	ofRound, ofLaunch := 0.0, 0.0
+	if rounds > 0 {
+		ofRound = max(0, round/rounds-ofSample*noise/visits)
+	}
+	if n > 1 {
+		ofLaunch = max(0, stat.Variance(launchMeans, nil)-ofRound*perRound/n-ofSample*perMean/n)
+	}
+	total := ofSample + ofRound + ofLaunch
+	if total == 0 {
+		return Shares{}
+	}
+	share := func(v float64) *float64 { v /= total; return &v }
+	s.Sample = share(ofSample)
+	if rounds > 0 {
+		s.Round = share(ofRound)
+	}
+	if n > 1 {
+		s.Launch = share(ofLaunch)
+	}
+	return s
+}
+
+// power of the comparison that MDE speaks of.
+const power = 0.80
+
+// MDE is the minimum detectable effect: the smallest true change of the value, as a
+// share of it, that a second run of the same design with the same scatter would
+// tell from this one at 5 % in 80 % of cases (two-sided t test on the logarithms of
+// the launches; R4). NaN without an interval. It reads the scatter from the
+// interval, which must be a t interval over launches, and approximates the
+// noncentral t distribution by a shifted central one, as the protocol's table does.
+func (e Estimate) MDE() float64 {
+	if e.Low == nil || e.High == nil || e.Launches < 2 {
+		return math.NaN()
+	}
+	n := float64(e.Launches)
+	se := math.Log(*e.High / *e.Low) / 2 / studentT(n-1, 1-(1-e.Level)/2)
+	both := 2 * (n - 1)
+	return math.Exp((studentT(both, 1-(1-level)/2)+studentT(both, power))*se*math.Sqrt2) - 1
+}
+
+// studentT is a quantile of Student's distribution.
+func studentT(dof, q float64) float64 {
+	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: dof}.Quantile(q)
 }

@@ -84,6 +84,8 @@ type (
 		Launch int    `json:"launch"` // from 1; 0 where the point never ran
 		Round  int    `json:"round"`
 		Point  Point  `json:"cell"`
+		// Sentinel marks the preparation of a visit that only watches for drift (D1).
+		Sentinel bool `json:"sentinel,omitempty"`
 
 		BuildNS  int64             `json:"build_ns,omitempty"` // network to session
 		FirstNS  int64             `json:"first_inference_ns,omitempty"`
@@ -102,6 +104,9 @@ type (
 		Round  int    `json:"round"`  // from 1, within the launch
 		Try    int    `json:"try"`    // from 1; more than one where earlier tries were dropped
 		Order  int    `json:"order"`  // position of the visit within the round, from 1
+		// Sentinel marks a visit that only watches for drift (D1). Its Round counts
+		// such visits of the whole run; it takes no part in the point's estimates.
+		Sentinel bool `json:"sentinel,omitempty"`
 
 		Start     int64   `json:"t_start_ns"`
 		DeviceNS  []int64 `json:"device_ns"`

@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // A Result is a run as its journal tells it: a pure function of the file.
 type Result struct {
 	Log          *Log
 	Measurements []Measurement // in the plan's order, one a point
+	Drift        Drift         // of the machine over the run
+	Rules        []Rule        // of the protocol: which this run met
 	Warnings     []Warning     // doubts about the run as a whole
 }
 
@@ -34,12 +38,19 @@ type Measurement struct {
 	Model  ModelRecord
 
 	// The estimates exist where State is measured.
-	Latency    Estimate // median device time of one inference, ns
-	Throughput Estimate // images a second: work over the time of the block (M3)
-	Min        float64
-	P90, P99   *Tail // nil where samples are too few
-	Spread     Spread
-	Effective  float64 // samples after autocorrelation
+	Latency    Estimate // median device time of one inference, ns (E1)
+	Throughput Estimate // images a second: work over the time of the block (M3, E2)
+	// Cycles is the latency in cycles of the device's clock (E4); nil with the reason
+	// in NoCycles where no clock was read in every round.
+	Cycles   *Estimate
+	NoCycles string
+	Min      float64
+	// High quantiles of the device time, ns; nil where samples are too few (S6).
+	P90, P95, P99, P999 *Tail
+	Spread              Spread
+	Effective           float64 // samples after autocorrelation
+	// Clock and Temperature span the rounds that count; nil where not readable.
+	Clock, Temperature *Range
 
 	Samples  int
 	Launches int
@@ -51,7 +62,9 @@ type Measurement struct {
 	Build, First time.Duration // medians over visits
 	Check        *Check        // the worst of all launches
 
-	Quality  Quality
+	Quality Quality
+	// Lowered says why the quality is no better than it is; empty at Q1.
+	Lowered  []string
 	Warnings []Warning
 }
 
@@ -99,9 +112,11 @@ func NewResult(log *Log) *Result {
 	if cores := hostCores(log.Run); log.Run.Config.Threads > cores && cores > 0 {
 		r.Warnings = append(r.Warnings, Warning{Oversubscribed, fmt.Sprintf("%d threads on %d processors", log.Run.Config.Threads, cores)})
 	}
+	of := newConditions(log)
 	for _, planned := range log.Run.Plan {
-		r.Measurements = append(r.Measurements, measure(log, planned))
+		r.Measurements = append(r.Measurements, measure(log, of, planned))
 	}
+	r.judge(of)
 	return r
 }
 
@@ -127,7 +142,7 @@ func sortedKeys(m map[string]int) []string {
 // invalid (X1).
 const invalidShare = 0.25
 
-func measure(log *Log, planned PlannedPoint) Measurement {
+func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 	m := Measurement{Point: planned.Point, State: Pending}
 	for _, model := range log.Models {
 		if model.Model == m.Point.Model && model.Resolution == m.Point.Resolution && model.Precision == m.Point.Precision && model.Batch == m.Point.Batch {
@@ -143,7 +158,7 @@ func measure(log *Log, planned PlannedPoint) Measurement {
 	}
 	m.prepare(log, planned.ID)
 	for i := range log.Rounds {
-		if log.Rounds[i].ID == planned.ID {
+		if log.Rounds[i].ID == planned.ID && !log.Rounds[i].Sentinel {
 			m.Rounds = append(m.Rounds, &log.Rounds[i])
 		}
 	}
@@ -159,7 +174,7 @@ func measure(log *Log, planned PlannedPoint) Measurement {
 		m.Reason = "the run ended before its first round"
 		return m
 	}
-	m.estimate()
+	m.estimate(log, of)
 	m.doubt(log)
 	return m
 }
@@ -169,7 +184,7 @@ func (m *Measurement) prepare(log *Log, id string) {
 	var builds, firsts []int64
 	for i := range log.Points {
 		p := &log.Points[i]
-		if p.ID != id {
+		if p.ID != id || p.Sentinel {
 			continue
 		}
 		if p.Failed != "" {
@@ -187,36 +202,38 @@ func (m *Measurement) prepare(log *Log, id string) {
 }
 
 // estimate fills in the numbers from the rounds that were kept.
-func (m *Measurement) estimate() {
+func (m *Measurement) estimate(log *Log, of conditions) {
 	var (
-		medians, rates = map[int][]float64{}, map[int][]float64{}
-		launches       []int
-		rounds         [][]float64
-		pooled         []float64
-		dropped        []float64
+		launches []int // in the order of launchRounds
+		dropped  []float64
+		pooled   []float64
 	)
+	kept := map[int][]*RoundRecord{}
 	for _, r := range m.Rounds {
-		ns := make([]float64, len(r.DeviceNS))
-		total := 0.0
-		for i, v := range r.DeviceNS {
-			ns[i] = float64(v)
-			total += ns[i]
-		}
 		if r.Status == Dropped {
-			dropped = append(dropped, ns...)
+			dropped = append(dropped, floats(r.DeviceNS)...)
 			continue
 		}
-		if medians[r.Launch] == nil {
+		if kept[r.Launch] == nil {
 			launches = append(launches, r.Launch)
 		}
-		m.Effective += effectiveSamples(ns)
-		rounds, pooled = append(rounds, ns), append(pooled, ns...)
-		medians[r.Launch] = append(medians[r.Launch], float64(median(r.DeviceNS)))
-		rates[r.Launch] = append(rates[r.Launch], float64(len(ns)*m.Point.Batch)/(total/1e9))
+		kept[r.Launch] = append(kept[r.Launch], r)
 	}
 	slices.Sort(dropped)
 	if len(dropped) > 0 {
 		m.DroppedMedian = quantile(dropped, 0.5)
+	}
+	slices.Sort(launches)
+	medians, samples := make([][]float64, len(launches)), make([][][]float64, len(launches))
+	launchMedians := make([]float64, len(launches))
+	for i, l := range launches {
+		for _, r := range kept[l] {
+			ns := floats(r.DeviceNS)
+			m.Effective += effectiveSamples(ns)
+			pooled, samples[i] = append(pooled, ns...), append(samples[i], ns)
+			medians[i] = append(medians[i], float64(median(r.DeviceNS)))
+		}
+		launchMedians[i] = stat.Mean(medians[i], nil)
 	}
 	m.Samples, m.Launches = len(pooled), len(launches)
 	if m.Samples == 0 {
@@ -225,22 +242,38 @@ func (m *Measurement) estimate() {
 		return
 	}
 	m.State = Measured
-	slices.Sort(launches)
-	var byLaunch, ratesByLaunch [][]float64
-	for _, l := range launches {
-		byLaunch, ratesByLaunch = append(byLaunch, medians[l]), append(ratesByLaunch, rates[l])
-	}
-	m.Latency, m.Throughput = overLaunches(byLaunch), overLaunches(ratesByLaunch)
 	slices.Sort(pooled)
 	m.Min = pooled[0]
-	m.P90, m.P99 = tail(pooled, 0.90, m.Effective), tail(pooled, 0.99, m.Effective)
-	launchMedians := make([]float64, len(byLaunch))
-	for i, rounds := range byLaunch {
-		for _, v := range rounds {
-			launchMedians[i] += v / float64(len(rounds))
+	m.Latency = overLaunches(medians)
+	m.Spread = spreadOf(pooled, samples, launchMedians)
+
+	bootstrap := newBootstrap(samples, log.Run.Seed, m.Point.String())
+	quantiles := []float64{0.90, 0.95, 0.99, 0.999}
+	enough := quantiles[:0]
+	for _, q := range quantiles {
+		if tellsTail(q, m.Effective) {
+			enough = append(enough, q)
 		}
 	}
-	m.Spread = spreadOf(pooled, rounds, launchMedians)
+	rate, tails := bootstrap.intervals(enough)
+	m.Throughput = rate.Scaled(1e9 * float64(m.Point.Batch))
+	for i, into := range []**Tail{&m.P90, &m.P95, &m.P99, &m.P999}[:len(enough)] {
+		t := &Tail{Estimate: Estimate{Value: quantile(pooled, enough[i]), Level: level, Launches: m.Launches}}
+		if tails[i] != nil {
+			t.Estimate = *tails[i]
+		}
+		t.Upper = max(t.Value, upperBound(pooled, enough[i], m.Effective))
+		*into = t
+	}
+	m.conditions(of, launches, kept)
+}
+
+func floats(ns []int64) []float64 {
+	v := make([]float64, len(ns))
+	for i := range ns {
+		v[i] = float64(ns[i])
+	}
+	return v
 }
 
 // doubt judges what was estimated.
@@ -300,12 +333,55 @@ func (m *Measurement) doubt(log *Log) {
 	} else if half := m.Latency.HalfWidth(); half > proto.RelWidth {
 		warn(Imprecise, "±%.1f %%, the profile %s aims for ±%.1f %%", 100*half, proto.Profile, 100*proto.RelWidth)
 	}
-	m.Quality = qualityOf(m.Warnings, false)
 	if visits := proto.Launches * proto.Rounds; float64(visits-kept) > invalidShare*float64(visits) && log.End != nil && log.End.Reason == "" {
 		m.State, m.Quality = Invalid, Q0
 		m.Reason = fmt.Sprintf("%d of %d visits gave no clean round", visits-kept, visits)
 	}
 }
+
+// judge says what the run shows of drift, and from all doubts the quality of every
+// point and which rules were met.
+func (r *Result) judge(of conditions) {
+	r.Drift = driftOf(r.Log, r.Measurements, of)
+	if why := r.Drift.Drifted(); why != "" {
+		r.Warnings = append(r.Warnings, Warning{Drifted, why})
+	}
+	if o := r.Drift.OddEven; o.Suspicious() {
+		r.Warnings = append(r.Warnings, Warning{OddEvenDiffer, fmt.Sprintf("%d of %d points", o.Rejected, o.Points)})
+	}
+	for i := range r.Measurements {
+		m := &r.Measurements[i]
+		switch m.State {
+		case Measured:
+			m.Quality, m.Lowered = qualityOf(slices.Concat(m.Warnings, r.Warnings), m.floating(r.Log.Run))
+		case Invalid:
+			m.Lowered = []string{m.Reason}
+		}
+	}
+	r.Rules = rulesOf(r)
+}
+
+// floating says why the clocks cannot be called fixed; empty where they can: the
+// worker was bound to processors whose clock stayed within 1 % in all rounds.
+func (m *Measurement) floating(run RunRecord) string {
+	for _, r := range m.Rounds {
+		if r.EnqueueNS != nil {
+			return "the journal holds no lock of the GPU's clocks that was verified under load"
+		}
+	}
+	switch {
+	case len(run.Host.PinnedCPUs) == 0:
+		return "not bound to processors"
+	case m.Clock == nil:
+		return "bound to processors, but their clock is not readable"
+	case m.Clock.High-m.Clock.Low > fixedWithin*m.Clock.Mean:
+		return fmt.Sprintf("the clock went from %.0f to %.0f MHz", m.Clock.Low, m.Clock.High)
+	}
+	return ""
+}
+
+// fixedWithin is how far a clock may move and still be called fixed (C2).
+const fixedWithin = 0.01
 
 func milliseconds(ns float64) string { return fmt.Sprintf("%.4g ms", ns/1e6) }
 

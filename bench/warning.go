@@ -1,11 +1,15 @@
 package bench
 
+import "fmt"
+
 // A Warning is a doubt that travels with a number. Its code is one of the closed
 // list below; Detail holds the figures of this case.
 type Warning struct {
 	Code   Code   `json:"code"`
 	Detail string `json:"detail"`
 }
+
+func (w Warning) String() string { return fmt.Sprintf("%s: %s", w.Code, w.Detail) }
 
 // A Code names a doubt.
 type Code string
@@ -18,6 +22,8 @@ const (
 	DroppedRounds   Code = "dropped_rounds"
 	FewLaunches     Code = "few_launches"
 	Imprecise       Code = "imprecise"
+	Drifted         Code = "drifted"
+	OddEvenDiffer   Code = "odd_even_differ"
 	ReferenceEngine Code = "reference_engine"
 	FakeEngine      Code = "fake"
 	Oversubscribed  Code = "oversubscribed"
@@ -39,12 +45,14 @@ func Codes() []CodeInfo {
 	return []CodeInfo{
 		{FakeEngine, "a test double answered; no number here is a measurement", "run with a real engine"},
 		{ReferenceEngine, "the reference engine checks others and is not built for speed", "do not quote its latency; choose another engine with --engines"},
-		{Unsteady, "latency had not settled within the time the protocol allows before the round was taken", "close other programs, fix the clocks, or take a longer profile"},
+		{Unsteady, "latency was still going up or down, beyond what its noise explains, when the time ended that the protocol allows for settling", "close other programs, fix the clocks, or take a longer profile"},
 		{Stolen, "the hypervisor gave this machine's processors to others while it measured", "measure on a dedicated machine"},
 		{ForeignLoad, "other processes used the processors while rounds were taken that --max-foreign let pass", "stop them, or leave --max-foreign at its default so that such rounds are taken again"},
 		{DroppedRounds, "rounds were dropped for contamination and taken again; they stay in the journal with their reason", "see `genbench doctor` for what disturbs this machine"},
 		{FewLaunches, "fewer launches than an interval needs", "let the run finish, or raise the number of launches"},
 		{Imprecise, "the 95 % interval is wider than the profile aims for", "take a longer profile, or quieten the machine"},
+		{Drifted, "the machine became faster or slower while it measured; the order in which points were visited then tells on them", "let it warm up or cool down first, fix the clocks, and measure again"},
+		{OddEvenDiffer, "odd and even rounds of the same points differ more often than chance makes them; differences between points are then less sure than their intervals say", "look for what disturbs the machine regularly; `genbench doctor` helps"},
 		{Oversubscribed, "more threads were asked for than this process may use processors", "lower --threads"},
 		{Disturbed, "the machine was not quiet when the run began", "see `genbench doctor`"},
 		{Interrupted, "the run ended before its plan was done", "run it again; what was measured is in the journal"},
@@ -67,20 +75,22 @@ const (
 	Q0 Quality = "Q0"
 )
 
-// qualityOf lowers a number's class by its doubts. fixed says that the machine's
-// clocks were fixed and the worker pinned, without which there is no Q1.
-func qualityOf(warnings []Warning, fixed bool) Quality {
-	q := Q2
-	if fixed {
-		q = Q1
-	}
+// qualityOf lowers a number's class by the doubts about it and about its run, and
+// gives the reasons. floating says why the machine's clocks cannot be called fixed,
+// without which there is no Q1; empty where they can.
+func qualityOf(warnings []Warning, floating string) (q Quality, lowered []string) {
+	q = Q1
 	for _, w := range warnings {
 		switch w.Code {
-		case Unsteady, Imprecise, Stolen, ForeignLoad, FewLaunches, ReferenceEngine, Oversubscribed:
-			q = Q3
 		case FakeEngine:
-			return Q0
+			return Q0, []string{w.String()}
+		case Unsteady, Imprecise, Drifted, Stolen, ForeignLoad, FewLaunches, ReferenceEngine, Oversubscribed:
+			q = Q3
+			lowered = append(lowered, w.String())
 		}
 	}
-	return q
+	if q == Q1 && floating != "" {
+		return Q2, []string{floating}
+	}
+	return q, lowered
 }

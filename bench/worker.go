@@ -535,8 +535,8 @@ func (w *worker) sample() (hardware.Reading, error) {
 	return reading, w.say(ReadingRecord{Type: "reading", Device: w.device.Info().ID, Reading: relative})
 }
 
-// prove runs windows until three in a row agree (W4) or the protocol's patience
-// ends, and gives the last window's median.
+// prove runs windows until the last of them show a steady state (W4) or the
+// protocol's patience ends, and gives the last window's median.
 func (w *worker) prove(session engines.Session, p Point, inference time.Duration) (SteadyProof, time.Duration, error) {
 	proto := w.spec.Config.Protocol
 	var proof SteadyProof
@@ -555,13 +555,12 @@ func (w *worker) prove(session engines.Session, p Point, inference time.Duration
 		for i := range s {
 			ns[i] = s[i].Device
 		}
-		mid := median(ns)
-		inference = time.Duration(mid)
-		proof.WindowMedians = append(proof.WindowMedians, mid)
-		proof.judge(proto)
+		proof.add(ns)
+		inference = time.Duration(proof.WindowMedians[len(proof.WindowMedians)-1])
 		took := time.Duration(native.Now() - start)
 		proof.Seconds = took.Seconds()
-		if proof.Met || (len(proof.WindowMedians) >= steadyWindows && took >= proto.SteadyCap) {
+		last := len(proof.WindowMedians) >= steadyWindows && took >= proto.SteadyCap
+		if proof.judge(proto, last); proof.Met || last {
 			return proof, inference, nil
 		}
 	}

@@ -222,10 +222,32 @@ func lookup(name string) (definition, error) {
 // first: at most three, and one at least if there are candidates. Case and
 // separators do not count.
 func Nearest(name string, candidates []string) []string {
-	type match struct {
-		name  string
-		score int
+	matches := ranked(name, candidates)
+	names := make([]string, 0, 3)
+	for _, m := range matches[:min(len(matches), cap(names))] {
+		names = append(names, m.name)
 	}
+	return names
+}
+
+// Likely gives the candidate that a mistyped name must have meant, where there is
+// one: nothing that takes changing more than half of the name's letters.
+func Likely(name string, candidates []string) (string, bool) {
+	matches := ranked(name, candidates)
+	if len(matches) == 0 || matches[0].score > len(plain(name)) {
+		return "", false
+	}
+	return matches[0].name, true
+}
+
+// A match is a candidate and how far it is from a name.
+type match struct {
+	name  string
+	score int // twice the letters to be changed
+}
+
+// ranked sorts candidates by how far they are from a name.
+func ranked(name string, candidates []string) []match {
 	wanted := plain(name)
 	matches := make([]match, len(candidates))
 	for i, c := range candidates {
@@ -244,11 +266,7 @@ func Nearest(name string, candidates []string) []string {
 		matches[i] = match{c, score}
 	}
 	slices.SortStableFunc(matches, func(a, b match) int { return a.score - b.score })
-	names := make([]string, 0, 3)
-	for _, m := range matches[:min(len(matches), cap(names))] {
-		names = append(names, m.name)
-	}
-	return names
+	return matches
 }
 
 // abbreviates tells whether the letters of a are in b, in order.

@@ -299,6 +299,11 @@ func TestNearest(t *testing.T) {
 			t.Errorf("Nearest(%q) = %v, want %s first", given, got, want)
 		}
 	}
+	for given, want := range map[string]string{"cudn": "cudnn", "trt": "tensorrt", "yaml": "", "": "", "openvino": ""} {
+		if got, ok := Likely(given, candidates); got != want || ok != (want != "") {
+			t.Errorf("Likely(%q) = %q, %v; want %q", given, got, ok, want)
+		}
+	}
 	if got := Nearest("x", nil); len(got) != 0 {
 		t.Errorf("Nearest of nothing = %v", got)
 	}

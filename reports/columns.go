@@ -26,8 +26,10 @@ type column struct {
 	axis bool
 	// explain has doc printed under a table for people.
 	explain bool
-	doc     string
-	cell    func(row) cell
+	// statistic marks a column that only the page's table of statistics shows.
+	statistic bool
+	doc       string
+	cell      func(row) cell
 }
 
 // A cell is a value in a column.
@@ -109,15 +111,17 @@ func columns() []column {
 		{key: "latency_ms.ci_high", doc: "upper end of the 95 % interval of the latency",
 			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.High / 1e6 }, nil) })},
 		{key: "latency_ms.p90", header: "p90 (bound)", explain: true, unit: "ms", right: true, leave: 9,
-			doc:  "device time of one inference that 9 of 10 samples stay within, and in brackets what it does not exceed with 99 % confidence",
+			doc:  "device time of one inference that 9 of 10 samples of a launch stay within, averaged over launches, and in brackets what it does not exceed with 99 % confidence",
 			cell: measuredCell(func(r row) cell { return r.tail(r.P90) })},
-		{key: "latency_ms.p90_upper_bound", doc: "what p90 does not exceed with 99 % confidence",
-			cell: measuredCell(func(r row) cell { return r.tailBound(r.P90) })},
+		tailBound("p90", p90), tailLow("p90", p90), tailHigh("p90", p90),
+		{key: "latency_ms.p95", doc: "the same of 19 of 20 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P95) })},
+		tailBound("p95", p95), tailLow("p95", p95), tailHigh("p95", p95),
 		{key: "latency_ms.p99", header: "p99 (bound)", explain: true, unit: "ms", right: true, leave: 4,
-			doc:  "device time of one inference that 99 of 100 samples stay within, and in brackets what it does not exceed with 99 % confidence",
+			doc:  "device time of one inference that 99 of 100 samples of a launch stay within, averaged over launches, and in brackets what it does not exceed with 99 % confidence",
 			cell: measuredCell(func(r row) cell { return r.tail(r.P99) })},
-		{key: "latency_ms.p99_upper_bound", doc: "what p99 does not exceed with 99 % confidence",
-			cell: measuredCell(func(r row) cell { return r.tailBound(r.P99) })},
+		tailBound("p99", p99), tailLow("p99", p99), tailHigh("p99", p99),
+		{key: "latency_ms.p999", doc: "the same of 999 of 1000 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P999) })},
+		tailBound("p999", p999), tailLow("p999", p999), tailHigh("p999", p999),
 		{key: "latency_ms.min", header: "min", unit: "ms", right: true, leave: 12,
 			doc: "device time of the fastest sample", cell: measuredCell(func(r row) cell { return r.milliseconds(r.Min) })},
 
@@ -125,10 +129,12 @@ func columns() []column {
 			doc: "images over the time of the whole block, not batch over latency", cell: measuredCell(func(r row) cell {
 				return number(r.Throughput.Value, roundTo(r.Throughput.Value, decimals(r.Throughput)))
 			})},
+		{key: "throughput_ci_low", doc: "lower end of the 95 % interval of the throughput", cell: measuredCell(func(r row) cell { return end(r.Throughput, low, 1, oneLaunch) })},
+		{key: "throughput_ci_high", doc: "upper end of the 95 % interval of the throughput", cell: measuredCell(func(r row) cell { return end(r.Throughput, high, 1, oneLaunch) })},
 		{key: "ms_per_image", header: "ms/image", right: true, leave: 5,
 			doc: "latency over batch", cell: measuredCell(func(r row) cell {
 				n := float64(r.Point.Batch)
-				return number(r.Latency.Value/1e6/n, roundTo(r.Latency.Value/1e6/n, decimals(scaled(r.Latency, 1e-6/n))))
+				return number(r.Latency.Value/1e6/n, roundTo(r.Latency.Value/1e6/n, decimals(r.Latency.Scaled(1e-6/n))))
 			})},
 		{key: "params", header: "params", unit: "M", right: true, leave: 14, doc: "learnable parameters of the network", cell: func(r row) cell {
 			return counted(r.Model.Params, 1e6)
@@ -141,7 +147,7 @@ func columns() []column {
 				return unknown("the journal holds no cost of this network")
 			}
 			v := float64(r.Model.MACs) * r.Throughput.Value / 1e9
-			return number(v, roundTo(v, decimals(scaled(r.Throughput, float64(r.Model.MACs)/1e9))))
+			return number(v, roundTo(v, decimals(r.Throughput.Scaled(float64(r.Model.MACs)/1e9))))
 		})},
 		{key: "top1_percent", header: "top-1", explain: true, unit: "%", right: true, leave: 3, doc: "ImageNet top-1 as published with the network's trained weights; it is not measured here", cell: func(r row) cell {
 			if r.Model.Top1 == nil {
@@ -158,8 +164,8 @@ func columns() []column {
 		{key: "energy_j", doc: "energy of one inference", cell: func(r row) cell { return unknown("the run took no energy pass") }},
 
 		{key: "samples", header: "samples", right: true, leave: 11, doc: "inferences that count", cell: visitedCell(func(r row) cell { return cell{value: r.Samples} })},
-		{key: "effective_samples", doc: "independent samples that they are worth after lag-1 autocorrelation",
-			cell: measuredCell(func(r row) cell { return number(r.Effective, "") })},
+		{key: "effective_samples", header: "n eff.", statistic: true, explain: true, right: true, doc: "independent samples that they are worth after lag-1 autocorrelation",
+			cell: measuredCell(func(r row) cell { return number(r.Effective, roundTo(r.Effective, 0)) })},
 		{key: "rounds", header: "rounds (dropped)", explain: true, right: true, leave: 10, doc: "blocks of samples that count, and those that were dropped for contamination", cell: visitedCell(func(r row) cell {
 			kept := len(r.Rounds) - r.Dropped()
 			if r.Dropped() > 0 {
@@ -175,17 +181,40 @@ func columns() []column {
 			return number(r.DroppedMedian/1e6, "")
 		}},
 		{key: "launches", header: "launches", right: true, leave: 7, doc: "fresh processes that measured the point", cell: visitedCell(func(r row) cell { return cell{value: r.Launches} })},
-		{key: "cv_within", doc: "standard deviation over mean within a round, median of the rounds",
-			cell: measuredCell(func(r row) cell { return number(r.Spread.CVWithin, "") })},
-		{key: "cv_between", doc: "standard deviation over mean of the launches' medians", cell: measuredCell(func(r row) cell {
+		{key: "mde_percent", header: "MDE", statistic: true, explain: true, unit: "%", right: true, doc: "minimum detectable effect: the smallest change of the latency that a second run like this one would tell from it at 5 % in 80 of 100 cases",
+			cell: measuredCell(func(r row) cell {
+				if r.Latency.Low == nil {
+					return unknown("%s", oneLaunch)
+				}
+				return number(100*r.Latency.MDE(), percent(100*r.Latency.MDE()))
+			})},
+		{key: "mad_ms", header: "MAD", statistic: true, explain: true, unit: "ms", right: true, doc: "median absolute deviation of the samples", cell: measuredCell(func(r row) cell { return threeFigures(r.Spread.MAD / 1e6) })},
+		{key: "iqr_ms", header: "IQR", statistic: true, explain: true, unit: "ms", right: true, doc: "interquartile range of the samples", cell: measuredCell(func(r row) cell { return threeFigures(r.Spread.IQR / 1e6) })},
+		{key: "cv_within", header: "CV within", statistic: true, explain: true, unit: "%", right: true, doc: "standard deviation over mean within a round, median of the rounds",
+			cell: measuredCell(func(r row) cell { return number(r.Spread.CVWithin, percent(100*r.Spread.CVWithin)) })},
+		{key: "cv_between", header: "CV between", statistic: true, explain: true, unit: "%", right: true, doc: "standard deviation over mean of the launches' medians", cell: measuredCell(func(r row) cell {
 			if r.Launches < 2 {
 				return unknown("%s", oneLaunch)
 			}
-			return number(r.Spread.CVBetween, "")
+			return number(r.Spread.CVBetween, percent(100*r.Spread.CVBetween))
 		})},
-		{key: "mad_ms", doc: "median absolute deviation of the samples", cell: measuredCell(func(r row) cell { return number(r.Spread.MAD/1e6, "") })},
-		{key: "iqr_ms", doc: "interquartile range of the samples", cell: measuredCell(func(r row) cell { return number(r.Spread.IQR/1e6, "") })},
-		{key: "outliers", doc: "samples beyond Tukey's fences; they are kept", cell: measuredCell(func(r row) cell { return cell{value: r.Spread.Outliers} })},
+		{key: "variance_shares.launch", header: "launch", statistic: true, explain: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between launches; next to it that between the rounds of a launch, and that between the samples of a round",
+			cell: share(func(s bench.Shares) *float64 { return s.Launch }, "launches")},
+		{key: "variance_shares.round", header: "round", statistic: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between the rounds of a launch",
+			cell: share(func(s bench.Shares) *float64 { return s.Round }, "rounds of a launch")},
+		{key: "variance_shares.sample", header: "sample", statistic: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between the samples of a round",
+			cell: share(func(s bench.Shares) *float64 { return s.Sample }, "samples")},
+		{key: "outliers", header: "outliers", statistic: true, explain: true, right: true, doc: "samples beyond Tukey's fences; they are kept", cell: measuredCell(func(r row) cell { return cell{value: r.Spread.Outliers} })},
+		{key: "cycles", header: "cycles", statistic: true, explain: true, unit: "M", right: true, doc: "the latency times the device's clock in each round; a change of time that cycles do not show is one of the clock",
+			cell: inCycles(func(e bench.Estimate) cell { return number(e.Value, roundTo(e.Value/1e6, decimals(e.Scaled(1e-6)))) })},
+		{key: "cycles_ci_low", doc: "lower end of the 95 % interval of the cycles", cell: inCycles(func(e bench.Estimate) cell { return end(e, low, 1, oneLaunch) })},
+		{key: "cycles_ci_high", doc: "upper end of the 95 % interval of the cycles", cell: inCycles(func(e bench.Estimate) cell { return end(e, high, 1, oneLaunch) })},
+		{key: "clock_mhz.mean", header: "clock", statistic: true, explain: true, unit: "MHz", right: true, doc: "mean clock of the device over the rounds, and from the lowest to the highest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Clock }, func(r bench.Range) float64 { return r.Mean }, "clock")},
+		{key: "clock_mhz.low", doc: "clock of the round in which it was lowest", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Clock }, func(r bench.Range) float64 { return r.Low }, "clock")},
+		{key: "clock_mhz.high", doc: "clock of the round in which it was highest", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Clock }, func(r bench.Range) float64 { return r.High }, "clock")},
+		{key: "temperature_c.mean", header: "temperature", statistic: true, explain: true, unit: "°C", right: true, doc: "mean temperature of the device over the rounds, and from the lowest to the highest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.Mean }, "temperature")},
+		{key: "temperature_c.low", doc: "temperature of the coolest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.Low }, "temperature")},
+		{key: "temperature_c.high", doc: "temperature of the hottest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.High }, "temperature")},
 		{key: "build_ms", doc: "network to session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.Build)) }},
 		{key: "first_inference_ms", doc: "first inference of a session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.First)) }},
 		{key: "check.pass", doc: "whether the output met the fp32 reference's in every launch", cell: checked(func(c *bench.Check) any { return c.Pass })},
@@ -198,8 +227,29 @@ func columns() []column {
 			}
 			return cell{value: string(r.Quality)}
 		}},
+		{key: "quality_reasons", doc: "why the quality is no better", cell: func(r row) cell { return cell{value: append([]string{}, r.Lowered...)} }},
 		{key: "warnings", doc: "doubts about the point", cell: func(r row) cell { return cell{value: doubts(r.Warnings)} }},
 		{key: "run_warnings", doc: "doubts about the run as a whole", cell: func(r row) cell { return cell{value: doubts(r.run.Warnings)} }},
+		{key: "drift.drifted", doc: "whether the machine changed while the run measured", cell: func(r row) cell { return cell{value: r.run.Drift.Drifted() != ""} }},
+		{key: "drift.sentinel_shift_percent", doc: "largest shift of a point that was visited again and again", cell: sentinelCell(func(s *bench.Sentinel) float64 { return 100 * s.Shift })},
+		{key: "drift.sentinel_error_percent", doc: "how much of it chance explains", cell: sentinelCell(func(s *bench.Sentinel) float64 { return 100 * s.Error })},
+		{key: "drift.trend_percent", doc: "change of all points together over the run", cell: trendCell(func(t *bench.Trend) float64 { return 100 * t.Change })},
+		{key: "drift.trend_p", doc: "probability of a trend as clear without drift, Mann-Kendall", cell: trendCell(func(t *bench.Trend) float64 { return t.P })},
+		{key: "drift.temperature_correlation", doc: "of the rounds' residuals with the temperature", cell: correlationCell(func(d bench.Drift) *bench.Correlation { return d.Temperature })},
+		{key: "drift.clock_correlation", doc: "of the rounds' residuals with the clock", cell: correlationCell(func(d bench.Drift) *bench.Correlation { return d.Clock })},
+		{key: "drift.odd_even_points", doc: "points whose odd rounds were tested against their even ones at 5 %", cell: func(r row) cell { return cell{value: r.run.Drift.OddEven.Points} }},
+		{key: "drift.odd_even_rejected", doc: "points of those that the test told apart", cell: func(r row) cell { return cell{value: r.run.Drift.OddEven.Rejected} }},
+		{key: "rules.met", doc: "rules of the protocol that the run met", cell: rulesCell(bench.RuleMet)},
+		{key: "rules.not_met", doc: "rules of the protocol that it did not meet, with the reason", cell: func(r row) cell {
+			broken := []bench.Rule{}
+			for _, rule := range r.run.Rules {
+				if rule.State == bench.RuleNotMet {
+					broken = append(broken, rule)
+				}
+			}
+			return cell{value: broken}
+		}},
+		{key: "rules.not_applicable", doc: "rules of the protocol that such a run cannot meet", cell: rulesCell(bench.RuleNotApplicable)},
 		{key: "device", doc: "what the inference ran on", cell: func(r row) cell { return cell{value: deviceText(r.run.Log.Run)} }},
 		{key: "protocol", doc: "measurement protocol and profile", cell: func(r row) cell { return cell{value: protocolText(r.run.Log.Run)} }},
 		{key: "threads", doc: "host threads an inference may use", cell: func(r row) cell { return cell{value: r.run.Log.Run.Config.Threads} }},
@@ -243,7 +293,7 @@ func optionalAxis(of func(bench.Point) string) func(row) cell {
 // milliseconds shows nanoseconds with the decimals that the latency's interval
 // supports, so that all times of a row can be compared at a glance.
 func (r row) milliseconds(ns float64) cell {
-	return number(ns/1e6, roundTo(ns/1e6, decimals(scaled(r.Latency, 1e-6))))
+	return number(ns/1e6, roundTo(ns/1e6, decimals(r.Latency.Scaled(1e-6))))
 }
 
 func (r row) interval(of func(bench.Estimate) float64, text func(float64) string) cell {
@@ -261,15 +311,133 @@ func (r row) tail(t *bench.Tail) cell {
 	if t == nil {
 		return tooFew()
 	}
-	d := decimals(scaled(r.Latency, 1e-6))
+	d := decimals(r.Latency.Scaled(1e-6))
 	return number(t.Value/1e6, fmt.Sprintf("%s (%s)", roundTo(t.Value/1e6, d), roundTo(t.Upper/1e6, d)))
 }
 
-func (r row) tailBound(t *bench.Tail) cell {
-	if t == nil {
-		return tooFew()
+// The high quantiles of a row.
+func p90(r row) *bench.Tail  { return r.P90 }
+func p95(r row) *bench.Tail  { return r.P95 }
+func p99(r row) *bench.Tail  { return r.P99 }
+func p999(r row) *bench.Tail { return r.P999 }
+
+func tailBound(name string, of func(row) *bench.Tail) column {
+	return column{key: "latency_ms." + name + "_upper_bound", doc: "what " + name + " does not exceed with 99 % confidence", cell: measuredCell(func(r row) cell {
+		if of(r) == nil {
+			return tooFew()
+		}
+		return number(of(r).Upper/1e6, "")
+	})}
+}
+
+func tailLow(name string, of func(row) *bench.Tail) column {
+	return column{key: "latency_ms." + name + "_ci_low", doc: "lower end of the 95 % interval of " + name, cell: tailEnd(of, low)}
+}
+
+func tailHigh(name string, of func(row) *bench.Tail) column {
+	return column{key: "latency_ms." + name + "_ci_high", doc: "upper end of the 95 % interval of " + name, cell: tailEnd(of, high)}
+}
+
+func tailEnd(of func(row) *bench.Tail, which func(bench.Estimate) *float64) func(row) cell {
+	return measuredCell(func(r row) cell {
+		if of(r) == nil {
+			return tooFew()
+		}
+		reason := oneLaunch
+		if r.Launches > 1 {
+			reason = "a launch is too short to hold this quantile"
+		}
+		return end(of(r).Estimate, which, 1e-6, reason)
+	})
+}
+
+// The ends of an interval.
+func low(e bench.Estimate) *float64  { return e.Low }
+func high(e bench.Estimate) *float64 { return e.High }
+
+func end(e bench.Estimate, which func(bench.Estimate) *float64, by float64, reason string) cell {
+	if which(e) == nil {
+		return unknown("%s", reason)
 	}
-	return number(t.Upper/1e6, "")
+	return number(*which(e)*by, "")
+}
+
+// threeFigures shows a spread.
+func threeFigures(v float64) cell {
+	return number(v, strconv.FormatFloat(significant(v, 3), 'f', -1, 64))
+}
+
+func share(of func(bench.Shares) *float64, level string) func(row) cell {
+	return measuredCell(func(r row) cell {
+		v := of(r.Spread.Shares)
+		if v == nil {
+			return unknown("it takes two %s, and samples that differ", level)
+		}
+		return number(*v, roundTo(100**v, 0))
+	})
+}
+
+func inCycles(of func(bench.Estimate) cell) func(row) cell {
+	return measuredCell(func(r row) cell {
+		if r.Cycles == nil {
+			return unknown("%s", r.NoCycles)
+		}
+		return of(*r.Cycles)
+	})
+}
+
+func ranged(of func(*bench.Measurement) *bench.Range, which func(bench.Range) float64, name string) func(row) cell {
+	return measuredCell(func(r row) cell {
+		v := of(r.Measurement)
+		if v == nil {
+			return unknown("the device's %s was not readable", name)
+		}
+		text := roundTo(which(*v), 0)
+		if roundTo(v.Low, 0) != roundTo(v.High, 0) {
+			text += fmt.Sprintf(" (%s to %s)", roundTo(v.Low, 0), roundTo(v.High, 0))
+		}
+		return number(which(*v), text)
+	})
+}
+
+func sentinelCell(of func(*bench.Sentinel) float64) func(row) cell {
+	return func(r row) cell {
+		if r.run.Drift.Sentinel == nil {
+			return unknown("no point was visited again to watch the machine")
+		}
+		return number(of(r.run.Drift.Sentinel), "")
+	}
+}
+
+func trendCell(of func(*bench.Trend) float64) func(row) cell {
+	return func(r row) cell {
+		if r.run.Drift.Trend == nil {
+			return unknown("too few rounds for a trend")
+		}
+		return number(of(r.run.Drift.Trend), "")
+	}
+}
+
+func correlationCell(of func(bench.Drift) *bench.Correlation) func(row) cell {
+	return func(r row) cell {
+		c := of(r.run.Drift)
+		if c == nil {
+			return unknown("the counter was not readable, or stood still")
+		}
+		return number(c.R, "")
+	}
+}
+
+func rulesCell(state bench.RuleState) func(row) cell {
+	return func(r row) cell {
+		ids := []string{}
+		for _, rule := range r.run.Rules {
+			if rule.State == state {
+				ids = append(ids, rule.ID)
+			}
+		}
+		return cell{value: ids}
+	}
 }
 
 func tooFew() cell {
@@ -312,16 +480,6 @@ func significant(v float64, figures int) float64 {
 		return v // infinite after rounding up the largest float; there is no better answer
 	}
 	return rounded
-}
-
-// scaled is an estimate in another unit.
-func scaled(e bench.Estimate, by float64) bench.Estimate {
-	e.Value *= by
-	if e.Low != nil && e.High != nil {
-		low, high := *e.Low*by, *e.High*by
-		e.Low, e.High = &low, &high
-	}
-	return e
 }
 
 // Bounds of figures shown: an interval may be narrower than the clock's grain or

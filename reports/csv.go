@@ -54,6 +54,14 @@ func csvField(v any) string {
 			codes[i] = string(w.Code)
 		}
 		return strings.Join(codes, " ")
+	case []bench.Rule:
+		ids := make([]string, len(v))
+		for i, rule := range v {
+			ids[i] = rule.ID
+		}
+		return strings.Join(ids, " ")
+	case []string:
+		return strings.Join(v, "; ")
 	}
 	return fmt.Sprint(v)
 }

@@ -41,7 +41,9 @@ func compose(r *bench.Result, pictures []picture) document {
 		}
 		d = append(d, p)
 	}
+	d = append(d, statistics(r, rows)...)
 	d = append(d, measurement(r)...)
+	d = append(d, rules(r)...)
 	d = append(d, machine(run)...)
 	d = append(d, telemetry(r)...)
 	d = append(d, doubtful(notes)...)
@@ -81,7 +83,7 @@ func results(rows []row) document {
 		return document{paragraph{"The plan holds no points."}}
 	}
 	main := tableOf(rows, 0, core)
-	rest := tableOf(rows, 0, func(c column) bool { return !core(c) || c.key == "model" || c.key == "batch" || c.axis })
+	rest := tableOf(rows, 0, func(c column) bool { return !core(c) && !c.statistic || c.key == "model" || c.key == "batch" || c.axis })
 	var d document
 	if len(main.common) > 0 {
 		d = append(d, paragraph{"All points: " + strings.Join(main.common, ", ") + "."})
@@ -217,7 +219,8 @@ func measurement(r *bench.Result) document {
 	d := document{
 		heading{2, "How it was measured"},
 		paragraph{"Latency is the median device time of one inference of the whole batch, input and output resident: the median of the samples of a round, " +
-			"averaged on the logarithm over the rounds of a launch, then over launches. Its interval is a 95 % t interval over launches, the level at which everything is replicated."},
+			"averaged on the logarithm over the rounds of a launch, then over launches. Its interval is a 95 % t interval over launches, the level at which everything is replicated. " +
+			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples."},
 	}
 	diagram := hostDiagram
 	if !strings.HasPrefix(kind(run), "CPU run") {
@@ -229,7 +232,7 @@ func measurement(r *bench.Result) document {
 	g.add("protocol", prose{fmt.Sprintf("%s, profile %s", p.ID, p.Profile)})
 	g.add("design", prose{fmt.Sprintf("%s (fresh processes, points in random order) × %s", countOf(p.Launches, "launch", "launches"), count(p.Rounds, "round"))})
 	g.add("round", prose{fmt.Sprintf("the larger of %s and %s, no longer than %s", count(p.RoundSamples, "sample"), seconds(p.RoundTime.Seconds()), seconds(p.RoundCap.Seconds()))})
-	g.add("before each round", prose{fmt.Sprintf("at least %s and %s of warm-up, then windows until three medians in a row lie within %s %% (given up after %s, which marks the round unsteady)",
+	g.add("before each round", prose{fmt.Sprintf("at least %s and %s of warm-up, then windows until the medians of the last ones lie within %s %% beyond their own noise and show no drift (after %s a drift that noise does not explain marks the round unsteady)",
 		count(p.WarmupSamples, "inference"), seconds(p.WarmupTime.Seconds()), percent(100*(p.SteadyRatio-1)), seconds(p.SteadyCap.Seconds()))})
 	if p.DropSteal > 0 || p.DropForeign > 0 {
 		g.add("a round is dropped", prose{fmt.Sprintf("if the hypervisor took more than %s %% of the machine's time or other processes used more than %g processors", percent(100*p.DropSteal), p.DropForeign)})

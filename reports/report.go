@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"genbench/bench"
+	"genbench/models"
 )
 
 // A Report writes results in one format. It returns the first error of the
@@ -53,45 +54,10 @@ func Lookup(name string, width int) (Report, error) {
 		names = append(names, f.Name)
 	}
 	hint := ""
-	if near := nearest(name, names); near != "" {
+	if near, ok := models.Likely(name, names); ok {
 		hint = fmt.Sprintf("did you mean %q? ", near)
 	}
 	return nil, fmt.Errorf("unknown report format %q: %sthere are %s", name, hint, strings.Join(names, ", "))
-}
-
-// nearest is the candidate that the fewest edits make of name; empty if that
-// takes more edits than half of name's letters, because then they have little in
-// common.
-func nearest(name string, candidates []string) string {
-	best, fewest := "", len(name)/2
-	for _, c := range candidates {
-		if d := edits(strings.ToLower(name), c); d <= fewest {
-			best, fewest = c, d-1
-		}
-	}
-	return best
-}
-
-// edits is the Levenshtein distance of two words: how many letters have to be
-// put in, taken out or changed.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			changed := diagonal
-			if a[i] != b[j] {
-				changed++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // A row is one point of one run, as the reports show it.

@@ -56,7 +56,7 @@ func writeText(b *bytes.Buffer, r *bench.Result, width int) error {
 		return nil
 	}
 
-	t := tableOf(rows, width, func(column) bool { return true })
+	t := tableOf(rows, width, func(c column) bool { return !c.statistic })
 	say("", "", "run %s, %s, %s", run.ID, protocolText(run), replication(run))
 	if len(t.common) > 0 {
 		say("", "", "all points: %s", strings.Join(t.common, ", "))

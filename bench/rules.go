@@ -1,0 +1,275 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Rule says of one rule of the protocol whether a result met it. It is judged
+// from the journal alone; what the program does in every run says so.
+type Rule struct {
+	ID    string    `json:"rule"`
+	State RuleState `json:"state"`
+	Why   string    `json:"why"`
+}
+
+// RuleState is what became of a rule.
+type RuleState string
+
+const (
+	RuleMet           RuleState = "met"
+	RuleNotMet        RuleState = "not met"
+	RuleNotApplicable RuleState = "not applicable"
+)
+
+// rulesOf judges every rule of the protocol but those of a comparison (R).
+func rulesOf(r *Result) []Rule {
+	j := newRuleJudge(r)
+	var rules []Rule
+	for _, section := range [][]Rule{j.timing(), j.machine(), j.warmUp(), j.sampling(), j.contamination(), j.drift(), j.estimates()} {
+		rules = append(rules, section...)
+	}
+	return rules
+}
+
+// A ruleJudge holds what the rules look at.
+type ruleJudge struct {
+	r        *Result
+	measured []*Measurement
+	kept     []*RoundRecord // of measured points
+	gpu      bool
+}
+
+func newRuleJudge(r *Result) *ruleJudge {
+	j := &ruleJudge{r: r}
+	for i := range r.Measurements {
+		m := &r.Measurements[i]
+		if m.State != Measured {
+			continue
+		}
+		j.measured = append(j.measured, m)
+		for _, round := range m.Rounds {
+			if round.Status == OK {
+				j.kept = append(j.kept, round)
+				j.gpu = j.gpu || round.EnqueueNS != nil
+			}
+		}
+	}
+	return j
+}
+
+func met(id, why string, args ...any) Rule { return Rule{id, RuleMet, fmt.Sprintf(why, args...)} }
+
+func notMet(id, why string, args ...any) Rule {
+	return Rule{id, RuleNotMet, fmt.Sprintf(why, args...)}
+}
+
+func notApplicable(id, why string, args ...any) Rule {
+	return Rule{id, RuleNotApplicable, fmt.Sprintf(why, args...)}
+}
+
+// all is met where every one of total is good; where is of what.
+func all(id string, good, total int, of string) Rule {
+	switch {
+	case total == 0:
+		return notApplicable(id, "no point was measured")
+	case good < total:
+		return notMet(id, "%d of %d %s", good, total, of)
+	}
+	return met(id, "%d of %d %s", good, total, of)
+}
+
+// holding counts what a condition holds for.
+func holding[T any](list []T, condition func(T) bool) int {
+	n := 0
+	for _, v := range list {
+		if condition(v) {
+			n++
+		}
+	}
+	return n
+}
+
+// shortInference is the latency below which samples must be amortised over blocks.
+const shortInference = 200 * time.Microsecond
+
+func (j *ruleJudge) timing() []Rule {
+	rules := []Rule{met("M1", "the clock is read in C around the engine's own call, which returns when the work is done")}
+	if j.gpu {
+		rules[0] = met("M1", "device time between events on the engine's own stream")
+		rules = append(rules, notMet("M2", "host and enqueue times are taken, copies are not"))
+	} else {
+		rules = append(rules, notApplicable("M2", "device, host and enqueue time are one on a host device"))
+	}
+	rules = append(rules, met("M3", "work over the time of the block"))
+	if n := holding(j.measured, func(m *Measurement) bool { return m.Latency.Value < float64(shortInference) }); n > 0 {
+		rules = append(rules, notMet("M4", "%d points under 0.2 ms are timed one by one", n))
+	} else {
+		rules = append(rules, notApplicable("M4", "no point takes less than 0.2 ms"))
+	}
+	modes, caches := map[string]bool{}, map[string]bool{}
+	for _, m := range j.measured {
+		modes[m.Point.Graph], caches[m.Point.Cache] = true, true
+	}
+	switch {
+	case !j.gpu:
+		rules = append(rules, notApplicable("M5", "a host device has no graph modes"))
+	case modes["eager"] && modes["graph"]:
+		rules = append(rules, met("M5", "eager and graph"))
+	default:
+		rules = append(rules, notMet("M5", "one graph mode"))
+	}
+	if caches["rotate"] {
+		rules = append(rules, met("M6", "inputs are rotated"))
+	} else {
+		rules = append(rules, notMet("M6", "one input is used again and again, which the cache may hold"))
+	}
+	rules = append(rules, all("M7", holding(j.measured, func(m *Measurement) bool { return m.Build > 0 && m.First > 0 }), len(j.measured), "points have build and first inference apart"))
+	rules = append(rules, met("M8", "one C call a block, on a locked thread, garbage collection off"))
+	rules = append(rules, notMet("M9", "the journal holds no truth test; `genbench selftest` takes one"))
+	return append(rules, all("M10", holding(j.measured, func(m *Measurement) bool { return m.Check != nil && m.Check.Pass }), len(j.measured), "points met the reference's output"))
+}
+
+func (j *ruleJudge) machine() []Rule {
+	rules := []Rule{met("P", "%d findings before the run", len(j.r.Log.Run.Findings))}
+	fixed := holding(j.measured, func(m *Measurement) bool { return m.floating(j.r.Log.Run) == "" })
+	if j.gpu {
+		rules = append(rules, notMet("C1", "the clocks float"), notMet("C2", "no clock was verified under load"))
+	} else {
+		rules = append(rules, notApplicable("C1", "a host device's clocks are not genbench's to lock"))
+		rules = append(rules, all("C2", fixed, len(j.measured), "points ran bound to processors with a steady clock"))
+	}
+	if fixed < len(j.measured) {
+		return append(rules, met("C5", "floating clocks cost the class Q1, in every table"))
+	}
+	return append(rules, notApplicable("C5", "no clock floats"))
+}
+
+func (j *ruleJudge) warmUp() []Rule {
+	p := j.r.Log.Run.Config.Protocol
+	rules := []Rule{all("W1", holding(j.kept, func(r *RoundRecord) bool { return r.WarmupSamples >= p.WarmupSamples }), len(j.kept), "rounds had their warm-up")}
+	if p.Settle > 0 {
+		rules = append(rules, met("W2", "the heaviest point ran for %s first", p.Settle))
+	} else {
+		rules = append(rules, notMet("W2", "the machine was not warmed up before the first launch"))
+	}
+	return append(rules,
+		met("W3", "the windows of W4 run directly before each round"),
+		all("W4", holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met }), len(j.kept), "rounds began in a steady state"),
+		notApplicable("W5", "no scenario with gaps was asked for"))
+}
+
+// roundSlack is how far a round may miss its planned length: it was sized from the
+// median of the windows before it.
+const roundSlack = 0.2
+
+func (j *ruleJudge) sampling() []Rule {
+	run := j.r.Log.Run
+	p := run.Config.Protocol
+	full := holding(j.kept, func(r *RoundRecord) bool {
+		var total time.Duration
+		for _, ns := range r.DeviceNS {
+			total += time.Duration(ns)
+		}
+		enough := func(limit time.Duration) bool { return float64(total) >= (1-roundSlack)*float64(limit) }
+		return len(r.DeviceNS) >= p.RoundSamples && enough(p.RoundTime) || len(r.DeviceNS) >= p.RoundMin && enough(p.RoundCap)
+	})
+	rules := []Rule{all("S1", full, len(j.kept), "rounds are full")}
+	whole := holding(j.measured, func(m *Measurement) bool { return len(m.Rounds)-m.Dropped() >= p.Launches*p.Rounds })
+	rules = append(rules, all("S2", whole, len(j.measured), fmt.Sprintf("points have all their visits, %d × %d", p.Launches, p.Rounds)))
+	rules = append(rules, j.order())
+	rules = append(rules, all("S4", holding(j.measured, func(m *Measurement) bool { return m.Launches > 1 }), len(j.measured), "intervals are over launches"))
+	rules = append(rules, all("S5", holding(j.measured, func(m *Measurement) bool { return m.Latency.HalfWidth() <= p.RelWidth }), len(j.measured), fmt.Sprintf("intervals are within ±%g %%", 100*p.RelWidth)))
+	tails := func(of func(*Measurement) *Tail) int {
+		return holding(j.measured, func(m *Measurement) bool { return of(m) != nil })
+	}
+	rules = append(rules, met("S6", "of %d points %d publish p90, %d p95, %d p99, %d p99.9", len(j.measured),
+		tails(func(m *Measurement) *Tail { return m.P90 }), tails(func(m *Measurement) *Tail { return m.P95 }),
+		tails(func(m *Measurement) *Tail { return m.P99 }), tails(func(m *Measurement) *Tail { return m.P999 })))
+	if end := j.r.Log.End; end != nil {
+		return append(rules, met("S7", "%.0f s planned, %.0f s used", end.PlannedSeconds, end.UsedSeconds))
+	}
+	return append(rules, notMet("S7", "%.0f s planned; the run was cut off", run.PlannedSeconds))
+}
+
+// order looks whether launches visited the points in different orders.
+func (j *ruleJudge) order() Rule {
+	byLaunch := map[int][]*RoundRecord{}
+	for _, r := range j.kept {
+		if r.Round == 1 {
+			byLaunch[r.Launch] = append(byLaunch[r.Launch], r)
+		}
+	}
+	if len(j.measured) < 3 || len(byLaunch) < 2 {
+		return notApplicable("S3", "too few points or launches for orders to differ")
+	}
+	orders := map[string]bool{}
+	for _, rounds := range byLaunch {
+		slices.SortFunc(rounds, func(a, b *RoundRecord) int { return a.Order - b.Order })
+		order := ""
+		for _, r := range rounds {
+			order += r.ID + " "
+		}
+		orders[order] = true
+	}
+	if len(orders) == 1 {
+		return notMet("S3", "all %d launches have one order", len(byLaunch))
+	}
+	return met("S3", "%d orders in %d launches, from seed %d", len(orders), len(byLaunch), j.r.Log.Run.Seed)
+}
+
+func (j *ruleJudge) contamination() []Rule {
+	evidence := holding(j.kept, func(r *RoundRecord) bool {
+		return r.Interval.ForeignCPUs != nil || r.Interval.GPU != nil && r.Interval.GPU.ForeignProcesses != nil
+	})
+	rules := []Rule{all("X", evidence, len(j.kept), "rounds show who else used the device")}
+	invalid := holding(j.r.Measurements, func(m Measurement) bool { return m.State == Invalid && len(m.Rounds) > 0 })
+	if invalid > 0 {
+		rules = append(rules, met("X1", "%d points are invalid and keep their rows", invalid))
+	} else {
+		rules = append(rules, met("X1", "no point lost a quarter of its rounds"))
+	}
+	dropped := 0
+	for i := range j.r.Measurements {
+		dropped += j.r.Measurements[i].Dropped()
+	}
+	return append(rules, met("X2", "%d dropped rounds are in the journal with their reasons", dropped))
+}
+
+func (j *ruleJudge) drift() []Rule {
+	d := j.r.Drift
+	var rules []Rule
+	switch {
+	case d.Sentinel == nil:
+		rules = append(rules, notMet("D1", "no point was visited again to watch the machine"))
+	case d.Sentinel.Beyond(driftLimit):
+		rules = append(rules, notMet("D1", "%s", d.Sentinel))
+	default:
+		rules = append(rules, met("D1", "%s", d.Sentinel))
+	}
+	if d.Trend == nil {
+		rules = append(rules, notMet("D2", "too few rounds for a trend"))
+	} else {
+		rules = append(rules, met("D2", "%s", d.Trend))
+	}
+	switch o := d.OddEven; {
+	case o.Points == 0:
+		return append(rules, notMet("D3", "too few launches to split them"))
+	case o.Suspicious():
+		return append(rules, notMet("D3", "%d of %d points differ between odd and even rounds", o.Rejected, o.Points))
+	default:
+		return append(rules, met("D3", "%d of %d points differ between odd and even rounds, tested at 5 %%", o.Rejected, o.Points))
+	}
+}
+
+func (j *ruleJudge) estimates() []Rule {
+	intervals := holding(j.measured, func(m *Measurement) bool { return m.Throughput.Low != nil })
+	rules := []Rule{
+		all("E1", holding(j.measured, func(m *Measurement) bool { return m.Latency.Low != nil }), len(j.measured), "medians have a t interval over launches"),
+		all("E2", intervals, len(j.measured), "rates have a bootstrap interval"),
+		met("E3", "n, n_eff, spread, shares of variance and outliers are in the report"),
+		all("E4", holding(j.measured, func(m *Measurement) bool { return m.Cycles != nil }), len(j.measured), "points have their latency in cycles"),
+	}
+	return append(rules, notMet("J", "the run took no energy pass"))
+}
