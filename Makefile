@@ -3,7 +3,7 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree torch-ratio bench-self clean check-abi ptx gpu-bundle
+.PHONY: help build run test race vet agree torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle
 # go-nvml binds every function of nvml.h, those that API 13 deprecates too; that
 # this program calls none of them without a look-up does not quiet the compiler.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
@@ -62,6 +62,9 @@ ptx: ## Compile the GPU kernels anew, with NVRTC of CUDA 11.8; fetches it
 		LD_LIBRARY_PATH=$(NVRTC) python3 hardware/native/ptx.py $(NVRTC)/libnvrtc.so.11.2 $$kernels.cu > $$kernels.ptx.new && \
 		mv $$kernels.ptx.new $$kernels.ptx || exit 1; \
 	done
+
+trt-shim: build ## Compile the TensorRT shim; TRT_INCLUDE names the folder of NvInfer.h
+	$(BIN) setup tensorrt --include '$(TRT_INCLUDE)'
 
 gpu-bundle: ## Pack genbench and its GPU checks for a box without Go
 	sh hardware/gpu/bundle.sh bin/gpu

@@ -2,23 +2,26 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"genbench/engines/all"
 	"genbench/engines/library"
 	"genbench/hardware"
 )
 
 func (a *app) setupCommand() *cobra.Command {
+	setups := []string{"onnxruntime", "onnxruntime-gpu", "tensorrt"}
 	setup := &cobra.Command{
-		Use:   "setup onnxruntime|onnxruntime-gpu",
-		Short: "Fetch an engine's library into the cache directory, without root",
+		Use:   "setup " + strings.Join(setups, "|"),
+		Short: "Fetch or build an engine's library in the cache directory, without root",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage(fmt.Errorf("set up what? want onnxruntime or onnxruntime-gpu"))
+				return usage(fmt.Errorf("set up what? want one of %s", strings.Join(setups, ", ")))
 			}
-			return usage(unknown("library", args[0], []string{"onnxruntime", "onnxruntime-gpu"}, "genbench setup --help"))
+			return usage(unknown("library", args[0], setups, "genbench setup --help"))
 		},
 	}
 	setup.AddCommand(&cobra.Command{
@@ -51,7 +54,27 @@ func (a *app) setupCommand() *cobra.Command {
 			return nil
 		},
 	})
+	setup.AddCommand(a.setupTensorRTCommand())
 	return setup
+}
+
+func (a *app) setupTensorRTCommand() *cobra.Command {
+	var include string
+	cmd := &cobra.Command{
+		Use:   "tensorrt",
+		Short: "Compile the shim that speaks to TensorRT, against the headers of the version that is installed",
+		Args:  exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			path, err := all.SetupTensorRT(cmd.Context(), include, a.stderr)
+			if err != nil {
+				return &exitError{exitUnavailable, err}
+			}
+			fmt.Fprintln(a.stdout, path)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&include, "include", "", "the `folder` of NvInfer.h; the usual places without it")
+	return cmd
 }
 
 // firstGPU describes GPU 0 to what chooses packages.

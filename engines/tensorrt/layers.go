@@ -3,6 +3,8 @@ package tensorrt
 import (
 	"encoding/json"
 	"strings"
+
+	"genbench/models"
 )
 
 // A layer is what is read of TensorRT's inspector, whose JSON is
@@ -39,7 +41,12 @@ func readLayers(text []byte) (precisions map[string]int, tactics string) {
 		if len(l.Outputs) == 0 {
 			continue
 		}
-		if p := precisionOf(l.Outputs[0].Format); p != "" {
+		p := precisionOf(l.Outputs[0].Format)
+		// TF32 is how a kernel multiplies; what it writes is fp32.
+		if p == string(models.FP32) && strings.Contains(strings.ToLower(l.Tactic), "tf32") {
+			p = string(models.TF32)
+		}
+		if p != "" {
 			precisions[p]++
 		}
 	}

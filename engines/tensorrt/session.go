@@ -113,18 +113,14 @@ func (e *engine) plan(model []byte, precision models.Precision) ([]byte, engines
 
 // compile has the library build a plan, starting from what earlier builds timed.
 func (e *engine) compile(model, timing []byte, precision models.Precision) (plan, times []byte, err error) {
-	codes := map[models.Precision]C.int{
-		models.FP32: C.gb_trt_fp32, models.TF32: C.gb_trt_tf32, models.FP16: C.gb_trt_fp16,
-		models.BF16: C.gb_trt_bf16, models.INT8: C.gb_trt_int8,
-	}
-	code, ok := codes[precision]
-	if !ok {
+	number, known := code(precision)
+	if !known {
 		return nil, nil, fmt.Errorf("precision %q is none of TensorRT's", precision)
 	}
 	// C memory, because a struct that is passed to C must not hold Go pointers.
 	what := C.gb_trt_build{
 		model: C.CBytes(model), model_size: C.size_t(len(model)),
-		precision: code, level: -1,
+		precision: C.int(number), level: -1,
 	}
 	defer C.free(unsafe.Pointer(what.model))
 	if len(timing) > 0 {

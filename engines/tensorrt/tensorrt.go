@@ -212,7 +212,10 @@ func (e *engine) Info() engines.Info { return e.info }
 
 func (e *engine) Supports(o engines.BuildOptions) error {
 	gpu := e.device.Details()
+	_, known := code(o.Precision)
 	switch {
+	case !known:
+		return fmt.Errorf("precision %q is none of TensorRT's", o.Precision)
 	case o.Batch < 1:
 		return fmt.Errorf("batch %d, want at least 1", o.Batch)
 	case o.Precision == models.BF16 && e.major < 10:
@@ -223,6 +226,23 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 		return errors.New("int8 needs the ranges of the activations")
 	}
 	return nil
+}
+
+// code is a precision in the shim's numbering.
+func code(p models.Precision) (number int, known bool) {
+	switch p {
+	case models.FP32:
+		return C.gb_trt_fp32, true
+	case models.TF32:
+		return C.gb_trt_tf32, true
+	case models.FP16:
+		return C.gb_trt_fp16, true
+	case models.BF16:
+		return C.gb_trt_bf16, true
+	case models.INT8:
+		return C.gb_trt_int8, true
+	}
+	return 0, false
 }
 
 // Build takes the plan of an earlier build of the same model, options, library and

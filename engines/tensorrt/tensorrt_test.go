@@ -70,6 +70,8 @@ func fake(t *testing.T, flags ...string) {
 func TestConformance(t *testing.T) {
 	if !strings.Contains(os.Getenv(enginetest.RequireEnv), "tensorrt") {
 		fake(t)
+		// ONNX Runtime, which stands in, has no bf16; neither has a T4.
+		t.Setenv("FAKE_CUDA_CAPABILITY", "75")
 	}
 	enginetest.Run(t, Driver())
 }
@@ -126,6 +128,25 @@ func TestPlanIsKept(t *testing.T) {
 	defer s.Close()
 	if s.Executed().Plan.Cached {
 		t.Error("another batch takes the same plan")
+	}
+}
+
+func TestTF32IsToldFromFP32(t *testing.T) {
+	fake(t)
+	engine, stream := openFake(t)
+	for _, precision := range []models.Precision{models.TF32, models.FP32} {
+		o := small
+		o.Precision = precision
+		s, err := engine.Build(t.Context(), enginetest.Miniatures()[0].Network, stream, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x := s.Executed(); x.Precisions[string(precision)] != 1 || x.Plan.Cached {
+			t.Errorf("built for %s, executed %v, plan %+v", precision, x.Precisions, x.Plan)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -65,15 +65,17 @@ static void free_blob(gb_trt_blob *blob) {
 	blob->size = 0;
 }
 
-static const char magic[] = "fake plan\n";
+// A plan is these words, the precision as a digit, and the model.
+static const char magic[] = "fake plan ";
+enum { head_bytes = sizeof magic };
 
 static char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 	if (fault("build")) return strdup("parse model: node stem.conv (Conv): no implementation");
-	size_t head = sizeof magic - 1;
-	plan->size = head + what->model_size;
+	plan->size = head_bytes + what->model_size;
 	plan->data = malloc(plan->size);
-	memcpy(plan->data, magic, head);
-	memcpy((char *)plan->data + head, what->model, what->model_size);
+	memcpy(plan->data, magic, head_bytes - 1);
+	((char *)plan->data)[head_bytes - 1] = (char)('0' + what->precision);
+	memcpy((char *)plan->data + head_bytes, what->model, what->model_size);
 	return copy_out("times", 5, timing);
 }
 
@@ -155,6 +157,7 @@ static void read_tensor(span info, int input, tensor_state *t) {
 struct gb_trt_engine {
 	OrtSession *session;
 	tensor_state ends[2];
+	int precision;
 	uint64_t stream;
 	char *failure;
 };
@@ -168,17 +171,17 @@ static void close_engine(gb_trt_engine *engine) {
 }
 
 static char *open_engine(const void *plan, size_t size, gb_trt_engine **out) {
-	size_t head = sizeof magic - 1;
-	if (fault("plan") || size < head || memcmp(plan, magic, head) != 0) return strdup("read plan: magic tag does not match");
+	if (fault("plan") || size < head_bytes || memcmp(plan, magic, head_bytes - 1) != 0) return strdup("read plan: magic tag does not match");
 	gb_trt_engine *engine = calloc(1, sizeof *engine);
-	const unsigned char *model = (const unsigned char *)plan + head;
-	span all = {model, model + size - head}, graph = inside(all, 7);
+	const unsigned char *model = (const unsigned char *)plan + head_bytes;
+	engine->precision = ((const char *)plan)[head_bytes - 1] - '0';
+	span all = {model, model + size - head_bytes}, graph = inside(all, 7);
 	read_tensor(inside(graph, 11), 1, &engine->ends[0]);
 	read_tensor(inside(graph, 12), 0, &engine->ends[1]);
 	OrtSessionOptions *options = NULL;
 	char *failed = words(ort->CreateSessionOptions(&options));
 	if (failed == NULL) failed = words(ort->SetIntraOpNumThreads(options, 1));
-	if (failed == NULL) failed = words(ort->CreateSessionFromArray(environment, model, size - head, options, &engine->session));
+	if (failed == NULL) failed = words(ort->CreateSessionFromArray(environment, model, size - head_bytes, options, &engine->session));
 	if (options != NULL) ort->ReleaseSessionOptions(options);
 	if (failed != NULL) {
 		close_engine(engine);
@@ -245,10 +248,12 @@ static const char *failure(const gb_trt_engine *engine) { return engine->failure
 static int64_t memory(const gb_trt_engine *engine) { return (int64_t)(engine->ends[0].bytes + engine->ends[1].bytes); }
 
 static char *inspect(gb_trt_engine *engine, gb_trt_blob *json) {
-	static const char *formats[] = {"Float", "Half", "BFloat16", ""};
+	// In the order of the precisions of abi.h.
+	static const char *formats[] = {"Float", "Float", "Half", "BFloat16", "Int8"};
+	const char *tactic = engine->precision == gb_trt_tf32 ? "fake_tf32" : "fake";
 	char text[256];
-	int n = snprintf(text, sizeof text, "{\"Layers\": [{\"Name\": \"fake\", \"TacticName\": \"onnxruntime\", \"Outputs\": [{\"Format/Datatype\": \"%s\"}]}]}",
-		formats[engine->ends[1].public.type]);
+	int n = snprintf(text, sizeof text, "{\"Layers\": [{\"Name\": \"all\", \"TacticName\": \"%s\", \"Outputs\": [{\"Format/Datatype\": \"%s\"}]}]}",
+		tactic, formats[engine->precision]);
 	return copy_out(text, (size_t)n, json);
 }
 
