@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,13 +59,17 @@ func (m *mapped) look(f func(data []byte) error) (err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		switch fault := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }: // what the runtime panics with at a memory fault
-			err = fmt.Errorf("read %s: the file became shorter while it was read", m.path)
-		default:
+		fault := recover()
+		if fault == nil {
+			return
+		}
+		start := uintptr(unsafe.Pointer(unsafe.SliceData(m.data)))
+		// What the runtime panics with at a memory fault tells its address.
+		memory, ok := fault.(interface{ Addr() uintptr })
+		if !ok || memory.Addr() < start || memory.Addr()-start >= uintptr(len(m.data)) {
 			panic(fault)
 		}
+		err = fmt.Errorf("read %s: the file became shorter while it was read", m.path)
 	}()
 	return f(m.data)
 }

@@ -29,7 +29,7 @@ func (a *app) showCommand() *cobra.Command {
 			"  genbench show resnet-50 --weights resnet50.safetensors\n" +
 			"  genbench show mine.onnx --shape input:1x3x224x224",
 		Args:              exactArgs(1, "one model or file"),
-		ValidArgsFunction: completeModels,
+		ValidArgsFunction: completeModelsAndFiles,
 		RunE: func(_ *cobra.Command, args []string) (err error) {
 			if isFile(args[0]) {
 				if resolution != 0 || weights != synthetic {
@@ -85,6 +85,12 @@ func (a *app) showCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "shape of an ONNX file's input, name:1x3x224x224; once for each input")
 	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
 	return cmd
+}
+
+// completeModelsAndFiles leaves what is no name of a network to the shell.
+func completeModelsAndFiles(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	names, _ := completeModels(cmd, args, toComplete)
+	return names, cobra.ShellCompDirectiveDefault
 }
 
 // count prints an integer with thin groups of three; zero as a dot, so that the
