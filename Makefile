@@ -59,6 +59,9 @@ ptx: ## Compile the GPU kernels anew, with NVRTC of CUDA 11.8; fetches it
 		mv $$kernels.ptx.new $$kernels.ptx || exit 1; \
 	done
 
+gpu-bundle: ## Pack genbench and its GPU checks for a box without Go
+	sh hardware/gpu/bundle.sh bin/gpu
+
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models
 

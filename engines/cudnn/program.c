@@ -1,5 +1,6 @@
 #include "program.h"
 
+#include <float.h>
 #include <string.h>
 
 const char *gb_cudnn_name(int function) {
@@ -110,7 +111,9 @@ unsigned gb_describe_convolution(const gb_cudnn *api, cudnnConvolutionDescriptor
 
 unsigned gb_describe_activation(const gb_cudnn *api, cudnnActivationDescriptor_t *a, unsigned mode) {
 	unsigned status = api->cudnnCreateActivationDescriptor(a);
-	return status != 0 ? status : api->cudnnSetActivationDescriptor(*a, mode, gb_cudnn_no_nan, 0);
+	// The coefficient is the ceiling of a clipped ReLU. Others are said to ignore it;
+	// no ceiling is right whether they do or not.
+	return status != 0 ? status : api->cudnnSetActivationDescriptor(*a, mode, gb_cudnn_no_nan, DBL_MAX);
 }
 
 unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, unsigned mode, int window_h, int window_w, int pad, int stride) {

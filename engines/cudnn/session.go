@@ -68,7 +68,10 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		}
 	}()
 	if status := C.gb_program_open(s.program, e.api, (*C.gb_cuda_stream)(stream.C())); status != 0 {
-		return s, s.refuse("its handle", "cudnnCreate", status)
+		if s.program.in_driver != 0 {
+			return s, e.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status))
+		}
+		return s, fmt.Errorf("cudnnCreate: %s (%d); %s", C.GoString(C.gb_cudnn_words(e.api, status)), int(status), hint(e.device.Details()))
 	}
 	if s.values, err = s.alloc(s.plan.bytes); err != nil {
 		return s, fmt.Errorf("memory for activations: %w", err)
@@ -231,6 +234,8 @@ func (s *session) choose(ctx context.Context) error {
 			known[shape] = algorithm
 		}
 		step.algorithm = algorithm.algorithm
+		s.note("%s: %s, %.4f ms without what is fused, workspace %d bytes", s.name(int(step.node)), algorithmName(step.algorithm),
+			float64(algorithm.milliseconds), int64(algorithm.workspace))
 		need = max(need, algorithm.workspace)
 	}
 	if err := s.engine.device.Free(scratch); err != nil {
@@ -284,11 +289,13 @@ func (s *session) fastest(step *C.gb_step, scratch uint64, bytes int64) (C.gb_cu
 	}
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
-		if a.status != 0 || a.determinism != C.gb_cudnn_deterministic {
-			continue
+		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
+		// Beside the arithmetic that is asked for cuDNN measures its default, which for
+		// fp32 may be tf32: such a time is not one of what will run.
+		if s.precision == models.FP32 && a.math != C.gb_cudnn_fma_math {
+			usable = false
 		}
-		if !onlyPrecomputed || a.algorithm == C.gb_cudnn_precomputed_gemm {
-			s.note("%s: %s, %.4f ms, workspace %d bytes", s.name(int(step.node)), algorithmName(a.algorithm), float64(a.milliseconds), int64(a.workspace))
+		if usable && (!onlyPrecomputed || a.algorithm == C.gb_cudnn_precomputed_gemm) {
 			return a, nil
 		}
 	}
@@ -406,7 +413,7 @@ func (s *session) Output() (models.Tensor, error) {
 }
 
 func (s *session) Explain(e *native.CallError) error {
-	if s.program == nil {
+	if s.program == nil || s.program.status == 0 { // a replay of a graph fails by itself
 		return fmt.Errorf("run on cudnn: %w", e)
 	}
 	return fmt.Errorf("run on cudnn: %w: %w", e, s.failure())
