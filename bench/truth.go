@@ -19,13 +19,14 @@ import (
 
 // An EngineTruth tells whether an engine's inferences take as long as the timed
 // loop reads (protocol M9). What disturbs a machine passes, an engine that works
-// outside of its call does so in each of several tries: a value is the smallest of
-// them, or for a ratio their median.
+// outside of its call does so in each of several tries: of times that pass, which
+// others lengthen, a check takes the smallest; of CPU time, which others take away, the
+// median.
 type EngineTruth struct {
 	Engine  string `json:"engine"`
 	Version string `json:"version"`
 	// ShortNS and LongNS are the fastest inference of a chain of convolutions and of
-	// one with twice as many; Ratio is that of neighbouring blocks.
+	// one with twice as many, Ratio the second by the first.
 	ShortNS    int64                `json:"short_ns"`
 	LongNS     int64                `json:"long_ns"`
 	Ratio      float64              `json:"ratio"`
@@ -82,39 +83,43 @@ func TestTruth(ctx context.Context, engine engines.Engine, device hardware.Devic
 	defer long.session.Close()
 	runtime.GC()
 
-	best := truthFinding{outside: math.Inf(1), foreign: math.Inf(1), left: math.Inf(1), hidden: math.Inf(1)}
-	var ratios []float64
-	for range truthTries {
+	var found [truthTries]truthFinding
+	for i := range found {
 		if err := ctx.Err(); err != nil {
 			return fail(err)
 		}
-		brief, err := short.block(ctx)
-		if err != nil {
+		if _, err := short.block(ctx); err != nil {
 			return fail(err)
 		}
-		whole, found, err := long.measure(ctx)
-		if err != nil {
+		if found[i], err = long.measure(ctx); err != nil {
 			return fail(err)
 		}
-		ratios = append(ratios, float64(whole.fastest)/float64(brief.fastest))
-		best = best.least(found)
 	}
-	slices.Sort(ratios)
-	t.Ratio = ratios[truthTries/2]
+	sorted := func(value func(truthFinding) float64) []float64 {
+		var values []float64
+		for _, f := range found {
+			values = append(values, value(f))
+		}
+		slices.Sort(values)
+		return values
+	}
+	smallest := func(value func(truthFinding) float64) float64 { return sorted(value)[0] }
+	middle := func(value func(truthFinding) float64) float64 { return sorted(value)[truthTries/2] }
 	t.ShortNS, t.LongNS, t.Inferences = short.fastest, long.fastest, short.timed+long.timed
+	t.Ratio = float64(t.LongNS) / float64(t.ShortNS)
 
 	check := func(name string, value, limit float64) {
 		// A value that is no number passes nothing.
 		t.Checks = append(t.Checks, hardware.SelfCheck{Name: name, Value: value, Limit: limit, Unit: "%", Passed: value <= limit})
 	}
-	check("time of a block outside of its samples", best.outside, maxOutsideSamples)
+	check("time of a block outside of its samples", smallest(func(f truthFinding) float64 { return f.outside }), maxOutsideSamples)
 	check("twice the work, off twice the time by", 100*math.Abs(t.Ratio/2-1), maxLengthError)
 	if device.Info().Kind == hardware.Host {
 		// On a GPU the driver's threads run beside a call by right.
-		check("CPU time of a block beyond its samples", best.foreign, maxForeignCPU)
+		check("CPU time of a block beyond its samples", middle(func(f truthFinding) float64 { return f.foreign }), maxForeignCPU)
 	}
-	check("CPU time after a block", best.left, maxLeftBehind)
-	check("inference hidden in reading the output", best.hidden, maxHiddenInOutput)
+	check("CPU time after a block", middle(func(f truthFinding) float64 { return f.left }), maxLeftBehind)
+	check("inference hidden in reading the output", smallest(func(f truthFinding) float64 { return f.hidden }), maxHiddenInOutput)
 	t.Passed = !slices.ContainsFunc(t.Checks, func(c hardware.SelfCheck) bool { return !c.Passed })
 	return t, nil
 }
@@ -167,10 +172,6 @@ func truthChain(links int) *models.Network {
 // A truthFinding is what one try found, in percent.
 type truthFinding struct{ outside, foreign, left, hidden float64 }
 
-func (a truthFinding) least(b truthFinding) truthFinding {
-	return truthFinding{min(a.outside, b.outside), min(a.foreign, b.foreign), min(a.left, b.left), min(a.hidden, b.hidden)}
-}
-
 // A truthTime is a block by the loop's clock and by others.
 type truthTime struct {
 	samples time.Duration // their sum
@@ -180,9 +181,9 @@ type truthTime struct {
 }
 
 // measure times two blocks: after the first the output is read at once, after the
-// second the process must come to rest. It gives the first one's time.
-func (p *truthPath) measure(ctx context.Context) (truthTime, truthFinding, error) {
-	fail := func(err error) (truthTime, truthFinding, error) { return truthTime{}, truthFinding{}, err }
+// second the process must come to rest.
+func (p *truthPath) measure(ctx context.Context) (truthFinding, error) {
+	fail := func(err error) (truthFinding, error) { return truthFinding{}, err }
 	took, err := p.block(ctx)
 	if err != nil {
 		return fail(err)
@@ -212,7 +213,7 @@ func (p *truthPath) measure(ctx context.Context) (truthTime, truthFinding, error
 	if _, err = p.session.Output(); err != nil {
 		return fail(err)
 	}
-	return took, truthFinding{
+	return truthFinding{
 		outside: percent(took.wall-took.samples, took.wall),
 		foreign: percent(took.cpu-took.samples, took.samples),
 		hidden:  percent(first-second, time.Duration(took.fastest)),

@@ -234,6 +234,8 @@ func (s *session) choose(ctx context.Context) error {
 			known[shape] = algorithm
 		}
 		step.algorithm = algorithm.algorithm
+		s.note("%s: %s, %.4f ms without what is fused, workspace %d bytes", s.name(int(step.node)), algorithmName(step.algorithm),
+			float64(algorithm.milliseconds), int64(algorithm.workspace))
 		need = max(need, algorithm.workspace)
 	}
 	if err := s.engine.device.Free(scratch); err != nil {
@@ -287,11 +289,13 @@ func (s *session) fastest(step *C.gb_step, scratch uint64, bytes int64) (C.gb_cu
 	}
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
-		if a.status != 0 || a.determinism != C.gb_cudnn_deterministic {
-			continue
+		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
+		// Beside the arithmetic that is asked for cuDNN measures its default, which for
+		// fp32 may be tf32: such a time is not one of what will run.
+		if s.precision == models.FP32 && a.math != C.gb_cudnn_fma_math {
+			usable = false
 		}
-		if !onlyPrecomputed || a.algorithm == C.gb_cudnn_precomputed_gemm {
-			s.note("%s: %s, %.4f ms, workspace %d bytes", s.name(int(step.node)), algorithmName(a.algorithm), float64(a.milliseconds), int64(a.workspace))
+		if usable && (!onlyPrecomputed || a.algorithm == C.gb_cudnn_precomputed_gemm) {
 			return a, nil
 		}
 	}

@@ -211,6 +211,21 @@ func TestGraphOfASession(t *testing.T) {
 	}
 }
 
+// cuDNN measures its default arithmetic beside what it was asked for: in fp32 that is
+// tf32, whose times say nothing; elsewhere it is as good as the other. A choice names
+// the algorithm of every convolution.
+func TestAlgorithmOfItsOwnArithmetic(t *testing.T) {
+	b := newBench(t)
+	n := enginetest.Miniatures()[1].Network
+	for precision, want := range map[models.Precision]string{models.FP32: "winograd_nonfused", models.FP16: "gemm"} {
+		s := b.build(t, n, precision, 1)
+		choices := s.Executed().Choices
+		if !slices.ContainsFunc(choices, func(c string) bool { return strings.HasPrefix(c, "block1.b.conv: "+want+",") }) {
+			t.Errorf("%s: no %s for block1.b.conv in %q", precision, want, choices)
+		}
+	}
+}
+
 func TestSupportsByCapability(t *testing.T) {
 	for capability, want := range map[string][]models.Precision{
 		"70": {models.FP32, models.FP16},

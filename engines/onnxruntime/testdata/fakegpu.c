@@ -71,7 +71,7 @@ static OrtStatus *enable_profiling(OrtSessionOptions *options, const char *prefi
 	char name[512];
 	snprintf(name, sizeof name, "%s_fake.json", prefix);
 	next_profile = fopen(name, "w");
-	snprintf(next_private, sizeof next_private, "%s/fake-gpu-profile-%d", getenv("TMPDIR") == NULL ? "/tmp" : getenv("TMPDIR"), getpid());
+	snprintf(next_private, sizeof next_private, "%s/fake-gpu-profile-%d", getenv("TMPDIR") == NULL ? P_tmpdir : getenv("TMPDIR"), getpid());
 	return real.EnableProfiling(options, next_private);
 }
 
