@@ -8,7 +8,7 @@
 //
 // One file of this package holds one sub-command. Exit codes have one cause each:
 // 0 done, 1 internal, 2 usage, 3 engine unavailable, 4 measurement invalid, 5 some
-// points failed, 130 interrupted.
+// points failed, 12 not comparable, 130 interrupted.
 package main
 
 import (
@@ -33,11 +33,12 @@ func main() {
 
 // Exit codes. No code has two causes.
 const (
-	exitInternal    = 1
-	exitUsage       = 2
-	exitUnavailable = 3
-	exitInvalid     = 4
-	exitInterrupted = 130
+	exitInternal     = 1
+	exitUsage        = 2
+	exitUnavailable  = 3
+	exitInvalid      = 4
+	exitIncomparable = 12
+	exitInterrupted  = 130
 )
 
 // An exitError ends the program with a code. A nil err says that all was said.
