@@ -143,7 +143,7 @@ func measure(log *Log, planned PlannedPoint) Measurement {
 	}
 	m.prepare(log, planned.ID)
 	for i := range log.Rounds {
-		if log.Rounds[i].ID == planned.ID {
+		if log.Rounds[i].ID == planned.ID && !log.Rounds[i].Sentinel {
 			m.Rounds = append(m.Rounds, &log.Rounds[i])
 		}
 	}

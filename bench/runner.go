@@ -156,8 +156,8 @@ func (r *Runner) run(ctx context.Context) error {
 	}
 	proto := r.Plan.Config.Protocol
 	settle := proto.Settle // the machine is cold, also where a run goes on
-	launch := 1
-	for ; launch <= max(proto.Launches, proto.MaxLaunches); launch++ {
+	last := 1
+	for launch := 1; launch <= max(proto.Launches, proto.MaxLaunches); launch++ {
 		var visits []Visit
 		for round := 1; round <= proto.Rounds; round++ {
 			visits = append(visits, r.visits(launch, round)...)
@@ -169,7 +169,7 @@ func (r *Runner) run(ctx context.Context) error {
 		if heaviest := r.Plan.heaviest(); settle > 0 && heaviest >= 0 {
 			spec.Settle = &r.Plan.Points[heaviest].Point
 		}
-		settle = proto.SettleAgain
+		settle, last = proto.SettleAgain, launch
 		kind := Launched
 		if launch > proto.Launches {
 			kind = Extended
@@ -185,7 +185,7 @@ func (r *Runner) run(ctx context.Context) error {
 	}
 	// The last look at the sentinel: a launch with nothing else to do.
 	r.watch.due = 0
-	return r.launch(ctx, LaunchSpec{Launch: launch - 1}, readings)
+	return r.launch(ctx, LaunchSpec{Launch: last}, readings)
 }
 
 // expect computes the outputs that no earlier part of the run has left.
