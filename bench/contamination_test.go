@@ -184,8 +184,8 @@ func TestClockGoingBackwards(t *testing.T) {
 	// Nothing in the second launch ever takes time, so its warm-up is cut short.
 	s.config.Protocol.WarmupTime = 0
 	s.config.Protocol.SteadyCap = 0
-	if m := s.run(t).point(t, "sim"); m.State != Measured && m.State != Invalid || dropped(m)[BadClock] == 0 {
-		t.Errorf("%s %s, dropped %v", m.State, m.Reason, dropped(m))
+	if m := s.run(t).point(t, "sim"); m.State != Measured || m.Launches != 3 || dropped(m)[BadClock] != 4 {
+		t.Errorf("%s %s, %d launches, dropped %v", m.State, m.Reason, m.Launches, dropped(m))
 	}
 }
 
