@@ -237,6 +237,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	var stdout, stderr bytes.Buffer
 	code := run([]string{"run", "--engines", "fake-spin", "--models", "genet-small", "--out", filepath.Join(dir, "run")}, strings.NewReader(""), &stdout, &stderr, testDrivers())
 	if code != exitUsage || !strings.Contains(stderr.String(), "create result directory") {

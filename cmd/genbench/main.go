@@ -115,7 +115,7 @@ func (a *app) command() *cobra.Command {
 	})
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(
-		a.runCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
+		a.runCommand(), a.replayCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
 		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.workerCommand(),
 	)
 	return root

@@ -16,6 +16,17 @@ import (
 // resume goes on with an interrupted run: the same plan, in the same order, on the
 // same machine, with the same binary and libraries, into the same journal.
 func (a *app) resume(ctx context.Context, dir string) (err error) {
+	device, err := hardware.NewHost()
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	// Before the journal is touched: the run may not be over.
+	lock, err := lockDevice(device, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	journal, log, err := bench.ReopenJournal(dir)
 	if err != nil {
 		return usage(err)
@@ -26,11 +37,6 @@ func (a *app) resume(ctx context.Context, dir string) (err error) {
 		result := bench.NewResult(log)
 		return errors.Join(a.show(result, dir), exitOf(result))
 	}
-	device, err := hardware.NewHost()
-	if err != nil {
-		return err
-	}
-	defer device.Close()
 	plan, err := a.plan(ctx, log.Run.Config, device, false)
 	if err != nil {
 		return err

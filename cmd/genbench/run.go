@@ -381,6 +381,11 @@ func (a *app) printPlan(plan *bench.Plan) error {
 
 // carryOut runs a plan into a new directory and shows what came of it.
 func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Device, dir string, started time.Time) (err error) {
+	lock, err := lockDevice(device, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	journal, err := bench.CreateJournal(dir)
 	if err != nil {
 		return usage(err)
@@ -399,6 +404,20 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 		return err
 	}
 	return a.execute(ctx, &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase}, m, dir)
+}
+
+// lockDevice keeps a second run off the device.
+func lockDevice(device hardware.Device, dir string) (*hardware.DeviceLock, error) {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := hardware.LockDevice(device.Info().ID, absolute)
+	var held *hardware.DeviceHeldError
+	if errors.As(err, &held) {
+		return nil, &exitError{exitUnavailable, err}
+	}
+	return lock, err
 }
 
 // describeRun says all that is known of a run before anything is measured.
