@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -137,16 +138,18 @@ func deathOf(err error, log string) string {
 	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		if line := lines.Text(); strings.HasPrefix(line, "SIG") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "genbench: ") {
+		if line := lines.Text(); isCrash(line) || strings.HasPrefix(line, "genbench: ") {
 			return line
 		}
 	}
 	return exit.String()
 }
 
-// tailOf gives the last lines of a log; a log that cannot be read says so.
+// tailOf gives the last lines of a log, or those around the first sign of a crash:
+// what a library said stands before it, pages of the Go runtime's own after it. A
+// log that cannot be read says so.
 func tailOf(path string, n int) []string {
-	const most = 16 << 10
+	const most = 64 << 10
 	f, err := os.Open(path)
 	if err != nil {
 		return []string{err.Error()}
@@ -166,8 +169,13 @@ func tailOf(path string, n int) []string {
 		return nil
 	}
 	lines := strings.Split(trimmed, "\n")
-	if len(lines) > n {
-		lines = lines[len(lines)-n:]
+	if crash := slices.IndexFunc(lines, isCrash); crash >= 0 {
+		lines = lines[:min(len(lines), crash+n/2)]
 	}
-	return lines
+	return lines[max(0, len(lines)-n):]
+}
+
+// isCrash tells the line with which the Go runtime begins to tell of a fault.
+func isCrash(line string) bool {
+	return strings.HasPrefix(line, "SIG") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -31,6 +32,12 @@ const PerImage = 500 * time.Microsecond
 // FailCode is what a call of fake-fail returns.
 const FailCode = C.gb_fault_code
 
+// ExitStatus is the one with which fake-exit ends its process.
+const ExitStatus = C.gb_fault_status
+
+// BuildNode is the node that fake-build cannot build.
+const BuildNode = "stage2.a.conv"
+
 // Drivers lists the fakes. None is a reference: give engines/reference along where
 // outputs are to be checked.
 func Drivers() []engines.Driver {
@@ -40,6 +47,10 @@ func Drivers() []engines.Driver {
 		fault{name: "fake-crash", doc: "a segmentation fault in the first inference", call: C.gb_fault_crash}.driver(),
 		fault{name: "fake-hang", doc: "the first inference never ends", call: C.gb_fault_hang}.driver(),
 		fault{name: "fake-fail", doc: "every inference returns an error code", call: C.gb_fault_fail}.driver(),
+		fault{name: "fake-exit", doc: "its library ends the process in the first inference", call: C.gb_fault_exit}.driver(),
+		fault{name: "fake-oom", doc: "the first inference runs out of memory", call: C.gb_fault_oom}.driver(),
+		fault{name: "fake-build", doc: "no network can be built", call: C.gb_fault_spin, unbuildable: true}.driver(),
+		fault{name: "fake-defer", doc: "its call returns at once and leaves the work to a thread", call: C.gb_fault_defer, defers: true}.driver(),
 		fault{name: "fake-wrong", doc: "works and gives other logits", call: C.gb_fault_spin, spoil: negate}.driver(),
 	}
 	return append(drivers, engines.Driver{
@@ -69,7 +80,11 @@ type fault struct {
 	name, doc string
 	call      unsafe.Pointer // a function of faults.h
 	noisy     bool
-	spoil     func(logits []float32)
+	// unbuildable fails in Build, after the network was found to be sound.
+	unbuildable bool
+	// defers has a thread for the work; an output waits for it.
+	defers bool
+	spoil  func(logits []float32)
 }
 
 func (f fault) driver() engines.Driver {
@@ -98,9 +113,17 @@ func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.S
 	if err != nil {
 		return nil, fmt.Errorf("build %s on %s: %w", n.Name, e.fault.name, err)
 	}
+	if e.fault.unbuildable {
+		return nil, errors.Join(fmt.Errorf("build %s on %s: node %s: it fails on purpose", n.Name, e.fault.name, BuildNode), inner.Close())
+	}
 	s := &session{Session: inner, fault: e.fault, stream: stream}
 	s.c = (*C.gb_fault)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_fault{}))))
 	s.c.spin_ns = C.int64_t(int64(o.Batch) * PerImage.Nanoseconds())
+	if e.fault.defers {
+		if failed := C.gb_fault_hire(s.c); failed != 0 {
+			return nil, errors.Join(fmt.Errorf("build %s on %s: start a thread: %w", n.Name, e.fault.name, syscall.Errno(failed)), s.Close())
+		}
+	}
 	if e.fault.noisy {
 		when := C.CString("the build")
 		C.gb_fault_chatter(when)
@@ -143,6 +166,9 @@ func (s *session) Output() (models.Tensor, error) {
 	if s.c == nil {
 		return models.Tensor{}, errors.New("read output: the session is closed")
 	}
+	if s.fault.defers {
+		C.gb_fault_settle(s.c)
+	}
 	return models.Tensor{Shape: slices.Clone(s.output.Shape), Data: slices.Clone(s.output.Data)}, nil
 }
 
@@ -154,6 +180,7 @@ func (s *session) Close() error {
 	if s.c == nil {
 		return nil
 	}
+	C.gb_fault_dismiss(s.c)
 	C.free(unsafe.Pointer(s.c))
 	s.c = nil
 	return s.Session.Close()

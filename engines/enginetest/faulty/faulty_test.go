@@ -145,6 +145,57 @@ func TestHang(t *testing.T) {
 	}
 }
 
+func TestExit(t *testing.T) {
+	_, stderr, err := victim(t, "fake-exit", time.Minute)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != faulty.ExitStatus || !strings.Contains(stderr, "about to run") {
+		t.Errorf("got %v and %q", err, stderr)
+	}
+}
+
+func TestOutOfMemory(t *testing.T) {
+	_, stderr, err := victim(t, "fake-oom", time.Minute)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !strings.Contains(stderr, "about to run") || !strings.Contains(stderr, "out of memory") {
+		t.Errorf("got %v and %q", err, stderr)
+	}
+}
+
+func TestBuild(t *testing.T) {
+	_, _, err := session("fake-build", 1)
+	if err == nil || !strings.Contains(err.Error(), faulty.BuildNode) || !strings.Contains(err.Error(), "on purpose") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestDefer finds the work where it was put: in reading the output.
+func TestDefer(t *testing.T) {
+	s, stream, err := session("fake-defer", 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples := make([]hardware.Sample, 10)
+	start := time.Now()
+	if err := stream.Time(s.Call(), samples); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Output(); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	want := 10 * 4 * faulty.PerImage
+	var timed time.Duration
+	for _, one := range samples {
+		timed += time.Duration(one.Host)
+	}
+	if took < want || timed > want/10 {
+		t.Errorf("10 inferences of %v took %v, of which their calls %v", 4*faulty.PerImage, took, timed)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFail(t *testing.T) {
 	s, stream, err := session("fake-fail", 1)
 	if err != nil {

@@ -1,11 +1,17 @@
 // A libnvidia-ml.so.1 without a driver. It answers what the environment says, at
 // every call: FAKE_NVML_<KEY> is a number that replaces the default, and
 // FAKE_NVML_RETURN is the code that every call about a device returns instead
-// (nvmlReturn_t in nvml.h: 3 not supported, 15 GPU is lost). Compiled with -DBARE
-// it has only what a library needs to be NVML.
+// (nvmlReturn_t in nvml.h: 3 not supported, 15 GPU is lost). While the file that
+// FAKE_NVML_LATER names exists, the number in it is returned instead; if it says
+// "hang", the call does not return until the file is gone. Calls that set something
+// return FAKE_NVML_SET_RETURN, and RESET_RETURN those that take it back; each adds a
+// line to the file that FAKE_NVML_RECORD names. Compiled with -DBARE it has only what
+// a library needs to be NVML.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -22,20 +28,76 @@ static u64 env(const char *key, u64 otherwise) {
 
 int nvmlInit_v2(void) { return (int)env("INIT", 0); }
 int nvmlShutdown(void) { return 0; }
-const char *nvmlErrorString(int code) { return code == 6 ? "Not Found" : code == 3 ? "Not Supported" : code == 9 ? "Driver Not Loaded" : code == 15 ? "GPU is lost" : "other"; }
+const char *nvmlErrorString(int code) { return code == 4 ? "Insufficient Permissions" : code == 16 ? "GPU requires reset" : code == 6 ? "Not Found" : code == 3 ? "Not Supported" : code == 9 ? "Driver Not Loaded" : code == 15 ? "GPU is lost" : "other"; }
 int nvmlDeviceGetCount_v2(u32 *n) { *n = (u32)env("DEVICES", 1); return 0; }
 int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return 0; }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **d) { *d = (void *)(size_t)(atoi(uuid + 9) + 1); return strncmp(uuid, "GPU-fake-", 9) ? 6 : 0; }
-int nvmlDeviceGetUUID(void *d, char *out, u32 size) { return snprintf(out, size, "GPU-fake-%d", (int)(size_t)d - 1), 0; }
+int nvmlDeviceGetUUID(void *d, char *out, u32 size) { return snprintf(out, size, (size_t)d > 100 ? "MIG-fake-%d" : "GPU-fake-%d", (int)(size_t)d % 100 - 1), 0; }
 #ifndef BARE
-static int answer(void) { return (int)env("RETURN", 0); }
+static int answer(void) {
+	const char *later = getenv("FAKE_NVML_LATER");
+	char word[32];
+	for (FILE *f; later && (f = fopen(later, "r")); usleep(1000)) {
+		if (fscanf(f, "%31s", word) != 1) word[0] = 0;
+		fclose(f);
+		if (strcmp(word, "hang")) return atoi(word);
+	}
+	return (int)env("RETURN", 0);
+}
 static int text(char *out, u32 size, const char *what) { return snprintf(out, size, "%s", what) < (int)size ? answer() : 7; }
 #define NUMBER(function, type, key, otherwise) \
 	int function(void *d, type *out) { (void)d; *out = (type)env(key, otherwise); return answer(); }
 #define PAIR(function, key) \
 	int function(void *d, u32 *now, u32 *pending) { (void)d; *now = *pending = (u32)env(key, 0); return answer(); }
 int nvmlSystemGetDriverVersion(char *out, u32 size) { return snprintf(out, size, "999.42"), 0; }
-int nvmlDeviceGetName(void *d, char *out, u32 size) { (void)d; return text(out, size, "Fake GPU"); }
+int nvmlDeviceGetName(void *d, char *out, u32 size) { return text(out, size, (size_t)d > 100 ? "Fake GPU MIG 1g.10gb" : "Fake GPU"); }
+int nvmlDeviceGetSerial(void *d, char *out, u32 size) { (void)d; return text(out, size, "0123456789"); }
+int nvmlDeviceGetInforomImageVersion(void *d, char *out, u32 size) { (void)d; return text(out, size, "G500.0200.00.05"); }
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = 13020; return 0; }
+int nvmlSystemGetConfComputeState(u32 state[3]) { state[0] = 7; state[1] = (u32)env("CONFIDENTIAL", 0); state[2] = 7; return 0; }
+int nvmlDeviceGetDefaultApplicationsClock(void *d, int kind, u32 *mhz) { (void)d; *mhz = kind == 1 ? 1095 : 7; return answer(); }
+int nvmlDeviceGetPowerManagementLimitConstraints(void *d, u32 *low, u32 *high) { (void)d; *low = 200000; *high = 700000; return answer(); }
+int nvmlDeviceGetTemperatureThreshold(void *d, int kind, u32 *c) { (void)d; *c = kind == 0 ? 92 : kind == 1 ? 89 : kind == 3 ? 87 : 7; return answer(); }
+int nvmlDeviceGetSupportedMemoryClocks(void *d, u32 *room, u32 *mhz) {
+	(void)d;
+	if (*room < 2) return *room = 2, 7;
+	*room = 2; mhz[0] = 2619; mhz[1] = 1593;
+	return answer();
+}
+int nvmlDeviceGetSupportedGraphicsClocks(void *d, u32 memory, u32 *room, u32 *mhz) {
+	(void)d;
+	if (memory != 2619 && memory != 1593) return 6;
+	if (*room < 3) return *room = 3, 7;
+	*room = 3; mhz[0] = 1980; mhz[1] = memory == 2619 ? 1410 : 1200; mhz[2] = 345;
+	return answer();
+}
+int nvmlDeviceGetMaxMigDeviceCount(void *d, u32 *n) { (void)d; *n = 3; return answer(); }
+int nvmlDeviceGetMigDeviceHandleByIndex(void *d, u32 i, void **part) { (void)d; *part = (void *)(size_t)(101 + i); return i == 1 ? 6 : answer(); }
+// record notes a call that changes something, after it took effect on nothing.
+static int record(const char *key, const char *call, void *d, u32 low, u32 high) {
+	int code = (int)env(key, 0);
+	const char *path = getenv("FAKE_NVML_RECORD");
+	FILE *f = path ? fopen(path, "a") : NULL;
+	if (f) {
+		fprintf(f, "%s %d %u %u %d\n", call, (int)(size_t)d - 1, low, high, code);
+		fclose(f);
+	}
+	return code;
+}
+int nvmlDeviceSetGpuLockedClocks(void *d, u32 low, u32 high) { return record("SET_RETURN", "lock-sm", d, low, high); }
+int nvmlDeviceSetMemoryLockedClocks(void *d, u32 low, u32 high) { return record("SET_MEMORY_RETURN", "lock-memory", d, low, high); }
+int nvmlDeviceResetGpuLockedClocks(void *d) { return record("RESET_RETURN", "reset-sm", d, 0, 0); }
+int nvmlDeviceResetMemoryLockedClocks(void *d) { return record("RESET_RETURN", "reset-memory", d, 0, 0); }
+typedef struct { u32 id, scope; long long timestamp, latency; u32 type; int code; u64 value; } field;
+int nvmlDeviceGetFieldValues(void *d, int n, field *f) {
+	(void)d;
+	for (int i = 0; i < n; i++) {
+		f[i].type = 1; // unsigned int
+		f[i].code = f[i].id == 186 ? (int)env("FIELD_RETURN", 0) : 3;
+		f[i].value = env("INSTANT_MW", 250500);
+	}
+	return answer();
+}
 int nvmlDeviceGetVbiosVersion(void *d, char *out, u32 size) { (void)d; return text(out, size, "01.02.03"); }
 int nvmlDeviceGetPciInfo_v3(void *d, pci *p) { memset(p, 0, sizeof *p); p->bus = 0x65 + (u32)(size_t)d - 1; return answer(); }
 int nvmlDeviceGetMemoryInfo(void *d, u64 m[3]) { (void)d; m[0] = 80ULL << 30; m[1] = m[0] - 5; m[2] = 5; return answer(); }
@@ -46,7 +108,21 @@ int nvmlDeviceGetTotalEccErrors(void *d, int type, int counter, u64 *n) { (void)
 NUMBER(nvmlDeviceGetPerformanceState, u32, "P_STATE", 0)
 NUMBER(nvmlDeviceGetPowerUsage, u32, "POWER_MW", 250500)
 NUMBER(nvmlDeviceGetEnforcedPowerLimit, u32, "LIMIT_MW", 700000)
-NUMBER(nvmlDeviceGetTotalEnergyConsumption, u64, "ENERGY_MJ", 123456)
+// With TICK_MS the counter counts POWER_MW, in ticks.
+int nvmlDeviceGetTotalEnergyConsumption(void *d, u64 *mJ) {
+	(void)d;
+	*mJ = env("ENERGY_MJ", 123456);
+	if (env("TICK_MS", 0)) {
+		struct timespec t;
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		u64 ms = (u64)t.tv_sec * 1000 + (u64)t.tv_nsec / 1000000;
+		*mJ = ms / env("TICK_MS", 0) * env("TICK_MS", 0) * env("POWER_MW", 250500) / 1000;
+	}
+	return answer();
+}
+NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, u32, "DEFAULT_LIMIT_MW", 650000)
+NUMBER(nvmlDeviceGetComputeMode, u32, "COMPUTE_MODE", 3)
+NUMBER(nvmlDeviceGetArchitecture, u32, "ARCHITECTURE", 9)
 NUMBER(nvmlDeviceGetPersistenceMode, u32, "PERSISTENCE", 1)
 NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, u32, "PCIE", 5)
 NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, u32, "PCIE_MAX", 5)
