@@ -86,7 +86,7 @@
 // # How this is checked
 //
 // The tests drive the same Runner and the same worker in one process, on a device that
-// is scripted and a clock that is virtual (simulation in simulation_test.go): hours of
+// is scripted and a clock that is virtual (simulation in virtual_test.go): hours of
 // `publish`, every class of contamination, every stop, hangs, crashes and resumed runs
 // pass in seconds. The faults are tested once more on the real binary
 // (cmd/genbench/faults_test.go). Whatever a fake engine gave is of quality Q0 and says
