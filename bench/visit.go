@@ -350,9 +350,9 @@ func (w *worker) prove(session engines.Session, p Point, inference time.Duration
 		}
 		ns := make([]int64, n)
 		for i := range s {
-			ns[i] = s[i].Device
+			ns[i] = max(s[i].Device, 1) // a clock that runs backwards is judged with the round
 		}
-		mid := max(median(ns), 1) // a clock that runs backwards is judged with the round
+		mid := median(ns)
 		inference = time.Duration(mid)
 		proof.WindowMedians = append(proof.WindowMedians, mid)
 		proof.judge(proto)
