@@ -323,7 +323,19 @@ func TestGapsAreAnAxis(t *testing.T) {
 // Engines that crash, hang or defer cost their own points.
 func TestFaultsOfEngines(t *testing.T) {
 	s := simulate(t, "quick", hardware.Host)
-	s.config.Grid.Engines = []string{"sound", "crashing", "hanging"}
+	s.config.Grid.Engines = []string{"sound", "crashing", "hanging", "deferring"}
+	s.latency = func(i inference) time.Duration {
+		if i.engine == "deferring" {
+			return time.Microsecond
+		}
+		return time.Millisecond
+	}
+	s.deferred = func(engine string) time.Duration {
+		if engine == "deferring" {
+			return 64 * time.Millisecond
+		}
+		return time.Millisecond // copying
+	}
 	s.fault = func(i inference) string {
 		switch {
 		case i.engine == "crashing" && i.launch == 2:
@@ -342,6 +354,9 @@ func TestFaultsOfEngines(t *testing.T) {
 	}
 	if m := r.point(t, "crashing"); m.State != Failed || !strings.Contains(m.Reason, "segmentation fault") {
 		t.Errorf("crashing: %s %q", m.State, m.Reason)
+	}
+	if m := r.point(t, "deferring"); m.State != Failed || !strings.Contains(m.Reason, "the engine defers its work") {
+		t.Errorf("deferring: %s %q", m.State, m.Reason)
 	}
 	if m := r.point(t, "hanging"); m.State != Failed || !strings.Contains(m.Reason, "hung: no word for 1m") {
 		t.Errorf("hanging: %s %q", m.State, m.Reason)

@@ -32,6 +32,8 @@ type simulation struct {
 	// fault says how the next block goes wrong: "" not at all, "hang", or the words
 	// with which the worker dies.
 	fault func(inference) string
+	// deferred is how long an engine's output is in coming after its calls returned.
+	deferred func(engine string) time.Duration
 	// interrupt cancels the run at a time; 0 never.
 	interrupt time.Duration
 
@@ -344,6 +346,9 @@ func (s *simulatedSession) Executed() engines.Execution       { return engines.E
 func (s *simulatedSession) Close() error                      { return nil }
 func (s *simulatedSession) Call() native.Call                 { s.device.session = s; return native.Call{} }
 func (s *simulatedSession) Output() (models.Tensor, error) {
+	if s.device.deferred != nil {
+		time.Sleep(s.device.deferred(s.engine))
+	}
 	t := models.Tensor{Shape: []int{s.batch, 3}}
 	for range s.batch {
 		t.Data = append(t.Data, 1, 2, 3)
