@@ -35,6 +35,7 @@ type (
 		Started         time.Time                `json:"started_utc"`
 		MonotonicBase   int64                    `json:"monotonic_base_ns"` // native.Now at the start; other t_ns count from here
 		GenbenchVersion string                   `json:"genbench_version"`
+		GenbenchSHA256  string                   `json:"genbench_sha256"` // of the binary
 		Argv            []string                 `json:"argv"`
 		Config          Config                   `json:"config"`
 		Seed            uint64                   `json:"seed"`
@@ -115,6 +116,8 @@ type (
 
 		Status     Status `json:"status"` // ok or dropped
 		DropReason string `json:"drop_reason,omitempty"`
+		// Disturbances are the classes of what was seen, also in a round that is kept.
+		Disturbances []Disturbance `json:"disturbances,omitempty"`
 
 		WarmupSamples int         `json:"warmup_n"`
 		Steady        SteadyProof `json:"steady_proof"`
@@ -127,7 +130,19 @@ type (
 	ReadingRecord struct {
 		Type   string `json:"type"`   // "reading"
 		Device string `json:"device"` // id of the device that was read
+		// Missing says why there is nothing but the time; empty where there is.
+		Missing string `json:"missing,omitempty"`
 		hardware.Reading
+	}
+
+	// ResumeRecord begins what was added to a run after it had been interrupted.
+	ResumeRecord struct {
+		Type            string             `json:"type"` // "resume"
+		Started         time.Time          `json:"started_utc"`
+		MonotonicBase   int64              `json:"monotonic_base_ns"` // as in the run record, for what follows
+		GenbenchVersion string             `json:"genbench_version"`
+		Argv            []string           `json:"argv"`
+		Findings        []hardware.Finding `json:"findings"`
 	}
 
 	// EndRecord is the last line of a run that came to an end, planned or not.
@@ -178,6 +193,19 @@ func CreateJournal(dir string) (*Journal, error) {
 // Append writes one record as a line and syncs it. After an error the file may
 // end in a torn line, which readers ignore.
 func (j *Journal) Append(record any) error {
+	if err := j.Note(record); err != nil {
+		return err
+	}
+	if err := j.f.Sync(); err != nil {
+		return fmt.Errorf("write journal %s: %w; everything before this line is kept", j.path, err)
+	}
+	return nil
+}
+
+// Note writes one record as a line that the next Append syncs: for readings, of
+// which the loss of a few costs no measurement, and whose syncing would keep the
+// disk busy while there is one.
+func (j *Journal) Note(record any) error {
 	j.buf.Reset()
 	enc := json.NewEncoder(&j.buf)
 	enc.SetEscapeHTML(false)
@@ -185,9 +213,6 @@ func (j *Journal) Append(record any) error {
 		return fmt.Errorf("write journal %s: %w", j.path, err)
 	}
 	if _, err := j.f.Write(j.buf.Bytes()); err != nil {
-		return fmt.Errorf("write journal %s: %w; everything before this line is kept", j.path, err)
-	}
-	if err := j.f.Sync(); err != nil {
 		return fmt.Errorf("write journal %s: %w; everything before this line is kept", j.path, err)
 	}
 	return nil
@@ -203,7 +228,9 @@ type Log struct {
 	Points   []PointRecord
 	Rounds   []RoundRecord
 	Readings []ReadingRecord
-	End      *EndRecord // nil where the run was cut off
+	Resumes  []ResumeRecord
+	// End is nil where the run was cut off. A run that was resumed has its last.
+	End *EndRecord
 
 	// TornLine is the number of a last line that was cut short, 0 if none was.
 	TornLine int
@@ -323,6 +350,9 @@ func (l *Log) add(line []byte, first bool) string {
 		return ""
 	case "reading":
 		return appendRecord(&l.Readings, into)
+	case "resume":
+		l.End = nil // that of the part which was interrupted
+		return appendRecord(&l.Resumes, into)
 	case "end":
 		l.End = new(EndRecord)
 		return into(l.End)
@@ -345,7 +375,7 @@ func (r *RoundRecord) invalid() string {
 	if r.Status != OK && r.Status != Dropped {
 		return fmt.Sprintf("round with status %q, want ok or dropped", r.Status)
 	}
-	if len(r.DeviceNS) == 0 {
+	if len(r.DeviceNS) == 0 && r.Status == OK {
 		return "round without samples"
 	}
 	for i, ns := range r.DeviceNS {

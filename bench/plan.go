@@ -11,12 +11,15 @@ import (
 
 // A Grid is a product of axes; every combination is a point.
 type Grid struct {
-	Models     []string `json:"models"`
-	Engines    []string `json:"engines"`
-	Precisions []string `json:"precisions"`
-	Batches    []int    `json:"batches"`
+	Models     []string `json:"models" yaml:"models"`
+	Engines    []string `json:"engines" yaml:"engines"`
+	Precisions []string `json:"precisions" yaml:"precisions"`
+	Batches    []int    `json:"batches" yaml:"batches"`
 	// Resolution overrides every network's own; 0 keeps it.
-	Resolution int `json:"resolution"`
+	Resolution int `json:"resolution" yaml:"resolution"`
+	// Gaps are idle times before every inference (W5); none stands for 0 alone,
+	// inferences back to back.
+	Gaps []time.Duration `json:"gaps_ns,omitempty" yaml:"gaps"`
 }
 
 // Config is what a run was asked to do, resolved: defaults filled in.
@@ -65,6 +68,10 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 		}
 		plan.Engines = append(plan.Engines, rec)
 	}
+	gaps := c.Grid.Gaps
+	if len(gaps) == 0 {
+		gaps = []time.Duration{0}
+	}
 	for _, model := range c.Grid.Models {
 		network, err := models.New(model, c.Grid.Resolution)
 		if err != nil {
@@ -77,19 +84,21 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 		for _, engine := range c.Grid.Engines {
 			for _, precision := range c.Grid.Precisions {
 				for _, batch := range c.Grid.Batches {
-					p := PlannedPoint{
-						Point: Point{Model: network.Name, Engine: engine, Precision: precision, Batch: batch, Resolution: network.Resolution},
-						MACs:  cost.MACs * int64(batch), Params: cost.Params,
+					for _, gap := range gaps {
+						p := PlannedPoint{
+							Point: Point{Model: network.Name, Engine: engine, Precision: precision, Batch: batch, Resolution: network.Resolution, Gap: gap},
+							MACs:  cost.MACs * int64(batch), Params: cost.Params,
+						}
+						p.ID = p.Point.String()
+						if e, ok := opened[engine]; !ok {
+							p.Skip = failures[engine].Error()
+						} else if err := e.Supports(engines.BuildOptions{Precision: models.Precision(precision), Batch: batch, Threads: c.Threads}); err != nil {
+							p.Skip = err.Error()
+						} else {
+							p.PlannedSeconds = c.guess(p, reference(engine)).Seconds()
+						}
+						plan.Points = append(plan.Points, p)
 					}
-					p.ID = p.Point.String()
-					if e, ok := opened[engine]; !ok {
-						p.Skip = failures[engine].Error()
-					} else if err := e.Supports(engines.BuildOptions{Precision: models.Precision(precision), Batch: batch, Threads: c.Threads}); err != nil {
-						p.Skip = err.Error()
-					} else {
-						p.PlannedSeconds = c.guess(p, reference(engine)).Seconds()
-					}
-					plan.Points = append(plan.Points, p)
 				}
 			}
 		}
@@ -109,25 +118,32 @@ func (c Config) guess(p PlannedPoint, reference bool) time.Duration {
 	inference := time.Duration(float64(p.MACs) / rate * float64(time.Second))
 	build := 100*time.Millisecond + time.Duration(p.Params)*10 // 10 ns a parameter: generate, export, load
 	visits := c.Protocol.Launches * c.Protocol.Rounds
-	return time.Duration(visits) * (build + c.Protocol.visitTime(inference))
+	return time.Duration(visits) * (build + c.Protocol.visitTime(inference, p.Point.Gap))
 }
 
 // visitTime is how long a visit to a point takes, from session to last sample,
 // when it settles at once.
-func (p Protocol) visitTime(inference time.Duration) time.Duration {
-	warmup := max(p.WarmupTime, time.Duration(p.WarmupSamples)*inference)
-	windows := 3 * max(p.WindowTime, time.Duration(p.WindowSamples)*inference)
-	return warmup + windows + time.Duration(p.samples(inference))*inference
+func (p Protocol) visitTime(inference, gap time.Duration) time.Duration {
+	each := inference + gap
+	warmup := max(p.WarmupTime, time.Duration(p.WarmupSamples)*each)
+	return warmup + time.Duration(steadyWindows*p.window(each)+p.samples(each))*each
 }
 
-// samples is how many samples a round takes when an inference lasts so long (S1).
-func (p Protocol) samples(inference time.Duration) int {
-	inference = max(inference, 1)
-	n := max(p.RoundSamples, int((p.RoundTime+inference-1)/inference))
-	if limit := int(p.RoundCap / inference); n > limit {
+// samples is how many samples a round takes when one inference and the gap before
+// it last so long (S1).
+func (p Protocol) samples(each time.Duration) int {
+	each = max(each, 1)
+	n := max(p.RoundSamples, int((p.RoundTime+each-1)/each))
+	if limit := int(p.RoundCap / each); n > limit {
 		n = limit
 	}
-	return max(n, p.RoundMin)
+	return min(max(n, p.RoundMin), p.RoundMost)
+}
+
+// window is how many samples a window of the steady-state proof takes (W4).
+func (p Protocol) window(each time.Duration) int {
+	each = max(each, 1)
+	return min(max(p.WindowSamples, int((p.WindowTime+each-1)/each)), p.RoundMost)
 }
 
 // Order is the sequence in which a round of a launch visits the points: a
@@ -156,13 +172,22 @@ func (p *Plan) Measurable() int {
 	return n
 }
 
-// PlannedSeconds is the guessed length of the run (S7).
+// PlannedSeconds is the guessed length of the run (S7), without launches that are
+// added for width.
 func (p *Plan) PlannedSeconds() float64 {
-	seconds := p.Config.Protocol.Settle.Seconds()
+	proto := p.Config.Protocol
+	seconds := (proto.Settle + time.Duration(proto.Launches-1)*proto.SettleAgain).Seconds()
 	for _, point := range p.Points {
 		seconds += point.PlannedSeconds
 	}
 	return seconds
+}
+
+// MostSeconds is the guessed length of the run if every point needs every launch
+// that may be added (S5).
+func (p *Plan) MostSeconds() float64 {
+	proto := p.Config.Protocol
+	return p.PlannedSeconds() * float64(max(proto.Launches, proto.MaxLaunches)) / float64(proto.Launches)
 }
 
 // heaviest is the index of the measurable point with the most arithmetic.
@@ -171,6 +196,32 @@ func (p *Plan) heaviest() int {
 	for i, point := range p.Points {
 		if point.Skip == "" && (best < 0 || point.MACs > p.Points[best].MACs) {
 			best = i
+		}
+	}
+	return best
+}
+
+// sentinel is the index of the measurable point that is most like ResNet-50 in
+// fp16 at batch 8, which the protocol names (D1); -1 without any. It is one of the
+// plan's own, so that it costs no network and no engine that was not asked for.
+func (p *Plan) sentinel(usable func(Point) bool) int {
+	best, bestScore := -1, 0
+	for i, point := range p.Points {
+		if point.Skip != "" || point.Point.Gap != 0 || !usable(point.Point) {
+			continue
+		}
+		score := 1
+		if point.Point.Model == "resnet-50" {
+			score += 4
+		}
+		if point.Point.Precision == string(models.FP16) {
+			score += 2
+		}
+		if point.Point.Batch == 8 {
+			score++
+		}
+		if score > bestScore {
+			best, bestScore = i, score
 		}
 	}
 	return best

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A Point is one cell of the grid: what is measured, apart from the machine it
@@ -18,10 +19,13 @@ type Point struct {
 	Graph string `json:"graph,omitempty"`
 	// Cache says what the input finds in the cache; "hot" reuses one input buffer.
 	Cache string `json:"cache,omitempty"`
+	// Gap is how long the device idles before every inference (W5); 0 runs them
+	// back to back.
+	Gap time.Duration `json:"gap_ns,omitempty"`
 }
 
 // String is the point's id in journals and on the command line:
-// MODEL@RESOLUTION/ENGINE/PRECISION/bBATCH[/graph=…][/cache=…].
+// MODEL@RESOLUTION/ENGINE/PRECISION/bBATCH[/graph=…][/cache=…][/gap=…].
 func (p Point) String() string {
 	s := fmt.Sprintf("%s@%d/%s/%s/b%d", p.Model, p.Resolution, p.Engine, p.Precision, p.Batch)
 	if p.Graph != "" {
@@ -29,6 +33,9 @@ func (p Point) String() string {
 	}
 	if p.Cache != "" {
 		s += "/cache=" + p.Cache
+	}
+	if p.Gap != 0 {
+		s += "/gap=" + p.Gap.String()
 	}
 	return s
 }
@@ -51,7 +58,13 @@ func ParsePoint(s string) (Point, error) {
 	}
 	field, ok := last()
 	for ; ok; field, ok = last() {
-		if v, found := strings.CutPrefix(field, "cache="); found && p.Cache == "" && p.Graph == "" {
+		if v, found := strings.CutPrefix(field, "gap="); found && p.Gap == 0 && p.Cache == "" && p.Graph == "" {
+			gap, err := time.ParseDuration(v)
+			if err != nil || gap <= 0 {
+				return bad("no gap")
+			}
+			p.Gap = gap
+		} else if v, found := strings.CutPrefix(field, "cache="); found && p.Cache == "" && p.Graph == "" {
 			p.Cache = v
 		} else if v, found := strings.CutPrefix(field, "graph="); found && p.Graph == "" {
 			p.Graph = v

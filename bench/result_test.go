@@ -193,27 +193,6 @@ func TestCheckOutput(t *testing.T) {
 	}
 }
 
-func TestJudgeRound(t *testing.T) {
-	f := func(v float64) *float64 { return &v }
-	p := HostProtocol()
-	for _, c := range []struct {
-		name string
-		in   hardware.Interval
-		want Status
-		why  string
-	}{
-		{"unknown", hardware.Interval{}, OK, ""},
-		{"quiet", hardware.Interval{StealFraction: f(0.05), ForeignCPUs: f(0.4)}, OK, ""},
-		{"stolen", hardware.Interval{StealFraction: f(0.11)}, Dropped, "hypervisor took 11.0 %"},
-		{"crowded", hardware.Interval{ForeignCPUs: f(0.8)}, Dropped, "other processes used 0.80 cores"},
-	} {
-		status, why := judgeRound(c.in, p)
-		if status != c.want || !strings.Contains(why, c.why) {
-			t.Errorf("%s: %s %q, want %s %q", c.name, status, why, c.want, c.why)
-		}
-	}
-}
-
 func TestOrder(t *testing.T) {
 	plan := &Plan{Config: Config{Seed: 7}}
 	for i := range 12 {

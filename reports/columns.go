@@ -90,6 +90,13 @@ func columns() []column {
 		{key: "batch", header: "batch", right: true, doc: "images per inference", cell: func(r row) cell { return cell{value: r.Point.Batch} }},
 		{key: "graph", header: "graph", axis: true, doc: "how work is submitted on a GPU", cell: optionalAxis(func(p bench.Point) string { return p.Graph })},
 		{key: "cache", header: "cache", axis: true, doc: "what an inference finds in the cache; hot reuses one input", cell: optionalAxis(func(p bench.Point) string { return p.Cache })},
+		{key: "gap_ms", header: "gap", unit: "ms", right: true, axis: true, doc: "idle time before every inference", cell: func(r row) cell {
+			if r.Point.Gap == 0 {
+				return unknown("inferences run back to back")
+			}
+			gap := r.Point.Gap.Seconds() * 1e3
+			return number(gap, strconv.FormatFloat(gap, 'f', -1, 64))
+		}},
 		{key: "state", doc: "measured, skipped, failed, invalid or pending", cell: func(r row) cell { return cell{value: string(r.State)} }},
 		{key: "reason", doc: "of a state other than measured", cell: func(r row) cell { return cell{value: r.Reason} }},
 

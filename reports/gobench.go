@@ -90,6 +90,9 @@ func writeRound(b *bytes.Buffer, p bench.Point, round *bench.RoundRecord) {
 	if p.Cache != "" {
 		fmt.Fprintf(b, "/cache=%s", nameValue(p.Cache))
 	}
+	if p.Gap != 0 {
+		fmt.Fprintf(b, "/gap=%s", nameValue(p.Gap.String()))
+	}
 	fmt.Fprintf(b, "/batch=%d/resolution=%d\t%d\t%s ns/op\t%s images/s\n", p.Batch, p.Resolution, n,
 		strconv.FormatFloat(median, 'f', -1, 64),
 		strconv.FormatFloat(significant(float64(n*p.Batch)/(float64(total)/1e9), 7), 'f', -1, 64))

@@ -27,6 +27,12 @@ var coordinates = [...]func(bench.Point) string{
 	func(p bench.Point) string { return p.Precision },
 	func(p bench.Point) string { return labelled("graph ", p.Graph) },
 	func(p bench.Point) string { return labelled("cache ", p.Cache) },
+	func(p bench.Point) string {
+		if p.Gap == 0 {
+			return ""
+		}
+		return labelled("gap ", p.Gap.String())
+	},
 }
 
 func labelled(label, value string) string {

@@ -49,12 +49,15 @@ type timed struct {
 	row row
 }
 
-// timedRounds lists the rounds of all usable points in the order they were taken.
+// timedRounds lists the rounds of all usable points in the order they were taken,
+// without those of which a clock that went backwards left no sample.
 func timedRounds(r *bench.Result) []timed {
 	var all []timed
 	for _, row := range usableRows(r) {
 		for _, round := range row.Rounds {
-			all = append(all, timed{round, row})
+			if len(round.DeviceNS) > 0 {
+				all = append(all, timed{round, row})
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b timed) int { return cmp.Compare(a.Start, b.Start) })

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"genbench/bench"
+	"genbench/hardware/hardwaretest"
 )
 
 // A process is a `genbench run` that a test does something to.
@@ -24,16 +27,42 @@ type process struct {
 	stdout bytes.Buffer
 }
 
-// start begins a run of two fake points that takes about ten seconds, and returns
+// faultSuite is two fake points, two launches of two rounds: some four seconds.
+const faultSuite = `
+name: faults
+grid: {models: [genet-small], engines: [fake-spin], precisions: [fp32], batches: [1, 2], resolution: 64}
+seed: 3
+protocol: {launches: 2, rounds: 2, round_time: 200ms, warmup_time: 20ms, window_time: 5ms, steady_cap: 0s, settle: 0s, drop_steal: 1, drop_foreign_cores: 99}
+`
+
+// faultVisits is how many rounds it owes.
+const faultVisits = 8
+
+// start begins a run of faultSuite with a runtime directory of its own, and returns
 // when its first round has ended.
-func start(t *testing.T, dir string) *process {
+func start(t *testing.T, dir string, env ...string) *process {
+	t.Helper()
+	runtime := t.TempDir()
+	suite := filepath.Join(runtime, "faults.yaml")
+	if err := os.WriteFile(suite, []byte(faultSuite), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := begin(t, append(env, "XDG_RUNTIME_DIR="+runtime), "run", "--suite", suite, "--out", dir)
+	p.dir = dir
+	p.until(t, "[1/8")
+	return p
+}
+
+// begin starts genbench with arguments and additions to the environment.
+func begin(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{dir: dir, Cmd: exec.Command(self)}
-	p.Args = []string{"genbench", "run", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1,2", "--max-steal", "1", "--max-foreign", "99", "--out", dir}
+	p := &process{Cmd: exec.Command(self)}
+	p.Args = append([]string{"genbench"}, args...)
+	p.Env = append(os.Environ(), env...)
 	p.Stdout = &p.stdout
 	pipe, err := p.StderrPipe()
 	if err != nil {
@@ -49,8 +78,15 @@ func start(t *testing.T, dir string) *process {
 			_ = p.Wait()
 		}
 	})
-	p.until(t, "[1/8")
 	return p
+}
+
+// runtimeDir is the entry of the environment that tells where a process locks.
+func (p *process) runtimeDir() string {
+	i := slices.IndexFunc(p.Env, func(e string) bool {
+		return strings.HasPrefix(e, "XDG_RUNTIME_DIR=") && filepath.IsAbs(e[len("XDG_RUNTIME_DIR="):])
+	})
+	return p.Env[i]
 }
 
 // until reads the progress up to a line that holds text.
@@ -119,7 +155,7 @@ func load(t *testing.T, dir string) *bench.Result {
 
 func skipShort(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes ten seconds")
+		t.Skip("takes seconds")
 	}
 	t.Parallel()
 }
@@ -188,6 +224,92 @@ func TestParentKilled(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
+
+	// What was killed goes on where it was, and every visit is made once.
+	kept, err := os.ReadFile(filepath.Join(p.dir, bench.JournalName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept = kept[:bytes.LastIndexByte(kept, '\n')+1]
+	again := begin(t, []string{p.runtimeDir()}, "run", "--resume", p.dir)
+	if code, rest := again.end(t); code != 0 {
+		t.Fatalf("resumed: exit code %d, %s", code, rest)
+	}
+	whole, err := os.ReadFile(filepath.Join(p.dir, bench.JournalName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(whole, kept) {
+		t.Error("resuming changed what was written")
+	}
+	visits := map[string]int{}
+	r = load(t, p.dir)
+	for _, round := range r.Log.Rounds {
+		visits[fmt.Sprint(round.ID, round.Launch, round.Round)]++
+	}
+	if len(visits) != faultVisits || len(r.Log.Rounds) != faultVisits || !r.Log.Finished() {
+		t.Errorf("%d rounds of %d visits, end %+v; want %d of each", len(r.Log.Rounds), len(visits), r.Log.End, faultVisits)
+	}
+}
+
+// Two runs on one device would measure each other. The lock goes with its holder.
+func TestTwoRunsOnOneDevice(t *testing.T) {
+	skipShort(t)
+	p := start(t, filepath.Join(t.TempDir(), "run"))
+	other := filepath.Join(t.TempDir(), "other")
+	second := begin(t, []string{p.runtimeDir()}, "run", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1", "--out", other)
+	code, rest := second.end(t)
+	if code != exitUnavailable || !strings.Contains(rest, fmt.Sprintf("process %d measures on it since ", p.Process.Pid)) || !strings.Contains(rest, p.dir) {
+		t.Errorf("exit code %d, %q; want 3, and who holds the device", code, rest)
+	}
+	if _, err := os.Stat(other); err == nil {
+		t.Error("a run that was refused left a directory")
+	}
+	// Nor may it be resumed while it runs.
+	if code, rest := begin(t, []string{p.runtimeDir()}, "run", "--resume", p.dir).end(t); code != exitUnavailable {
+		t.Errorf("resumed while it runs: exit code %d, %q", code, rest)
+	}
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.end(t)
+	third := begin(t, []string{p.runtimeDir()}, "run", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1", "--out", other)
+	third.until(t, "launch 1")
+}
+
+// The driver's counters vanish or hang while the host is measured: what is missing
+// is said, and the run ends as it should.
+func TestCountersVanish(t *testing.T) {
+	skipShort(t)
+	for _, c := range []struct{ how, want string }{
+		{"15", "GPU is lost"},
+		{"hang", "did not answer within"},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			later := filepath.Join(t.TempDir(), "later")
+			p := start(t, filepath.Join(t.TempDir(), "run"), nvmlVariable+"="+hardwaretest.FakeNVML(t), "FAKE_NVML_LATER="+later)
+			if err := os.WriteFile(later, []byte(c.how), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			code, rest := p.end(t)
+			if code != 0 {
+				t.Fatalf("exit code %d, %s", code, rest)
+			}
+			r := load(t, p.dir)
+			if len(r.Log.Rounds) != faultVisits {
+				t.Errorf("%d rounds, want %d", len(r.Log.Rounds), faultVisits)
+			}
+			missing := 0
+			for _, reading := range r.Log.Readings {
+				if reading.Device == "GPU-fake-0" && strings.Contains(reading.Missing, c.want) {
+					missing++
+				}
+			}
+			if missing != 1 {
+				t.Errorf("%d readings say %q, want 1 for the whole time", missing, c.want)
+			}
+		})
+	}
 }
 
 // zombie tells whether a process has ended and waits to be collected, by whom is
@@ -237,6 +359,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	var stdout, stderr bytes.Buffer
 	code := run([]string{"run", "--engines", "fake-spin", "--models", "genet-small", "--out", filepath.Join(dir, "run")}, strings.NewReader(""), &stdout, &stderr, testDrivers())
 	if code != exitUsage || !strings.Contains(stderr.String(), "create result directory") {

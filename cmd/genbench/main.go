@@ -9,7 +9,7 @@
 //
 // One file of this package holds one sub-command. Exit codes have one cause each:
 // 0 done, 1 internal, 2 usage, 3 engine unavailable, 4 measurement invalid, 5 some
-// points failed, 130 interrupted.
+// points failed, 12 not comparable, 130 interrupted.
 package main
 
 import (
@@ -34,11 +34,12 @@ func main() {
 
 // Exit codes. No code has two causes.
 const (
-	exitInternal    = 1
-	exitUsage       = 2
-	exitUnavailable = 3
-	exitInvalid     = 4
-	exitInterrupted = 130
+	exitInternal     = 1
+	exitUsage        = 2
+	exitUnavailable  = 3
+	exitInvalid      = 4
+	exitIncomparable = 12
+	exitInterrupted  = 130
 )
 
 // An exitError ends the program with a code. A nil err says that all was said.
@@ -115,7 +116,7 @@ func (a *app) command() *cobra.Command {
 	})
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(
-		a.runCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
+		a.runCommand(), a.replayCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
 		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.clocksCommand(), a.truthCommand(), a.workerCommand(),
 	)
 	return root

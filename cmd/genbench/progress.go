@@ -21,8 +21,8 @@ type progress struct {
 
 func (p *progress) begin(plan *bench.Plan, findings []hardware.Finding, dir string) {
 	c := plan.Config
-	fmt.Fprintf(p.out, "%s %s: %d points × %d launches, about %s, %d threads, seed %d → %s\n",
-		c.Protocol.ID, c.Protocol.Profile, plan.Measurable(), c.Protocol.Launches, seconds(plan.PlannedSeconds()), c.Threads, c.Seed, dir)
+	fmt.Fprintf(p.out, "%s %s: %d points × %s, about %s, %d threads, seed %d → %s\n",
+		c.Protocol.ID, c.Protocol.Profile, plan.Measurable(), design(c.Protocol), plannedTime(plan), c.Threads, c.Seed, dir)
 	for _, f := range findings {
 		fmt.Fprintf(p.out, "%s: %s; %s\n", f.Severity, f.Text, f.Advice)
 	}
@@ -43,6 +43,10 @@ func (p *progress) event(e bench.Event) {
 		fmt.Fprintln(p.out, "computing expected outputs")
 	case bench.Launched:
 		fmt.Fprintf(p.out, "launch %d\n", e.Launch)
+	case bench.Extended:
+		fmt.Fprintf(p.out, "launch %d, added for points whose interval is too wide\n", e.Launch)
+	case bench.Watched:
+		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  sentinel: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	case bench.Visited:
 		mark := ""
 		switch {
@@ -55,6 +59,31 @@ func (p *progress) event(e bench.Event) {
 	case bench.Broken:
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  failed: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	}
+}
+
+// design says how often everything is replicated.
+func design(p bench.Protocol) string {
+	s := plural(p.Launches, "launch", "launches")
+	if p.MaxLaunches > p.Launches {
+		s = fmt.Sprintf("%d to %d launches", p.Launches, p.MaxLaunches)
+	}
+	return s + " × " + plural(p.Rounds, "round", "rounds")
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// plannedTime is how long a run should take, and how long it may.
+func plannedTime(plan *bench.Plan) string {
+	s := seconds(plan.PlannedSeconds())
+	if most := plan.MostSeconds(); most > plan.PlannedSeconds() {
+		s += ", at most " + seconds(most)
+	}
+	return s
 }
 
 // latency with the half-width of its interval, as far as the launches so far tell.

@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,14 +36,19 @@ type runFlags struct {
 	precisions []string
 	resolution int
 	profile    string
+	gaps       []time.Duration
 	seed       uint64
 	threads    int
 	launches   int
+	relWidth   float64
 	timeout    time.Duration
 	maxSteal   float64
 	maxForeign float64
 	out        string
+	resume     string
 	dryRun     bool
+
+	given func(flag string) bool
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -50,28 +59,39 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Measure networks, print a table and write a report with pictures",
 		Example: "  genbench run\n" +
 			"  genbench run --models genet-large,resnet-50 --batches 1,8 --threads 2\n" +
+			"  genbench run --suite mine.yaml --profile publish\n" +
+			"  genbench run --resume genbench-20260301-090000\n" +
 			"  genbench run --dry-run",
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			seeded := cmd.Flags().Changed("seed")
-			return a.measure(cmd.Context(), f, seeded)
+			f.given = cmd.Flags().Changed
+			if f.resume == "" {
+				return a.measure(cmd.Context(), f)
+			}
+			if cmd.Flags().NFlag() > 1 {
+				return usage(errors.New("--resume goes on with what the run was asked for and takes no other flag"))
+			}
+			return a.resume(cmd.Context(), f.resume)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.suite, "suite", "default", "grid to start from, see genbench list suites")
+	flags.StringVar(&f.suite, "suite", "default", "grid to start from: a name of genbench list suites, or a YAML file")
 	flags.StringSliceVar(&f.models, "models", nil, "networks instead of the suite's")
 	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: every one available but the reference)")
 	flags.IntSliceVar(&f.batches, "batches", nil, "images per inference instead of the suite's")
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
 	flags.IntVar(&f.resolution, "resolution", 0, "input height and width (default: each network's own)")
+	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle times before every inference, such as 0s,1ms,10ms,50ms,200ms (default: none)")
 	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: drawn, and recorded)")
 	flags.IntVar(&f.threads, "threads", 0, "host threads an inference may use (default: all usable processors)")
 	flags.IntVar(&f.launches, "launches", 0, "fresh processes that each visit every point (default: the profile's)")
+	flags.Float64Var(&f.relWidth, "rel-width", 0, "half-width of the interval to aim for, relative to the median (default: the profile's)")
 	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "silence after which a worker is taken for hung")
 	flags.Float64Var(&f.maxSteal, "max-steal", usual.DropSteal, "drop a round when a hypervisor took more than this fraction of the machine")
 	flags.Float64Var(&f.maxForeign, "max-foreign", usual.DropForeign, "drop a round when other processes used more than this many cores")
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
+	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
 	complete := func(flag string, names func() []string) {
 		err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -93,18 +113,18 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 // measure carries out `genbench run`.
-func (a *app) measure(ctx context.Context, f runFlags, seeded bool) error {
+func (a *app) measure(ctx context.Context, f runFlags) error {
 	started := time.Now()
 	device, err := hardware.NewHost()
 	if err != nil {
 		return err
 	}
 	defer device.Close()
-	config, err := a.config(f, seeded, device.Info())
+	config, err := a.config(f, device.Info())
 	if err != nil {
 		return usage(err)
 	}
-	plan, err := a.plan(ctx, config, device, len(f.engines) > 0)
+	plan, err := a.plan(ctx, config, device, f.given("engines"))
 	if err != nil {
 		return err
 	}
@@ -119,26 +139,41 @@ func (a *app) measure(ctx context.Context, f runFlags, seeded bool) error {
 	}
 	dir := f.out
 	if dir == "" {
-		dir = "genbench-" + started.UTC().Format("20060102-150405")
+		dir = defaultDir(started)
 	}
 	return a.carryOut(ctx, plan, device, dir, started)
 }
 
+// defaultDir names a result after the time it was begun.
+func defaultDir(started time.Time) string {
+	return "genbench-" + started.UTC().Format("20060102-150405")
+}
+
 // config resolves flags into what is asked for: the suite's grid with every axis
 // that a flag names replaced.
-func (a *app) config(f runFlags, seeded bool, device hardware.Info) (bench.Config, error) {
+func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	var c bench.Config
-	suite, err := bench.SuiteNamed(f.suite)
+	suite, err := findSuite(f.suite)
 	if err != nil {
-		return c, unknown("suite", f.suite, suiteNames(), "genbench list suites")
+		return c, err
 	}
-	protocol, err := bench.NewProtocol(f.profile)
+	profile := f.profile
+	if suite.Profile != "" && !f.given("profile") {
+		profile = suite.Profile
+	}
+	if !slices.Contains(profileNames(), profile) {
+		return c, unknown("profile", profile, profileNames(), "genbench list profiles")
+	}
+	protocol, err := suite.Protocol(profile, device.Kind)
 	if err != nil {
-		return c, unknown("profile", f.profile, profileNames(), "genbench list profiles")
+		return c, err
 	}
-	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: f.threads}
+	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads}
 	if f.models != nil {
 		c.Grid.Models = f.models
+	}
+	if f.engines != nil {
+		c.Grid.Engines = f.engines
 	}
 	if f.precisions != nil {
 		c.Grid.Precisions = f.precisions
@@ -146,16 +181,27 @@ func (a *app) config(f runFlags, seeded bool, device hardware.Info) (bench.Confi
 	if f.batches != nil {
 		c.Grid.Batches = f.batches
 	}
-	c.Grid.Resolution = f.resolution
-	c.Grid.Engines = f.engines
-	if f.launches != 0 {
-		c.Protocol.Launches = f.launches
+	if f.gaps != nil {
+		c.Grid.Gaps = f.gaps
 	}
-	c.Protocol.Watchdog, c.Protocol.DropSteal, c.Protocol.DropForeign = f.timeout, f.maxSteal, f.maxForeign
+	replace(f, "resolution", &c.Grid.Resolution, f.resolution)
+	replace(f, "launches", &c.Protocol.Launches, f.launches)
+	if f.given("launches") {
+		c.Protocol.MaxLaunches = 0 // a number that was asked for is fixed
+	}
+	replace(f, "rel-width", &c.Protocol.RelWidth, f.relWidth)
+	replace(f, "timeout", &c.Protocol.Watchdog, f.timeout)
+	replace(f, "max-steal", &c.Protocol.DropSteal, f.maxSteal)
+	replace(f, "max-foreign", &c.Protocol.DropForeign, f.maxForeign)
+	replace(f, "threads", &c.Threads, f.threads)
 	if c.Threads == 0 {
 		c.Threads = device.Cores
 	}
-	if !seeded {
+	switch {
+	case f.given("seed"):
+	case suite.Seed != nil:
+		c.Seed = *suite.Seed
+	default:
 		var b [8]byte
 		if _, err := rand.Read(b[:]); err != nil {
 			return c, err
@@ -163,6 +209,29 @@ func (a *app) config(f runFlags, seeded bool, device hardware.Info) (bench.Confi
 		c.Seed = uint64(binary.LittleEndian.Uint32(b[:])) // short enough to retype
 	}
 	return c, a.checkConfig(&c)
+}
+
+// replace sets what a flag was given for.
+func replace[T any](f runFlags, flag string, to *T, value T) {
+	if f.given(flag) {
+		*to = value
+	}
+}
+
+// findSuite takes the name of a suite or the path of a suite file.
+func findSuite(name string) (bench.Suite, error) {
+	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return bench.Suite{}, fmt.Errorf("read suite: %w", err)
+		}
+		return bench.ParseSuite(text, name)
+	}
+	suite, err := bench.SuiteNamed(name)
+	if err != nil {
+		return suite, fmt.Errorf("%w; a suite file ends in .yaml", unknown("suite", name, suiteNames(), "genbench list suites"))
+	}
+	return suite, nil
 }
 
 // checkConfig finds everything that is wrong with a config at once.
@@ -219,23 +288,22 @@ func (a *app) checkConfig(c *bench.Config) error {
 		seen[b] = true
 	}
 	c.Grid.Batches = batches
+	gaps := map[time.Duration]bool{}
+	for _, gap := range c.Grid.Gaps {
+		if gap < 0 || gap > time.Minute {
+			problems = append(problems, fmt.Errorf("--gaps %s: want a time from 0s to 1m", gap))
+		}
+		gaps[gap] = true
+	}
+	c.Grid.Gaps = slices.Sorted(maps.Keys(gaps))
 	if c.Threads < 1 {
 		problems = append(problems, fmt.Errorf("--threads %d: want at least 1", c.Threads))
 	}
 	if c.Grid.Resolution < 0 {
 		problems = append(problems, fmt.Errorf("--resolution %d: want a positive number", c.Grid.Resolution))
 	}
-	if c.Protocol.Launches < 1 {
-		problems = append(problems, fmt.Errorf("--launches %d: want at least 1", c.Protocol.Launches))
-	}
-	if c.Protocol.Watchdog <= 0 {
-		problems = append(problems, fmt.Errorf("--timeout %s: want a positive time", c.Protocol.Watchdog))
-	}
-	if c.Protocol.DropSteal < 0 {
-		problems = append(problems, fmt.Errorf("--max-steal %g: want a fraction of the machine, such as 0.1", c.Protocol.DropSteal))
-	}
-	if c.Protocol.DropForeign < 0 {
-		problems = append(problems, fmt.Errorf("--max-foreign %g: want a number of cores, such as 0.5", c.Protocol.DropForeign))
+	if err := c.Protocol.Check(); err != nil {
+		problems = append(problems, fmt.Errorf("protocol: %w", err))
 	}
 	return errors.Join(problems...)
 }
@@ -283,9 +351,9 @@ func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, 
 
 func (a *app) printPlan(plan *bench.Plan) error {
 	c := plan.Config
-	fmt.Fprintf(a.stdout, "%s, profile %s: %d launches × %d round, %d of %d points, about %s (a guess until something was measured), %d threads, seed %d\n\n",
-		c.Protocol.ID, c.Protocol.Profile, c.Protocol.Launches, c.Protocol.Rounds, plan.Measurable(), len(plan.Points),
-		seconds(plan.PlannedSeconds()), c.Threads, c.Seed)
+	fmt.Fprintf(a.stdout, "%s, profile %s: %s, %d of %d points, about %s (a guess until something was measured), %d threads, seed %d\n\n",
+		c.Protocol.ID, c.Protocol.Profile, design(c.Protocol), plan.Measurable(), len(plan.Points),
+		plannedTime(plan), c.Threads, c.Seed)
 	var rows [][]string
 	skips := map[string]int{}
 	var reasons []string
@@ -311,73 +379,131 @@ func (a *app) printPlan(plan *bench.Plan) error {
 	return nil
 }
 
-// carryOut runs a plan into a directory and shows what came of it.
+// carryOut runs a plan into a new directory and shows what came of it.
 func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Device, dir string, started time.Time) (err error) {
+	lock, err := lockDevice(device, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	journal, err := bench.CreateJournal(dir)
 	if err != nil {
 		return usage(err)
 	}
-	defer func() {
-		if closeErr := journal.Close(); err == nil && closeErr != nil {
-			err = closeErr
-		}
-	}()
-	logs := filepath.Join(dir, "env")
-	if err := os.MkdirAll(logs, 0o755); err != nil {
-		return fmt.Errorf("create log directory: %w", err)
-	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
 	m, err := openMachine(ctx, plan.Config.Threads)
 	if err != nil {
 		return err
 	}
 	defer m.close()
+	record, err := describeRun(plan, device, m, started)
+	if err != nil {
+		return err
+	}
+	if err := journal.Append(record); err != nil {
+		return err
+	}
+	return a.execute(ctx, &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase}, m, dir)
+}
+
+// lockDevice keeps a second run off the device.
+func lockDevice(device hardware.Device, dir string) (*hardware.DeviceLock, error) {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := hardware.LockDevice(device.Info().ID, absolute)
+	var held *hardware.DeviceHeldError
+	if errors.As(err, &held) {
+		return nil, &exitError{exitUnavailable, err}
+	}
+	return lock, err
+}
+
+// describeRun says all that is known of a run before anything is measured.
+func describeRun(plan *bench.Plan, device hardware.Device, m *machine, started time.Time) (bench.RunRecord, error) {
+	sum, err := ownSHA256()
+	if err != nil {
+		return bench.RunRecord{}, err
+	}
+	return bench.RunRecord{
+		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: runID(started), Started: started.UTC(),
+		MonotonicBase: native.Now(), GenbenchVersion: version(), GenbenchSHA256: sum, Argv: publicArgs(os.Args),
+		Config: plan.Config, Seed: plan.Config.Seed, PlannedSeconds: plan.PlannedSeconds(),
+		Host: hardware.DescribeHost(""), Devices: []hardware.Info{device.Info()}, Engines: plan.Engines, Plan: plan.Points,
+		GPUs: m.gpus, GPUsReason: m.gpusReason, Findings: m.findings,
+	}, nil
+}
+
+// ownSHA256 tells this binary from every other, which a version does not while it
+// is being worked on.
+func ownSHA256() (string, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("read own binary: %w", err)
+	}
+	defer self.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, self); err != nil {
+		return "", fmt.Errorf("read own binary: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// execute lets a runner do what its plan still owes and shows what came of it.
+func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir string) error {
+	logs := filepath.Join(dir, "env")
+	if err := os.MkdirAll(logs, 0o755); err != nil {
+		return fmt.Errorf("create log directory: %w", err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find own binary to start workers: %w", err)
 	}
-	base := native.Now()
-	err = journal.Append(bench.RunRecord{
-		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: runID(started), Started: started.UTC(),
-		MonotonicBase: base, GenbenchVersion: version(), Argv: publicArgs(os.Args),
-		Config: plan.Config, Seed: plan.Config.Seed, PlannedSeconds: plan.PlannedSeconds(),
-		Host: hardware.DescribeHost(""), Devices: []hardware.Info{device.Info()}, Engines: plan.Engines, Plan: plan.Points,
-		GPUs: m.gpus, GPUsReason: m.gpusReason, Findings: m.findings,
-	})
-	if err != nil {
-		return err
-	}
-	progress := &progress{out: a.stderr, width: pointWidth(plan)}
-	progress.begin(plan, m.findings, dir)
-	runner := &bench.Runner{
-		Plan: plan, Journal: journal, Base: base, Telemetry: m.telemetry, LogDir: logs, Events: progress.event,
-		Worker: func(ctx context.Context) *exec.Cmd {
-			cmd := exec.CommandContext(ctx, self, workerName)
-			cmd.Args[0] = os.Args[0] // a binary that goes by several names stays the one it is
-			return cmd
-		},
-	}
+	progress := &progress{out: a.stderr, width: pointWidth(runner.Plan)}
+	progress.begin(runner.Plan, m.findings, dir)
+	runner.Telemetry, runner.Events = m.telemetry, progress.event
+	runner.Launcher = bench.Processes{LogDir: logs, Command: func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, self, workerName)
+		cmd.Args[0] = os.Args[0] // a binary that goes by several names stays the one it is
+		return cmd
+	}}
 	runErr := runner.Run(ctx)
 	result, err := bench.LoadResult(dir)
 	if result == nil {
 		return errors.Join(runErr, err)
 	}
 	// What was measured is shown however the run ended.
-	if textErr := reports.Text(a.width())(a.stdout, result); textErr != nil {
-		return errors.Join(runErr, textErr)
+	if err := a.show(result, dir); err != nil {
+		return errors.Join(runErr, err)
 	}
-	writeErr := reports.WriteDir(dir, result)
-	if writeErr == nil {
-		fmt.Fprintf(a.stdout, "\nreport: %s\n", reportPath(dir))
-	}
+	var drifted *bench.DriftError
 	switch {
 	case errors.Is(runErr, context.Canceled):
-		fmt.Fprintf(a.stderr, "genbench: interrupted; every finished round is in %s\n", filepath.Join(dir, bench.JournalName))
+		fmt.Fprintf(a.stderr, "genbench: interrupted; every finished round is in %s, and `genbench run --resume %s` goes on\n", filepath.Join(dir, bench.JournalName), dir)
 		return &exitError{code: exitInterrupted}
+	case errors.As(runErr, &drifted):
+		return &exitError{exitInvalid, runErr}
 	case runErr != nil:
 		return runErr
-	case writeErr != nil:
-		return writeErr
 	}
+	return exitOf(result)
+}
+
+// show prints a result's table and writes its report.
+func (a *app) show(result *bench.Result, dir string) error {
+	if err := reports.Text(a.width())(a.stdout, result); err != nil {
+		return err
+	}
+	if err := reports.WriteDir(dir, result); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "\nreport: %s\n", reportPath(dir))
+	return nil
+}
+
+// exitOf is the error that a finished run ends with.
+func exitOf(result *bench.Result) error {
 	if code := result.ExitCode(); code != 0 {
 		return &exitError{code: code}
 	}

@@ -1,5 +1,6 @@
 #include "native.h"
 
+#include <errno.h>
 #include <time.h>
 
 int64_t gb_now(void) {
@@ -36,6 +37,12 @@ gb_clock gb_probe_clock(void) {
 		if (last - first < fastest) fastest = last - first;
 	}
 	return (gb_clock){(double)step, (double)fastest / reads};
+}
+
+void gb_sleep(int64_t ns) {
+	struct timespec left = {ns / 1000000000, ns % 1000000000};
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {
+	}
 }
 
 int gb_spin(void *arg) {

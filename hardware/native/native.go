@@ -20,6 +20,7 @@ import "C"
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 )
 
@@ -61,6 +62,10 @@ func TimeHost(c Call, out []Sample) error {
 	}
 	return nil
 }
+
+// Sleep idles the calling thread. Go's own timers are coarse where the pause is to
+// be a millisecond: they wake up to one later.
+func Sleep(d time.Duration) { C.gb_sleep(C.int64_t(d)) }
 
 // A ClockProbe says how well CLOCK_MONOTONIC resolves time on this machine.
 type ClockProbe struct {

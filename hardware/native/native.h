@@ -41,6 +41,9 @@ typedef struct {
 
 gb_clock gb_probe_clock(void);
 
+// gb_sleep idles for ns nanoseconds, whatever signals come.
+void gb_sleep(int64_t ns);
+
 // gb_spin burns *(int64_t *)arg nanoseconds of CPU: a call of known length.
 int gb_spin(void *arg);
 

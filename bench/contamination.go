@@ -1,0 +1,126 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"genbench/hardware"
+)
+
+// A Disturbance is a class of what spoils a round or lowers its worth (X).
+type Disturbance string
+
+const (
+	// Hard: heat or a power brake slowed the device down.
+	Hard Disturbance = "hard"
+	// PowerLimited: a floating clock met its power cap, where some boards always run.
+	PowerLimited Disturbance = "power_limited"
+	// Sync: the clock followed another GPU's.
+	Sync Disturbance = "sync_boost"
+	// Underfed: the device was idle when it should have been busy.
+	Underfed Disturbance = "underfed"
+	// Foreign: others used the device or the processors.
+	Foreign Disturbance = "foreign"
+	// StolenTime: a hypervisor gave the processors to others.
+	StolenTime Disturbance = "stolen"
+	// BadClock: samples that no clock which runs forward gives.
+	BadClock Disturbance = "bad_clock"
+)
+
+// A verdict on a round.
+type verdict struct {
+	seen   []Disturbance // also of a round that is kept
+	reason string        // why it is dropped; empty where it is kept
+	hot    bool          // dropped for heat, which passes
+}
+
+func (v *verdict) tag(d Disturbance) {
+	if !slices.Contains(v.seen, d) {
+		v.seen = append(v.seen, d)
+	}
+}
+
+func (v *verdict) drop(d Disturbance, format string, args ...any) {
+	v.tag(d)
+	if v.reason != "" {
+		v.reason += "; "
+	}
+	v.reason += fmt.Sprintf(format, args...)
+}
+
+func (v *verdict) status() Status {
+	if v.reason != "" {
+		return Dropped
+	}
+	return OK
+}
+
+// judgeRound classifies a round by what else happened during it (X): i is the
+// evidence between its ends, from and to are the GPU's readings at them, nil on a
+// host device or where a reading is missing. What is not known judges nothing.
+func judgeRound(i hardware.Interval, from, to *hardware.GPUReading, p Protocol) verdict {
+	var v verdict
+	if i.StealFraction != nil && *i.StealFraction > p.DropSteal {
+		v.drop(StolenTime, "the hypervisor took %.1f %% of the machine's time (limit %.0f %%)", 100**i.StealFraction, 100*p.DropSteal)
+	}
+	if i.ForeignCPUs != nil && *i.ForeignCPUs > p.DropForeign {
+		v.drop(Foreign, "other processes used %.2f cores (limit %.1f)", *i.ForeignCPUs, p.DropForeign)
+	}
+	if i.ThermalThrottles != nil && *i.ThermalThrottles > 0 {
+		v.hot = true
+		v.drop(Hard, "the processor throttled itself for heat %d times", *i.ThermalThrottles)
+	}
+	if i.GPU != nil {
+		v.gpu(*i.GPU, from, to)
+	}
+	return v
+}
+
+// hardReasons are those of which one look is enough.
+const hardReasons = hardware.HWThermalSlowdown | hardware.HWPowerBrakeSlowdown | hardware.SWThermalSlowdown
+
+func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
+	if len(i.ForeignProcesses) > 0 {
+		v.drop(Foreign, "other processes use the GPU: %v", i.ForeignProcesses)
+	}
+	if i.EventReasons == nil {
+		return
+	}
+	reasons := *i.EventReasons
+	has := func(r *hardware.GPUReading, bit hardware.EventReasons) bool {
+		return r != nil && r.EventReasons != nil && *r.EventReasons&bit != 0
+	}
+	// A slowdown of hardware seen once may be a voltage step of microseconds.
+	hard := reasons & hardReasons
+	if has(from, hardware.HWSlowdown) && has(to, hardware.HWSlowdown) {
+		hard |= hardware.HWSlowdown
+	}
+	if hard != 0 {
+		v.hot = true
+		v.drop(Hard, "the GPU was slowed down: %s", strings.Join(hard.Names(), ", "))
+	}
+	if reasons&hardware.SyncBoost != 0 {
+		v.drop(Sync, "the GPU's clock followed another's: %s", strings.Join(hardware.SyncBoost.Names(), ", "))
+	}
+	if reasons&hardware.SWPowerCap != 0 {
+		v.tag(PowerLimited)
+	}
+	// Before its block a GPU has every reason to be idle, right after it none.
+	if has(to, hardware.GPUIdle) {
+		v.tag(Underfed)
+	}
+}
+
+// coolWait is how long to wait for the device to cool after the nth round in
+// succession that heat spoilt.
+func (p Protocol) coolWait(n int) time.Duration {
+	wait := p.CoolWait
+	for range n - 1 {
+		if wait += wait / 2; wait >= p.CoolCap {
+			break
+		}
+	}
+	return min(wait, p.CoolCap)
+}

@@ -1,0 +1,232 @@
+package bench
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"genbench/hardware"
+)
+
+// Every class of contamination has evidence that raises it, and evidence just
+// short of it.
+func TestJudgeRound(t *testing.T) {
+	f := func(v float64) *float64 { return &v }
+	gpu := func(bits hardware.EventReasons) *hardware.GPUReading {
+		return &hardware.GPUReading{EventReasons: &bits}
+	}
+	ends := func(from, to hardware.EventReasons) (hardware.Interval, *hardware.GPUReading, *hardware.GPUReading) {
+		both := from | to
+		return hardware.Interval{GPU: &hardware.GPUInterval{EventReasons: &both}}, gpu(from), gpu(to)
+	}
+	one := int64(1)
+	for _, c := range []struct {
+		name     string
+		interval hardware.Interval
+		from, to hardware.EventReasons
+		why      string // of dropping
+		seen     []Disturbance
+		hot      bool
+	}{
+		{name: "unknown"},
+		{name: "quiet", interval: hardware.Interval{StealFraction: f(0.05), ForeignCPUs: f(0.4)}},
+		{name: "stolen", interval: hardware.Interval{StealFraction: f(0.11)}, why: "hypervisor took 11.0 %", seen: []Disturbance{StolenTime}},
+		{name: "crowded", interval: hardware.Interval{ForeignCPUs: f(0.8)}, why: "other processes used 0.80 cores", seen: []Disturbance{Foreign}},
+		{name: "both", interval: hardware.Interval{StealFraction: f(0.2), ForeignCPUs: f(0.8)}, why: "time (limit 10 %); other processes", seen: []Disturbance{StolenTime, Foreign}},
+		{name: "hot processor", interval: hardware.Interval{ThermalThrottles: &one}, why: "throttled itself", seen: []Disturbance{Hard}, hot: true},
+		{name: "hardware thermal", to: hardware.HWThermalSlowdown, why: "hw_thermal_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "power brake", from: hardware.HWPowerBrakeSlowdown, why: "hw_power_brake_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "software thermal", to: hardware.SWThermalSlowdown, why: "sw_thermal_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "slowdown once", to: hardware.HWSlowdown},
+		{name: "slowdown twice", from: hardware.HWSlowdown, to: hardware.HWSlowdown, why: "hw_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "power cap", to: hardware.SWPowerCap, seen: []Disturbance{PowerLimited}},
+		{name: "sync boost", to: hardware.SyncBoost, why: "sync_boost", seen: []Disturbance{Sync}},
+		{name: "idle before", from: hardware.GPUIdle},
+		{name: "idle after", to: hardware.GPUIdle, seen: []Disturbance{Underfed}},
+		{name: "foreign process", interval: hardware.Interval{GPU: &hardware.GPUInterval{ForeignProcesses: []int{42}}}, why: "other processes use the GPU: [42]", seen: []Disturbance{Foreign}},
+		{name: "clocks that were set", to: hardware.ApplicationsClocksSetting},
+	} {
+		i, from, to := c.interval, (*hardware.GPUReading)(nil), (*hardware.GPUReading)(nil)
+		if c.from|c.to != 0 {
+			i, from, to = ends(c.from, c.to)
+		}
+		v := judgeRound(i, from, to, HostProtocol())
+		if (c.why == "") != (v.reason == "") || !strings.Contains(v.reason, c.why) || !slices.Equal(v.seen, c.seen) || v.hot != c.hot {
+			t.Errorf("%s: %+v; want %q, %v, hot %v", c.name, v, c.why, c.seen, c.hot)
+		}
+		if want := map[bool]Status{true: OK, false: Dropped}[c.why == ""]; v.status() != want {
+			t.Errorf("%s: %s, want %s", c.name, v.status(), want)
+		}
+	}
+}
+
+func TestCoolWait(t *testing.T) {
+	p := HostProtocol()
+	var waits []time.Duration
+	for n := 1; n <= 7; n++ {
+		waits = append(waits, p.coolWait(n))
+	}
+	want := []time.Duration{10 * time.Second, 15 * time.Second, 22500 * time.Millisecond, 33750 * time.Millisecond, 50625 * time.Millisecond, time.Minute, time.Minute}
+	if !slices.Equal(waits, want) {
+		t.Errorf("%v, want %v", waits, want)
+	}
+}
+
+// dropped counts the rounds of a point that were dropped, by class.
+func dropped(m *Measurement) map[Disturbance]int {
+	n := map[Disturbance]int{}
+	for _, r := range m.Rounds {
+		if r.Status == Dropped {
+			for _, d := range r.Disturbances {
+				n[d]++
+			}
+		}
+	}
+	return n
+}
+
+// A board that overheats for a while loses rounds, cools down, and is measured.
+func TestHeatPasses(t *testing.T) {
+	s := simulate(t, "quick", hardware.CUDA)
+	s.config.Protocol.Settle = 0
+	const from, to = 2 * time.Second, 5 * time.Second
+	s.counters = func(at time.Duration, r *hardware.Reading) error {
+		if at > from && at < to {
+			*r.GPU.EventReasons, *r.GPU.TemperatureC = hardware.HWThermalSlowdown, 92
+		}
+		return nil
+	}
+	m := s.run(t).point(t, "sim")
+	if m.State != Measured || m.Launches != 4 || dropped(m)[Hard] != 1 {
+		t.Fatalf("%s, %d launches, dropped %v", m.State, m.Launches, dropped(m))
+	}
+	for i, r := range m.Rounds {
+		if r.Status != Dropped {
+			continue
+		}
+		// The next try waited for the cold, and no longer: the first wait may last 10 s.
+		next := time.Duration(m.Rounds[i+1].Start)
+		if next < to || next > to+4*time.Second {
+			t.Errorf("taken again at %s, cold since %s", next, to)
+		}
+	}
+}
+
+// A point that is never left in peace is invalid and says why (X1).
+func TestNeverQuiet(t *testing.T) {
+	s := simulate(t, "quick", hardware.CUDA)
+	s.config.Protocol.Settle = 0
+	s.counters = func(_ time.Duration, r *hardware.Reading) error {
+		r.GPU.ForeignProcesses = []int{4711}
+		return nil
+	}
+	r := s.run(t)
+	m := r.point(t, "sim")
+	if m.State != Invalid || !strings.Contains(m.Reason, "4711") || r.ExitCode() != 4 {
+		t.Errorf("%s %q, exit code %d", m.State, m.Reason, r.ExitCode())
+	}
+	if want := 4 * (1 + s.config.Protocol.Retries); len(m.Rounds) != want {
+		t.Errorf("%d tries, want %d", len(m.Rounds), want)
+	}
+}
+
+// Rounds that a power cap or an idle device lower in worth are kept and tagged.
+func TestTaggedRounds(t *testing.T) {
+	s := simulate(t, "quick", hardware.CUDA)
+	s.config.Protocol.Settle = 0
+	s.counters = func(_ time.Duration, r *hardware.Reading) error {
+		*r.GPU.EventReasons = hardware.SWPowerCap | hardware.GPUIdle
+		return nil
+	}
+	m := s.run(t).point(t, "sim")
+	if m.State != Measured || m.Dropped() != 0 {
+		t.Fatalf("%s, %d dropped", m.State, m.Dropped())
+	}
+	for _, r := range m.Rounds {
+		if !slices.Equal(r.Disturbances, []Disturbance{PowerLimited, Underfed}) {
+			t.Errorf("tagged %v", r.Disturbances)
+		}
+	}
+}
+
+// Samples that run backwards cost their round.
+func TestClockGoingBackwards(t *testing.T) {
+	s := simulate(t, "quick", hardware.Host)
+	n := 0
+	s.latency = func(i inference) time.Duration {
+		if i.launch == 2 && i.index == 7 {
+			if n++; n <= 4 { // three windows of the proof and the first round
+				return -time.Millisecond
+			}
+		}
+		return 10 * time.Millisecond
+	}
+	m := s.run(t).point(t, "sim")
+	if m.State != Measured || m.Launches != 4 || dropped(m)[BadClock] != 1 {
+		t.Fatalf("%s %s, %d launches, dropped %v", m.State, m.Reason, m.Launches, dropped(m))
+	}
+	for _, r := range m.Rounds {
+		if r.Status == Dropped && !strings.Contains(r.DropReason, "the clock went backwards: sample 7 took -1000000 ns, with 1 of ") {
+			t.Errorf("reason %q", r.DropReason)
+		}
+	}
+
+	// A clock that stands still gives no sample at all, and no endless round either.
+	s = simulate(t, "quick", hardware.Host)
+	s.latency = func(i inference) time.Duration {
+		if i.launch == 2 {
+			return 0
+		}
+		return 10 * time.Millisecond
+	}
+	// Nothing in the second launch ever takes time, so its warm-up is cut short.
+	s.config.Protocol.WarmupTime = 0
+	s.config.Protocol.SteadyCap = 0
+	if m := s.run(t).point(t, "sim"); m.State != Measured || m.Launches != 3 || dropped(m)[BadClock] != 4 {
+		t.Errorf("%s %s, %d launches, dropped %v", m.State, m.Reason, m.Launches, dropped(m))
+	}
+}
+
+// Counters that hang, fail or vanish cost readings and no round.
+func TestCountersFail(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		fail       func(s *simulation) error
+	}{
+		{"hang", "the counters did not answer within 1s", func(s *simulation) error { s.hang(); return nil }},
+		{"lost", "the GPU has fallen off the bus", func(*simulation) error { return hardware.ErrGPULost }},
+		{"error", "read counters: no such device", func(*simulation) error { return errors.New("no such device") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := simulate(t, "quick", hardware.CUDA)
+			s.config.Protocol.Settle = 0
+			s.counters = func(at time.Duration, _ *hardware.Reading) error {
+				if at > 10*time.Second {
+					return c.fail(s)
+				}
+				return nil
+			}
+			r := s.run(t)
+			m := r.point(t, "sim")
+			if r.err != nil || m.State != Measured || m.Launches != 4 || m.Dropped() != 0 {
+				t.Fatalf("%v, %s %s, %d launches, %d dropped", r.err, m.State, m.Reason, m.Launches, m.Dropped())
+			}
+			last := m.Rounds[len(m.Rounds)-1].Interval
+			why := last.Reasons["steal_fraction"]
+			if last.StealFraction != nil || last.GPU != nil || c.name != "hang" && !strings.Contains(why, c.want) || why == "" {
+				t.Errorf("the last round's evidence is %+v", last)
+			}
+			found := false
+			for _, reading := range r.Log.Readings {
+				if strings.Contains(reading.Missing, c.want) {
+					found = true
+				}
+			}
+			if !found {
+				t.Errorf("no reading says %q", c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,159 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// A listener takes in what one worker says.
+type listener struct {
+	runner *Runner
+	spec   LaunchSpec
+	at     string // the point the worker is on
+	stage  string
+	allow  time.Duration
+	began  int64 // of the current visit
+	done   bool
+}
+
+// listen takes lines until the worker closes its pipe. Silence longer than the
+// worker announced is a hang: kill is called and hung returned. So it is for an
+// error that must end the run.
+func (l *listener) listen(lines <-chan []byte, readings <-chan ReadingRecord, kill func()) (fatal error, hung bool) {
+	watchdog := time.NewTimer(l.allow)
+	defer watchdog.Stop()
+	for {
+		select {
+		case line, open := <-lines:
+			if !open {
+				return nil, hung
+			}
+			if err := l.take(line); err != nil {
+				kill()
+				return err, false
+			}
+			watchdog.Reset(l.allow)
+		case reading := <-readings:
+			if err := l.runner.note(reading); err != nil {
+				kill()
+				return err, false
+			}
+		case <-watchdog.C:
+			hung = true
+			kill()
+		}
+	}
+}
+
+// take writes down one line of a worker.
+func (l *listener) take(line []byte) error {
+	var head struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(line, &head); err != nil {
+		return fmt.Errorf("worker said something that is no record: %w", err)
+	}
+	read := func(v any) error {
+		if err := json.Unmarshal(line, v); err != nil {
+			return fmt.Errorf("worker sent a damaged record of type %q: %w", head.Type, err)
+		}
+		return nil
+	}
+	r := l.runner
+	switch head.Type {
+	case "begin":
+		var m beginMessage
+		if err := read(&m); err != nil {
+			return err
+		}
+		if m.ID != l.at || m.Stage == "build" {
+			l.began = r.now()
+		}
+		l.at, l.stage, l.allow = m.ID, m.Stage, m.Allow
+		return nil
+	case "model":
+		var m ModelRecord
+		if err := read(&m); err != nil {
+			return err
+		}
+		r.models = append(r.models, m)
+		for _, v := range l.spec.Visits {
+			if v.Point.modelKey() == (modelKey{m.Model, m.Precision, m.Batch, m.Resolution}) {
+				r.done[visitID{0, v.Round, v.Point}] = true
+			}
+		}
+		return r.append(m)
+	case "point":
+		var p PointRecord
+		if err := read(&p); err != nil {
+			return err
+		}
+		if p.Failed != "" {
+			return r.fail(p)
+		}
+		if err := r.append(p); err != nil {
+			return err
+		}
+		if p.Check != nil && !p.Check.Pass && !p.Sentinel {
+			l.visited(p.Point, p.Round)
+		}
+		return nil
+	case "round":
+		var round RoundRecord
+		if err := read(&round); err != nil {
+			return err
+		}
+		if reason := round.invalid(); reason != "" {
+			return fmt.Errorf("worker sent a %s", reason)
+		}
+		return l.round(round)
+	case "reading":
+		var reading ReadingRecord
+		if err := read(&reading); err != nil {
+			return err
+		}
+		return r.note(reading)
+	case "done":
+		var m doneMessage
+		if err := read(&m); err != nil {
+			return err
+		}
+		l.done = true
+		r.measuring += m.MeasuringSeconds
+		return nil
+	}
+	return fmt.Errorf("worker sent a record of unknown type %q", head.Type)
+}
+
+func (l *listener) round(round RoundRecord) error {
+	r := l.runner
+	if err := r.append(round); err != nil {
+		return err
+	}
+	point, err := ParsePoint(round.ID)
+	if err != nil {
+		return err
+	}
+	if round.Sentinel {
+		return r.watched(&round, point)
+	}
+	e := Event{Kind: Visited, Point: point, Launch: round.Launch, Text: round.DropReason, Unclean: round.Status != OK || !round.Steady.Met}
+	if round.Status == OK || round.Try > r.Plan.Config.Protocol.Retries {
+		l.visited(point, round.Round)
+	}
+	if round.Status == OK {
+		r.keep(point, round.Launch, median(round.DeviceNS))
+	}
+	e.Latency, _ = r.latency(point, round.Launch+1)
+	e.Done, e.Total, e.Left = r.pace.done, r.pace.total, r.pace.left()
+	r.Events(e)
+	return nil
+}
+
+// visited strikes a visit off.
+func (l *listener) visited(p Point, round int) {
+	r := l.runner
+	r.done[visitID{l.spec.Launch, round, p}] = true
+	r.pace.visited(p, time.Duration(r.now()-l.began))
+}

@@ -1,0 +1,425 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"genbench/hardware"
+)
+
+// noisy gives latencies around ms milliseconds an image with relative standard
+// deviations between launches and between samples, the same for the same seed.
+func noisy(ms, launchSD, sampleSD float64) func(inference) time.Duration {
+	r := rand.New(rand.NewPCG(1, 2))
+	effect := map[int]float64{}
+	return func(i inference) time.Duration {
+		if _, ok := effect[i.launch]; !ok {
+			effect[i.launch] = launchSD * r.NormFloat64()
+		}
+		return time.Duration(ms * float64(i.batch) * 1e6 * math.Exp(effect[i.launch]+sampleSD*r.NormFloat64()))
+	}
+}
+
+// visits counts the rounds that ended a visit, by launch.
+func visits(r *simulated) map[int]int {
+	n := map[int]int{}
+	for _, round := range r.Log.Rounds {
+		if !round.Sentinel && round.Status == OK {
+			n[round.Launch]++
+		}
+	}
+	return n
+}
+
+func TestProfilesAreCarriedOut(t *testing.T) {
+	for _, c := range []struct {
+		profile          string
+		launches, rounds int
+	}{{"quick", 4, 1}, {"ci", 12, 1}, {"publish", 5, 4}} {
+		t.Run(c.profile, func(t *testing.T) {
+			s := simulate(t, c.profile, hardware.Host)
+			s.latency = noisy(20, 0, 0.0001)
+			r := s.run(t)
+			if r.err != nil || r.ExitCode() != 0 {
+				t.Fatalf("%v, exit code %d", r.err, r.ExitCode())
+			}
+			n := visits(r)
+			if len(n) != c.launches || n[1] != c.rounds {
+				t.Errorf("rounds by launch %v, want %d launches of %d", n, c.launches, c.rounds)
+			}
+			m := r.point(t, "sim")
+			if m.State != Measured || math.Abs(m.Latency.Value/20e6-1) > 0.001 {
+				t.Errorf("%s, latency %g", m.State, m.Latency.Value)
+			}
+			// Every result of a fake says so, whatever else it is.
+			if m.Quality != Q0 || !slices.Contains(codes(m.Warnings), FakeEngine) {
+				t.Errorf("quality %s, warnings %v", m.Quality, m.Warnings)
+			}
+			// The plan was near what was used.
+			end := r.Log.End
+			if end.UsedSeconds != r.took.Seconds() || end.PlannedSeconds <= 0 {
+				t.Errorf("planned %g s, used %g s of %s", end.PlannedSeconds, end.UsedSeconds, r.took)
+			}
+		})
+	}
+}
+
+// Every round of a launch visits the points in a permutation of its own (S3).
+func TestOrderIsDrawnForEveryRound(t *testing.T) {
+	s := simulate(t, "publish", hardware.Host)
+	s.config.Grid.Batches = []int{1, 2, 3, 4, 5, 6}
+	s.config.Protocol.Launches, s.config.Protocol.MaxLaunches = 2, 0
+	r := s.run(t)
+	orders := map[string]bool{}
+	order, last := "", [2]int{1, 1}
+	for _, round := range r.Log.Rounds {
+		if round.Sentinel {
+			continue
+		}
+		if at := [2]int{round.Launch, round.Round}; at != last {
+			orders[order], order, last = true, "", at
+		}
+		order += round.ID + " "
+	}
+	orders[order] = true
+	if len(orders) != 8 {
+		t.Errorf("%d orders in 2 launches of 4 rounds, want 8", len(orders))
+	}
+}
+
+// publish adds launches for the points that need them, and for no others (S5).
+func TestLaunchesAreAddedForWidth(t *testing.T) {
+	s := simulate(t, "publish", hardware.Host)
+	s.config.Grid.Engines = []string{"still", "shaky", "hopeless"}
+	still, shaky, hopeless := noisy(20, 0, 0.0001), noisy(20, 0.005, 0.0001), noisy(20, 0.2, 0.0001)
+	s.latency = func(i inference) time.Duration {
+		switch i.engine {
+		case "still":
+			return still(i)
+		case "shaky":
+			return shaky(i)
+		}
+		return hopeless(i)
+	}
+	r := s.run(t)
+	proto := s.config.Protocol
+	if m := r.point(t, "still"); m.Launches != proto.Launches {
+		t.Errorf("still: %d launches, want %d", m.Launches, proto.Launches)
+	}
+	m := r.point(t, "shaky")
+	if m.Launches <= proto.Launches || m.Launches >= proto.MaxLaunches || m.Latency.HalfWidth() > proto.RelWidth {
+		t.Errorf("shaky: %d launches, half-width %g; want some added, until it is below %g", m.Launches, m.Latency.HalfWidth(), proto.RelWidth)
+	}
+	m = r.point(t, "hopeless")
+	if m.Launches != proto.MaxLaunches || !slices.Contains(codes(m.Warnings), Imprecise) {
+		t.Errorf("hopeless: %d launches, warnings %v; want %d and imprecise", m.Launches, m.Warnings, proto.MaxLaunches)
+	}
+	if n := slices.IndexFunc(r.events, func(e Event) bool { return e.Kind == Extended }); n < 0 {
+		t.Error("nothing said that launches were added")
+	}
+}
+
+// ci never looks: the number of launches is fixed however wide the interval (S5).
+func TestGateIsNotExtended(t *testing.T) {
+	s := simulate(t, "ci", hardware.Host)
+	s.latency = noisy(20, 0.2, 0.0001)
+	if m := s.run(t).point(t, "sim"); m.Launches != 12 {
+		t.Errorf("%d launches, want 12", m.Launches)
+	}
+}
+
+// Hours of virtual time cost about a second.
+func TestTwoHoursOfPublish(t *testing.T) {
+	s := simulate(t, "publish", hardware.CUDA)
+	s.config.Grid.Engines = []string{"a", "b", "c"}
+	s.config.Grid.Batches = []int{1, 2, 4, 8, 16}
+	s.config.Protocol.MaxLaunches = 0
+	s.latency = noisy(40, 0.002, 0.001)
+	real := time.Now()
+	r := s.run(t)
+	t.Logf("%s simulated in %s", r.took, time.Since(real).Round(time.Millisecond))
+	if r.err != nil || r.took < 2*time.Hour {
+		t.Errorf("%v after %s, want two hours", r.err, r.took)
+	}
+	for _, m := range r.Measurements {
+		if m.State != Measured || m.Launches != 5 || m.Dropped() != 0 {
+			t.Errorf("%s: %s, %d launches, %d dropped", m.Point, m.State, m.Launches, m.Dropped())
+		}
+	}
+	// The sentinel was visited at the start, at the end, and at most a visit late
+	// every ten minutes.
+	var at []int64
+	for _, round := range r.Log.Rounds {
+		if round.Sentinel {
+			at = append(at, round.Start)
+		}
+	}
+	if n := int(r.took / (11 * time.Minute)); len(at) < n {
+		t.Errorf("%d visits of the sentinel in %s, want %d", len(at), r.took, n)
+	}
+	if last := time.Duration(at[len(at)-1]); r.took-last > time.Minute {
+		t.Errorf("the last visit of the sentinel was at %s of %s", last, r.took)
+	}
+	if first := r.Log.Rounds[0]; !first.Sentinel {
+		t.Error("the first round is not the sentinel's")
+	}
+}
+
+func TestDriftStops(t *testing.T) {
+	drifting := func(i inference) time.Duration {
+		return time.Duration(20e6 * (1 + 0.1*i.at.Hours()))
+	}
+	s := simulate(t, "publish", hardware.CUDA)
+	s.config.Grid.Batches = []int{1, 2, 3, 4, 5, 6}
+	s.latency = drifting
+	r := s.run(t)
+	var drifted *DriftError
+	if !errors.As(r.err, &drifted) || drifted.Shift < 0.03 || drifted.Shift > 0.06 {
+		t.Fatalf("%v, want a stop soon after 3 %%", r.err)
+	}
+	if end := r.Log.End; end == nil || end.ExitCode != 4 || !strings.Contains(end.Reason, "drift") {
+		t.Errorf("end %+v", end)
+	}
+	// Shared machines drift, and are not stopped for it.
+	s = simulate(t, "publish", hardware.Host)
+	s.config.Protocol.MaxLaunches = 0
+	s.latency = drifting
+	if r := s.run(t); r.err != nil {
+		t.Errorf("host: %v", r.err)
+	}
+}
+
+// A run that was interrupted and resumed makes every visit of its plan once, and
+// no other.
+func TestResumeCoversThePlan(t *testing.T) {
+	make := func() *simulation {
+		s := simulate(t, "publish", hardware.Host)
+		s.config.Grid.Batches = []int{1, 2, 3}
+		s.latency = noisy(20, 0.01, 0.001) // wide enough for added launches
+		return s
+	}
+	coverage := func(r *simulated) []string {
+		var list []string
+		for _, round := range r.Log.Rounds {
+			if !round.Sentinel {
+				list = append(list, round.ID+" "+string(rune('a'+round.Launch))+string(rune('a'+round.Round)))
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	whole := make().run(t)
+	ends := []float64{0.01, 0.3, 0.55, 0.97}
+	if testing.Short() {
+		ends = ends[1:2]
+	}
+	for _, at := range ends {
+		s := make()
+		s.interrupt = time.Duration(at * float64(whole.took))
+		part := s.run(t)
+		if !errors.Is(part.err, context.Canceled) || part.Log.End == nil || part.Log.End.ExitCode != 130 {
+			t.Fatalf("interrupted at %s: %v, end %+v", s.interrupt, part.err, part.Log.End)
+		}
+		// As if it had been killed while it wrote.
+		path := filepath.Join(part.dir, JournalName)
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(`{"type":"round","poi`); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = make()
+		rest := s.resume(t, part.dir)
+		if rest.err != nil {
+			t.Fatalf("resumed at %g: %v", at, rest.err)
+		}
+		after, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept := before[:len(before)-len(`{"type":"round","poi`)]; !strings.HasPrefix(string(after), string(kept)) {
+			t.Error("resuming changed what was written")
+		}
+		got := coverage(rest)
+		if unique := slices.Compact(slices.Clone(got)); len(unique) != len(got) {
+			t.Errorf("resumed at %g: a visit was made twice", at)
+		}
+		for _, v := range planned(whole, s.config.Protocol) {
+			if !slices.Contains(got, v) {
+				t.Errorf("resumed at %g: visit %q is missing", at, v)
+			}
+		}
+		if !rest.Log.Finished() || rest.ExitCode() != 0 || len(rest.Log.Resumes) != 1 || len(codes(rest.Warnings)) != 0 {
+			t.Errorf("resumed at %g: exit code %d, %d resumes, warnings %v", at, rest.ExitCode(), len(rest.Log.Resumes), rest.Warnings)
+		}
+		var last int64
+		for _, round := range rest.Log.Rounds {
+			if round.Start < last {
+				t.Errorf("resumed at %g: time goes back from %d to %d", at, last, round.Start)
+			}
+			last = round.Start
+		}
+		if used := rest.Log.End.UsedSeconds; used < part.Log.End.UsedSeconds+rest.took.Seconds()-1e-6 {
+			t.Errorf("resumed at %g: %g s used, want both parts", at, used)
+		}
+	}
+}
+
+// planned lists the visits that every run of the plan makes, without added
+// launches.
+func planned(r *simulated, p Protocol) []string {
+	var list []string
+	for _, m := range r.Measurements {
+		for l := 1; l <= p.Launches; l++ {
+			for round := 1; round <= p.Rounds; round++ {
+				list = append(list, m.Point.String()+" "+string(rune('a'+l))+string(rune('a'+round)))
+			}
+		}
+	}
+	return list
+}
+
+func TestGapsAreAnAxis(t *testing.T) {
+	s := simulate(t, "quick", hardware.Host)
+	s.config.Grid.Gaps = []time.Duration{0, 50 * time.Millisecond}
+	var last time.Duration
+	idle := map[bool]int{}
+	s.latency = func(i inference) time.Duration {
+		idle[i.at-last >= 50*time.Millisecond]++
+		took := 10 * time.Millisecond
+		if i.at-last >= 50*time.Millisecond {
+			took = 15 * time.Millisecond // what is called seldom is slow
+		}
+		last = i.at + took
+		return took
+	}
+	r := s.run(t)
+	if len(r.Measurements) != 2 {
+		t.Fatalf("%d points", len(r.Measurements))
+	}
+	for i, want := range []float64{10e6, 15e6} {
+		if m := r.Measurements[i]; m.State != Measured || math.Abs(m.Latency.Value/want-1) > 1e-9 {
+			t.Errorf("%s: %s %g, want %g", m.Point, m.State, m.Latency.Value, want)
+		}
+	}
+}
+
+// Engines that crash, hang or defer cost their own points.
+func TestFaultsOfEngines(t *testing.T) {
+	s := simulate(t, "quick", hardware.Host)
+	s.config.Grid.Engines = []string{"sound", "crashing", "hanging", "deferring"}
+	s.latency = func(i inference) time.Duration {
+		if i.engine == "deferring" {
+			return time.Microsecond
+		}
+		return time.Millisecond
+	}
+	s.deferred = func(engine string) time.Duration {
+		if engine == "deferring" {
+			return 64 * time.Millisecond
+		}
+		return time.Millisecond // copying
+	}
+	s.fault = func(i inference) string {
+		switch {
+		case i.engine == "crashing" && i.launch == 2:
+			return "signal: segmentation fault"
+		case i.engine == "hanging" && i.launch == 3:
+			return "hang"
+		}
+		return ""
+	}
+	r := s.run(t)
+	if r.err != nil || r.ExitCode() != 5 {
+		t.Errorf("%v, exit code %d; want 5", r.err, r.ExitCode())
+	}
+	if m := r.point(t, "sound"); m.State != Measured || m.Launches != 4 {
+		t.Errorf("sound: %s, %d launches", m.State, m.Launches)
+	}
+	if m := r.point(t, "crashing"); m.State != Failed || !strings.Contains(m.Reason, "segmentation fault") {
+		t.Errorf("crashing: %s %q", m.State, m.Reason)
+	}
+	if m := r.point(t, "deferring"); m.State != Failed || !strings.Contains(m.Reason, "the engine defers its work") {
+		t.Errorf("deferring: %s %q", m.State, m.Reason)
+	}
+	if m := r.point(t, "hanging"); m.State != Failed || !strings.Contains(m.Reason, "hung: no word for 1m") {
+		t.Errorf("hanging: %s %q", m.State, m.Reason)
+	}
+}
+
+func TestJournalSurvivesReopening(t *testing.T) {
+	s := newScript(t, PlannedPoint{Point: pointOf("m")}).begin().add(cleanRound(pointOf("m"), 1, 10))
+	// A line without its end is cut off even if what it holds could be read.
+	s.text(`{"type":"reading","device":"host","t_ns":5}`)
+	j, log, err := ReopenJournal(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(log.Rounds) != 1 || len(log.Readings) != 0 || log.TornLine != 0 {
+		t.Errorf("%d rounds, %d readings, torn line %d", len(log.Rounds), len(log.Readings), log.TornLine)
+	}
+	if err := errors.Join(j.Append(EndRecord{Type: "end"}), j.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.load(); r.Log.End == nil || len(r.Log.Rounds) != 1 {
+		t.Errorf("%+v", r.Log)
+	}
+
+	damaged := newScript(t, PlannedPoint{Point: pointOf("m")}).begin().text("rubbish\n").add(EndRecord{Type: "end"})
+	var damage *JournalError
+	if _, _, err := ReopenJournal(damaged.dir); !errors.As(err, &damage) || damage.Line != 2 {
+		t.Errorf("%v, want a refusal that names line 2", err)
+	}
+	if _, _, err := ReopenJournal(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is it a result directory") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What makes two runs incomparable is named, one line each.
+func TestDifferences(t *testing.T) {
+	text := func(s string) *string { return &s }
+	make := func() RunRecord {
+		r := RunRecord{Protocol: ProtocolID, GenbenchSHA256: "aa", Plan: []PlannedPoint{{ID: "p"}, {ID: "q", Skip: "no"}}}
+		r.Host.HostnameHash, r.Host.CPUModel = text("h"), text("cpu")
+		r.Devices = []hardware.Info{{ID: "host"}}
+		r.Engines = []EngineRecord{{Available: true}}
+		r.Engines[0].Name, r.Engines[0].Version = "onnxruntime", "1.0"
+		return r
+	}
+	if got := make().Differences(make()); len(got) != 0 {
+		t.Errorf("a run differs from itself: %q", got)
+	}
+	for want, change := range map[string]func(*RunRecord){
+		`host: "h" then, "other" now`:                 func(r *RunRecord) { r.Host.HostnameHash = text("other") },
+		`processor: "cpu" then, null now`:             func(r *RunRecord) { r.Host.CPUModel = nil },
+		`genbench binary (sha256): "aa" then`:         func(r *RunRecord) { r.GenbenchSHA256 = "bb" },
+		`engine onnxruntime: {"name":"onnxruntime","`: func(r *RunRecord) { r.Engines[0].Version = "2.0" },
+		`"not available" now`:                         func(r *RunRecord) { r.Engines[0].Available = false },
+		`point p: "measurable" then, "skipped, gone"`: func(r *RunRecord) { r.Plan[0].Skip = "gone" },
+		`point q: not in this plan`:                   func(r *RunRecord) { r.Plan = r.Plan[:1] },
+		`devices: `:                                   func(r *RunRecord) { r.Devices[0].Cores = 3 },
+	} {
+		other := make()
+		other.Plan = slices.Clone(other.Plan)
+		change(&other)
+		if got := make().Differences(other); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%q, want one with %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,357 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"genbench/engines"
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// A simulation is a run on a device that does not exist, at times that do not
+// pass: the runner and the worker are the real ones, in one process, on the
+// virtual clock of a synctest bubble. What the device does is scripted.
+type simulation struct {
+	config Config
+	kind   hardware.DeviceKind
+	// latency of one inference; 1 ms an image where nil.
+	latency func(inference) time.Duration
+	// counters changes the reading of a quiet machine; an error is a failed reading.
+	counters func(at time.Duration, r *hardware.Reading) error
+	// fault says how the next block goes wrong: "" not at all, "hang", or the words
+	// with which the worker dies.
+	fault func(inference) string
+	// deferred is how long an engine's output is in coming after its calls returned.
+	deferred func(engine string) time.Duration
+	// interrupt cancels the run at a time; 0 never.
+	interrupt time.Duration
+
+	released chan struct{} // ends what hangs, when the run is over
+}
+
+// An inference is about to run.
+type inference struct {
+	at     time.Duration // since the start of the run
+	launch int
+	engine string
+	batch  int
+	index  int // within its block
+}
+
+const (
+	simulatedModel      = "mobilenetv3-small"
+	simulatedResolution = 32
+)
+
+// simulate makes a run of one small network on the engine "sim".
+func simulate(t *testing.T, profile string, kind hardware.DeviceKind) *simulation {
+	t.Helper()
+	protocol, err := ProtocolFor(profile, kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &simulation{kind: kind, config: Config{
+		Suite: "simulated", Protocol: protocol, Threads: 1, Seed: 7,
+		Grid: Grid{Models: []string{simulatedModel}, Engines: []string{"sim"}, Precisions: []string{"fp32"}, Batches: []int{1}, Resolution: simulatedResolution},
+	}}
+}
+
+// A simulated is what came of a simulation.
+type simulated struct {
+	*Result
+	err    error // of Runner.Run
+	dir    string
+	events []Event
+	took   time.Duration // by the virtual clock
+}
+
+// point gives the measurement of an engine's first point.
+func (s *simulated) point(t *testing.T, engine string) *Measurement {
+	t.Helper()
+	for i := range s.Measurements {
+		if s.Measurements[i].Point.Engine == engine {
+			return &s.Measurements[i]
+		}
+	}
+	t.Fatalf("no point of %s", engine)
+	return nil
+}
+
+// run carries the simulation out from its start.
+func (s *simulation) run(t *testing.T) *simulated {
+	t.Helper()
+	return s.in(t, filepath.Join(t.TempDir(), "run"), nil)
+}
+
+// resume carries on what an earlier simulation left.
+func (s *simulation) resume(t *testing.T, dir string) *simulated {
+	t.Helper()
+	journal, log, err := ReopenJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s.in(t, dir, log)
+}
+
+func (s *simulation) in(t *testing.T, dir string, past *Log) *simulated {
+	t.Helper()
+	out := &simulated{dir: dir}
+	synctest.Test(t, func(t *testing.T) { s.bubble(t, dir, past, out) })
+	return out
+}
+
+// bubble is the body of a simulation, inside of the virtual clock.
+func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated) {
+	began := time.Now()
+	now := func() int64 { return int64(time.Since(began)) }
+	s.released = make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if s.interrupt > 0 {
+		time.AfterFunc(s.interrupt, cancel)
+	}
+	drivers := s.drivers()
+	opened := map[string]engines.Engine{}
+	for _, d := range drivers {
+		e, err := d.Open(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened[d.Name] = e
+	}
+	plan, err := NewPlan(s.config, drivers, opened, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var base int64
+	var journal *Journal
+	if past == nil {
+		if journal, err = CreateJournal(dir); err != nil {
+			t.Fatal(err)
+		}
+		err = journal.Append(RunRecord{
+			Type: "run", Schema: Schema, Protocol: ProtocolID, ID: "simulated", Started: began, Config: s.config, Seed: s.config.Seed,
+			Devices: []hardware.Info{s.info()}, Engines: plan.Engines, Plan: plan.Points, PlannedSeconds: plan.PlannedSeconds(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		if journal, _, err = ReopenJournal(dir); err != nil {
+			t.Fatal(err)
+		}
+		base = past.ContinueBase(now(), time.Now())
+		if err := journal.Append(ResumeRecord{Type: "resume", MonotonicBase: base}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer journal.Close()
+	launcher := &simulatedLauncher{simulation: s, drivers: drivers, now: now}
+	runner := &Runner{
+		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, now: now,
+		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
+		Events:    func(e Event) { out.events = append(out.events, e) },
+	}
+	out.err = runner.Run(ctx)
+	out.took = time.Since(began)
+	close(s.released)
+	cancel()
+	launcher.workers.Wait()
+	if out.Result, err = LoadResult(dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *simulation) info() hardware.Info {
+	return hardware.Info{ID: "sim", Kind: s.kind, Name: "simulated device", Cores: 1, Fake: true}
+}
+
+// drivers gives one engine for every name of the grid, and a reference.
+func (s *simulation) drivers() []engines.Driver {
+	var drivers []engines.Driver
+	for _, name := range append(slices.Clone(s.config.Grid.Engines), "sim-reference") {
+		drivers = append(drivers, engines.Driver{
+			Name: name, Device: s.kind, Reference: name == "sim-reference",
+			Open: func(context.Context, hardware.Device) (engines.Engine, error) { return simulatedEngine{name}, nil },
+		})
+	}
+	return drivers
+}
+
+// A simulatedLauncher runs workers in-process.
+type simulatedLauncher struct {
+	*simulation
+	drivers []engines.Driver
+	now     func() int64
+	workers sync.WaitGroup
+}
+
+type simulatedWorker struct {
+	lines  chan []byte
+	killed context.CancelFunc
+	ended  chan struct{}
+	death  string
+}
+
+func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string) (Worker, error) {
+	ctx, kill := context.WithCancel(ctx)
+	w := &simulatedWorker{lines: make(chan []byte), killed: kill, ended: make(chan struct{})}
+	read, write := io.Pipe()
+	l.workers.Add(2)
+	go func() {
+		defer l.workers.Done()
+		readLines(read, w.lines)
+	}()
+	device := &simulatedDevice{simulation: l.simulation, launch: spec.Launch, killed: ctx.Done(), now: l.now, die: func(words string) {
+		w.death = words
+		runtime.Goexit() // as a process that takes its engine's crash with it
+	}}
+	on := surroundings{
+		open:    func() (hardware.Device, error) { return device, nil },
+		sampler: func() (hardware.Sampler, error) { return simulatedSampler{l.simulation, l.now}, nil },
+		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
+		now:     l.now,
+		sleep:   time.Sleep,
+		quietly: func(block func() error) error { return block() },
+	}
+	go func() {
+		defer l.workers.Done()
+		defer close(w.ended)
+		defer write.Close()
+		if err := work(ctx, spec, l.drivers, on, write); err != nil {
+			w.death = err.Error()
+		}
+	}()
+	return w, nil
+}
+
+func (w *simulatedWorker) Lines() <-chan []byte { return w.lines }
+func (w *simulatedWorker) Kill()                { w.killed() }
+func (w *simulatedWorker) Wait() (string, []string) {
+	<-w.ended
+	w.killed()
+	return w.death, nil
+}
+
+// A simulatedDevice is a device and its only stream.
+type simulatedDevice struct {
+	*simulation
+	launch  int
+	killed  <-chan struct{}
+	now     func() int64
+	die     func(words string)
+	session *simulatedSession // whose Call was asked for last
+}
+
+func (d *simulatedDevice) Info() hardware.Info                   { return d.info() }
+func (d *simulatedDevice) NewStream() (hardware.Stream, error)   { return d, nil }
+func (d *simulatedDevice) Handle() uintptr                       { return 0 }
+func (d *simulatedDevice) Synchronize(ctx context.Context) error { return ctx.Err() }
+func (d *simulatedDevice) Close() error                          { return nil }
+
+func (d *simulatedDevice) Time(_ native.Call, s []hardware.Sample) error {
+	i := inference{at: time.Duration(d.now()), launch: d.launch, engine: d.session.engine, batch: d.session.batch}
+	if d.fault != nil {
+		switch how := d.fault(i); how {
+		case "":
+		case "hang":
+			<-d.killed
+			return errors.New("killed")
+		default:
+			d.die(how)
+		}
+	}
+	var total time.Duration
+	for k := range s {
+		i.index = k
+		took := time.Duration(i.batch) * time.Millisecond
+		if d.latency != nil {
+			took = d.latency(i)
+		}
+		s[k] = hardware.Sample{Device: took.Nanoseconds(), Enqueue: 1000, Host: took.Nanoseconds()}
+		i.at += max(took, 0)
+		total += max(took, 0)
+	}
+	select {
+	case <-d.killed:
+		return errors.New("killed")
+	case <-time.After(total):
+		return nil
+	}
+}
+
+// A simulatedSampler reads a machine that is quiet but for what the script says.
+type simulatedSampler struct {
+	*simulation
+	now func() int64
+}
+
+func (s simulatedSampler) Close() error { return nil }
+func (s simulatedSampler) Sample() (hardware.Reading, error) {
+	at := s.now()
+	number, zero, hot := 1, 0.0, 40
+	clock, power := 1500, 100.0
+	var reasons hardware.EventReasons
+	r := hardware.Reading{Time: at, Host: &hardware.HostReading{CPUs: &number, BusySeconds: &zero, StealSeconds: &zero}}
+	if s.kind != hardware.Host {
+		r.GPU = &hardware.GPUReading{SMClockMHz: &clock, PowerW: &power, TemperatureC: &hot, EventReasons: &reasons, ForeignProcesses: []int{}}
+	}
+	if s.counters == nil {
+		return r, nil
+	}
+	err := s.counters(time.Duration(at), &r)
+	return r, err
+}
+
+// hang never comes back while the run lasts.
+func (s *simulation) hang() { <-s.released }
+
+type simulatedEngine struct{ name string }
+
+func (e simulatedEngine) Info() engines.Info { return engines.Info{Name: e.name, Version: fakeVersion} }
+func (e simulatedEngine) Supports(o engines.BuildOptions) error {
+	if o.Precision != models.FP32 {
+		return fmt.Errorf("%s is simulated in fp32 only", o.Precision)
+	}
+	return nil
+}
+func (e simulatedEngine) Close() error { return nil }
+func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+	return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch}, nil
+}
+
+type simulatedSession struct {
+	device *simulatedDevice
+	engine string
+	batch  int
+}
+
+func (s *simulatedSession) SetInput(models.Tensor) error      { return nil }
+func (s *simulatedSession) Explain(e *native.CallError) error { return e }
+func (s *simulatedSession) Executed() engines.Execution       { return engines.Execution{} }
+func (s *simulatedSession) Close() error                      { return nil }
+func (s *simulatedSession) Call() native.Call                 { s.device.session = s; return native.Call{} }
+func (s *simulatedSession) Output() (models.Tensor, error) {
+	if s.device.deferred != nil {
+		time.Sleep(s.device.deferred(s.engine))
+	}
+	t := models.Tensor{Shape: []int{s.batch, 3}}
+	for range s.batch {
+		t.Data = append(t.Data, 1, 2, 3)
+	}
+	return t, nil
+}

@@ -1,0 +1,384 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"genbench/engines"
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// settle runs the heaviest point until the machine is as warm as it will be (W2).
+func (w *worker) settle(ctx context.Context, p Point) error {
+	session, err := w.build(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	one := make([]hardware.Sample, 1)
+	end := w.now() + w.spec.SettleFor.Nanoseconds()
+	for w.now() < end && ctx.Err() == nil {
+		if err := w.begin(p, "settle", time.Duration(one[0].Host)); err != nil {
+			return err
+		}
+		if err := w.time(session, one); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// build makes a session with its input set.
+func (w *worker) build(ctx context.Context, p Point) (engines.Session, error) {
+	engine, err := w.engine(ctx, p.Engine)
+	if err != nil {
+		return nil, err
+	}
+	network, err := models.New(p.Model, p.Resolution)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.begin(p, "build", 0); err != nil {
+		return nil, err
+	}
+	session, err := engine.Build(ctx, network, w.stream, engines.BuildOptions{
+		Precision: models.Precision(p.Precision), Batch: p.Batch, Threads: w.spec.Config.Threads,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", p, err)
+	}
+	if err := session.SetInput(models.SyntheticInput(network.InputShape(p.Batch))); err != nil {
+		session.Close()
+		return nil, err
+	}
+	return session, nil
+}
+
+// time runs a block of len(s) inferences back to back.
+func (w *worker) time(session engines.Session, s []hardware.Sample) error {
+	start := w.now()
+	err := w.stream.Time(session.Call(), s)
+	w.busy += time.Duration(w.now() - start)
+	var failed *native.CallError
+	if errors.As(err, &failed) {
+		return session.Explain(failed)
+	}
+	return err
+}
+
+// block runs len(s) inferences of a point with its gap before each (W5). The
+// sleeping lies outside of what the stream times.
+func (w *worker) block(session engines.Session, p Point, s []hardware.Sample) error {
+	if p.Gap == 0 {
+		return w.time(session, s)
+	}
+	for i := range s {
+		w.sleep(p.Gap)
+		if err := w.time(session, s[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// visit builds a point's session, warms it up, checks its output and takes one
+// round. It sends the point's record, then each try of the round.
+func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error {
+	start := w.now()
+	session, err := w.build(ctx, v.Point)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	record.BuildNS = w.now() - start
+	if err := w.begin(v.Point, "first inference", 0); err != nil {
+		return err
+	}
+	first := make([]hardware.Sample, 1)
+	if err := w.time(session, first); err != nil {
+		return err
+	}
+	record.FirstNS = first[0].Host
+	record.Executed = session.Executed()
+
+	warm, inference, err := w.warmUp(session, v.Point, time.Duration(first[0].Host))
+	if err != nil {
+		return err
+	}
+	if record.Check, err = w.check(session, v.Point); err != nil {
+		return err
+	}
+	if err := w.say(record); err != nil {
+		return err
+	}
+	if !record.Check.Pass {
+		return nil // the record says so; a wrong answer has no latency
+	}
+	return w.rounds(ctx, session, v, warm, inference)
+}
+
+// rounds takes a visit's round, again as often as the protocol allows while it is
+// dropped.
+func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, warm int, inference time.Duration) error {
+	proto := w.spec.Config.Protocol
+	hot := 0
+	for try := 1; ; try++ {
+		round := RoundRecord{
+			Type: "round", ID: v.Point.String(), Launch: w.spec.Launch, Round: v.Round, Order: v.Order, Try: try,
+			Sentinel: v.Sentinel, WarmupSamples: warm,
+		}
+		verdict, took, err := w.round(session, v.Point, inference, &round)
+		if err != nil {
+			return err
+		}
+		inference = took
+		if err := w.say(round); err != nil {
+			return err
+		}
+		if round.Status == OK || try > proto.Retries {
+			return nil
+		}
+		if verdict.hot {
+			hot++
+			err = w.coolDown(ctx, v.Point, proto.coolWait(hot))
+		} else {
+			err = pause(ctx, proto.RetryWait)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// coolDown waits until the device is nearly as cool as the launch found it, at
+// most for limit.
+func (w *worker) coolDown(ctx context.Context, p Point, limit time.Duration) error {
+	if err := w.begin(p, "cooling", limit); err != nil {
+		return err
+	}
+	end := w.now() + limit.Nanoseconds()
+	for w.now() < end {
+		if err := pause(ctx, min(time.Second, time.Duration(end-w.now()))); err != nil {
+			return err
+		}
+		reading, missing := w.counters.read(w.now)
+		if now := temperature(reading); missing == "" && now != nil && w.rest != nil && *now <= *w.rest+w.spec.Config.Protocol.CoolWithin {
+			return nil
+		}
+	}
+	return nil
+}
+
+// warmUp runs until both minima are reached and the last inference lies near the
+// median of the last five (W1), and gives the number of inferences and the last
+// median. A network that never comes near is left to the steady-state proof.
+func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (int, time.Duration, error) {
+	proto := w.spec.Config.Protocol
+	if err := w.begin(p, "warm-up", time.Duration(proto.WarmupSamples+5)*(guess+p.Gap)); err != nil {
+		return 0, 0, err
+	}
+	one := make([]hardware.Sample, 1)
+	var last []int64
+	start := w.now()
+	checked := false
+	for n := 1; ; n++ {
+		if err := w.block(session, p, one); err != nil {
+			return 0, 0, err
+		}
+		last = append(last, one[0].Device)
+		if len(last) > 5 {
+			last = last[1:]
+		}
+		mid := median(last)
+		took := time.Duration(w.now() - start)
+		near := math.Abs(float64(one[0].Device-mid)) <= proto.WarmupWithin*float64(mid)
+		end := n >= proto.WarmupSamples && took >= proto.WarmupTime && (near || took >= 2*proto.WarmupTime+5*time.Duration(mid))
+		// Early, because what an engine defers piles up.
+		if !checked && (end || n == 64) {
+			checked = true
+			if err := w.deferred(session, took); err != nil {
+				return 0, 0, err
+			}
+		}
+		if end {
+			return n, time.Duration(mid), nil
+		}
+	}
+}
+
+// deferred finds an engine whose calls return before the work is done (M9): its
+// output is then long in coming. An honest one's is a copy of a few thousand
+// numbers, a small part of the inferences before it, which took so long.
+func (w *worker) deferred(session engines.Session, took time.Duration) error {
+	start := w.now()
+	if _, err := session.Output(); err != nil {
+		return fmt.Errorf("read output: %w", err)
+	}
+	if waited := time.Duration(w.now() - start); waited > took/2+5*time.Millisecond {
+		return fmt.Errorf("the engine defers its work: after inferences that took %s together its output came %s later, so its calls do not last as long as its inferences and nothing can be timed", took.Round(time.Microsecond), waited.Round(time.Microsecond))
+	}
+	return nil
+}
+
+// check compares the first image of the last output with the reference's.
+func (w *worker) check(session engines.Session, p Point) (*Check, error) {
+	want, ok := w.spec.Expected[expectedKey(p)]
+	if !ok {
+		return nil, fmt.Errorf("check output of %s: no expected output was computed", p)
+	}
+	out, err := session.Output()
+	if err != nil {
+		return nil, fmt.Errorf("check output of %s: %w", p, err)
+	}
+	if len(out.Shape) == 0 || out.Shape[0] != p.Batch {
+		return nil, fmt.Errorf("check output of %s: its shape is %v, want a batch of %d", p, out.Shape, p.Batch)
+	}
+	return checkOutput(out.Data[:len(out.Data)/p.Batch], want)
+}
+
+// round proves a steady state and takes one block of samples, with the counters
+// read at both ends and nothing but the C loop in between. It gives the median,
+// from which the next try is sized.
+func (w *worker) round(session engines.Session, p Point, inference time.Duration, r *RoundRecord) (verdict, time.Duration, error) {
+	proto := w.spec.Config.Protocol
+	var none verdict
+	var err error
+	if r.Steady, inference, err = w.prove(session, p, inference); err != nil {
+		return none, 0, err
+	}
+	n := proto.samples(inference + p.Gap)
+	s := w.samples(n)
+	if err := w.begin(p, "round", time.Duration(n)*(inference+p.Gap)); err != nil {
+		return none, 0, err
+	}
+	from, fromMissing, err := w.sample()
+	if err != nil {
+		return none, 0, err
+	}
+	ownFrom, err := w.usage()
+	if err != nil {
+		return none, 0, err
+	}
+	start := w.now()
+	if err := w.quietly(func() error { return w.block(session, p, s) }); err != nil {
+		return none, 0, err
+	}
+	ownTo, err := w.usage()
+	if err != nil {
+		return none, 0, err
+	}
+	to, toMissing, err := w.sample()
+	if err != nil {
+		return none, 0, err
+	}
+	r.Start = start - w.spec.Base
+	r.Interval = interval(from, fromMissing, to, toMissing, ownTo.CPUSeconds-ownFrom.CPUSeconds)
+	r.ContextSwitches = ownTo.InvoluntarySwitches - ownFrom.InvoluntarySwitches
+	impossible := r.take(s, w.device.Info().Kind)
+	v := judgeRound(r.Interval, from.GPU, to.GPU, proto)
+	if impossible != "" {
+		v.drop(BadClock, "%s", impossible)
+	}
+	r.Status, r.DropReason, r.Disturbances = v.status(), v.reason, v.seen
+	if len(r.DeviceNS) == 0 {
+		return v, inference, nil
+	}
+	return v, time.Duration(median(r.DeviceNS)), nil
+}
+
+// take writes samples into the record. Those that no clock which runs forward
+// could have given are left out and told of.
+func (r *RoundRecord) take(s []hardware.Sample, kind hardware.DeviceKind) (impossible string) {
+	lost := 0
+	for i := range s {
+		if s[i].Device <= 0 || s[i].Host <= 0 {
+			if lost++; lost == 1 {
+				impossible = fmt.Sprintf("sample %d took %d ns", i, min(s[i].Device, s[i].Host))
+			}
+			continue
+		}
+		r.DeviceNS = append(r.DeviceNS, s[i].Device)
+		if kind != hardware.Host {
+			r.EnqueueNS, r.HostNS = append(r.EnqueueNS, s[i].Enqueue), append(r.HostNS, s[i].Host)
+		}
+	}
+	if lost > 0 {
+		impossible = fmt.Sprintf("the clock went backwards: %s, with %d of %d samples impossible and left out", impossible, lost, len(s))
+	}
+	return impossible
+}
+
+// sample reads the counters and sends them. A reading that could not be had is no
+// error: missing says why, and the round goes on without.
+func (w *worker) sample() (reading hardware.Reading, missing string, err error) {
+	reading, missing = w.counters.read(w.now)
+	relative := reading
+	relative.Time -= w.spec.Base
+	return reading, missing, w.say(ReadingRecord{Type: "reading", Device: w.device.Info().ID, Missing: missing, Reading: relative})
+}
+
+// prove runs windows until three in a row agree (W4) or the protocol's patience
+// ends, and gives the last window's median.
+func (w *worker) prove(session engines.Session, p Point, inference time.Duration) (SteadyProof, time.Duration, error) {
+	proto := w.spec.Config.Protocol
+	var proof SteadyProof
+	start := w.now()
+	for {
+		n := proto.window(inference + p.Gap)
+		s := w.samples(n)
+		if err := w.begin(p, "steady state", time.Duration(n)*(inference+p.Gap)); err != nil {
+			return proof, 0, err
+		}
+		if err := w.quietly(func() error { return w.block(session, p, s) }); err != nil {
+			return proof, 0, err
+		}
+		ns := make([]int64, n)
+		for i := range s {
+			ns[i] = max(s[i].Device, 1) // a clock that runs backwards is judged with the round
+		}
+		proof.add(ns)
+		inference = time.Duration(proof.WindowMedians[len(proof.WindowMedians)-1])
+		took := time.Duration(w.now() - start)
+		proof.Seconds = took.Seconds()
+		last := len(proof.WindowMedians) >= steadyWindows && took >= proto.SteadyCap
+		if proof.judge(proto, last); proof.Met || last {
+			return proof, inference, nil
+		}
+	}
+}
+
+// quietly runs a timed block on a locked thread with the garbage collector off,
+// after a collection (M8).
+func quietly(block func() error) error {
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return block()
+}
+
+// samples gives a buffer whose pages are already there.
+func (w *worker) samples(n int) []hardware.Sample {
+	if n > cap(w.buffer) {
+		w.buffer = make([]hardware.Sample, n)
+	}
+	s := w.buffer[:n]
+	clear(s)
+	return s
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"genbench/bench"
+	"genbench/hardware"
+)
+
+func (a *app) replayCommand() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "replay DIR",
+		Short: "Repeat a run from its own file and show both",
+		Long: "Replay measures the points of the run in DIR once more, with its configuration and seed, into a new\n" +
+			"directory, and prints both results side by side. What differs about the machine is said first.",
+		Example: "  genbench replay genbench-20260301-090000 --out again",
+		Args:    exactArgs(1, "the directory of a run"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.replay(cmd.Context(), args[0], out)
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "directory for the new result (default: genbench-DATE-TIME)")
+	return cmd
+}
+
+func (a *app) replay(ctx context.Context, dir, out string) error {
+	started := time.Now()
+	before, err := bench.LoadResult(dir)
+	if err != nil {
+		return usage(err)
+	}
+	config := before.Log.Run.Config
+	if err := a.checkConfig(&config); err != nil {
+		return usage(fmt.Errorf("replay %s: %w", dir, err))
+	}
+	device, err := hardware.NewHost()
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	plan, err := a.plan(ctx, config, device, false)
+	if err != nil {
+		return err
+	}
+	if out == "" {
+		out = defaultDir(started)
+	}
+	runErr := a.carryOut(ctx, plan, device, out, started)
+	after, err := bench.LoadResult(out)
+	if after == nil {
+		if runErr != nil {
+			return runErr // it did not come to a journal
+		}
+		return err
+	}
+	for _, difference := range before.Log.Run.Differences(after.Log.Run) {
+		fmt.Fprintf(a.stderr, "differs: %s\n", difference)
+	}
+	if err := a.sideBySide(before, after); err != nil {
+		return err
+	}
+	return runErr
+}
+
+// sideBySide prints two results of one plan. It gives no verdict: the ratio of two
+// medians is no test, and says so by the intervals beside it.
+func (a *app) sideBySide(before, after *bench.Result) error {
+	again := map[bench.Point]*bench.Measurement{}
+	for i := range after.Measurements {
+		again[after.Measurements[i].Point] = &after.Measurements[i]
+	}
+	var rows [][]string
+	for i := range before.Measurements {
+		then := &before.Measurements[i]
+		row := []string{then.Point.String(), latencyOf(then), "–", "–", ""}
+		if now := again[then.Point]; now != nil {
+			row[2] = latencyOf(now)
+			if then.State == bench.Measured && now.State == bench.Measured {
+				row[3] = strconv.FormatFloat(now.Latency.Value/then.Latency.Value, 'f', 3, 64)
+				row[4] = overlap(then.Latency, now.Latency)
+			}
+		}
+		rows = append(rows, row)
+	}
+	fmt.Fprintln(a.stdout)
+	return table(a.stdout, []string{"point", "then, ms", "now, ms", "now/then", "intervals"}, rows, nil, 1)
+}
+
+func latencyOf(m *bench.Measurement) string {
+	if m.State != bench.Measured {
+		return string(m.State)
+	}
+	if m.Latency.Low == nil || m.Latency.High == nil {
+		return fmt.Sprintf("%.3f", m.Latency.Value/1e6)
+	}
+	return fmt.Sprintf("%.3f [%.3f, %.3f]", m.Latency.Value/1e6, *m.Latency.Low/1e6, *m.Latency.High/1e6)
+}
+
+// overlap tells whether two intervals have a value in common.
+func overlap(a, b bench.Estimate) string {
+	if a.Low == nil || b.Low == nil {
+		return "unknown"
+	}
+	if *a.Low <= *b.High && *b.Low <= *a.High {
+		return "overlap"
+	}
+	return "apart"
+}

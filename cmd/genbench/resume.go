@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"genbench/bench"
+	"genbench/hardware"
+	"genbench/hardware/native"
+)
+
+// resume goes on with an interrupted run: the same plan, in the same order, on the
+// same machine, with the same binary and libraries, into the same journal.
+func (a *app) resume(ctx context.Context, dir string) (err error) {
+	device, err := hardware.NewHost()
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	// Before the journal is touched: the run may not be over.
+	lock, err := lockDevice(device, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	journal, log, err := bench.ReopenJournal(dir)
+	if err != nil {
+		return usage(err)
+	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
+	if log.Finished() {
+		fmt.Fprintf(a.stderr, "genbench: the run in %s is finished; nothing is left to do\n", dir)
+		result := bench.NewResult(log)
+		return errors.Join(a.show(result, dir), exitOf(result))
+	}
+	plan, err := a.plan(ctx, log.Run.Config, device, false)
+	if err != nil {
+		return err
+	}
+	m, err := openMachine(ctx, plan.Config.Threads)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	started := time.Now()
+	now, err := describeRun(plan, device, m, started)
+	if err != nil {
+		return err
+	}
+	if differences := log.Run.Differences(now); len(differences) > 0 {
+		return &exitError{exitIncomparable, fmt.Errorf("resume %s: what it measured and what would be added to it do not belong together:\n  %s\nrun it anew, or where it was begun", dir, strings.Join(differences, "\n  "))}
+	}
+	base := log.ContinueBase(native.Now(), started)
+	err = journal.Append(bench.ResumeRecord{
+		Type: "resume", Started: started.UTC(), MonotonicBase: base,
+		GenbenchVersion: now.GenbenchVersion, Argv: publicArgs(os.Args), Findings: m.findings,
+	})
+	if err != nil {
+		return err
+	}
+	return a.execute(ctx, &bench.Runner{Plan: plan, Journal: journal, Base: base, Past: log}, m, dir)
+}

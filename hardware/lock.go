@@ -1,0 +1,92 @@
+package hardware
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A DeviceHolder says who measures on a device.
+type DeviceHolder struct {
+	PID       int       `json:"pid"`
+	Since     time.Time `json:"since"`
+	Directory string    `json:"directory"` // that the result goes to
+}
+
+// A DeviceHeldError says that a device is being measured on already: a second run
+// beside the first would spoil both.
+type DeviceHeldError struct {
+	Device string
+	DeviceHolder
+	Path string // of the lock's file
+}
+
+func (e *DeviceHeldError) Error() string {
+	return fmt.Sprintf("lock device %s: process %d measures on it since %s, into %s; wait for it or end it (%s)",
+		e.Device, e.PID, e.Since.Format(time.RFC3339), e.Directory, e.Path)
+}
+
+// A DeviceLock keeps other runs of this user off a device. The kernel gives it back
+// however its holder ends.
+type DeviceLock struct{ f *os.File }
+
+// LockDevice takes the lock of a device for a run whose result goes to directory.
+// The error is a *DeviceHeldError where another process has it. Its file lies in
+// the user's runtime directory (XDG_RUNTIME_DIR), or in the cache, and stays
+// there: a file that is removed while others open it locks nobody out.
+func LockDevice(id, directory string) (*DeviceLock, error) {
+	base := os.Getenv("XDG_RUNTIME_DIR")
+	if !filepath.IsAbs(base) {
+		var err error
+		if base, err = os.UserCacheDir(); err != nil {
+			base = os.TempDir()
+		}
+	}
+	dir := filepath.Join(base, "genbench")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("lock device %s: %w", id, err)
+	}
+	path := filepath.Join(dir, strings.ReplaceAll(id, string(filepath.Separator), "-")+".lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock device %s: %w", id, err)
+	}
+	// Of the open file, which no worker inherits, and not of the process, where
+	// closing any other descriptor of the file would give it back.
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock device %s: %s: %w", id, path, err)
+		}
+		held := &DeviceHeldError{Device: id, Path: path}
+		text, err := io.ReadAll(f)
+		if err == nil {
+			err = json.Unmarshal(text, &held.DeviceHolder)
+		}
+		if err != nil { // it is just being written
+			return nil, fmt.Errorf("lock device %s: another process has %s", id, path)
+		}
+		return nil, held
+	}
+	text, err := json.Marshal(DeviceHolder{PID: os.Getpid(), Since: time.Now().UTC(), Directory: directory})
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		_, err = f.WriteAt(text, 0)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock device %s: %w", id, err), f.Close())
+	}
+	return &DeviceLock{f}, nil
+}
+
+// Close gives the device back.
+func (l *DeviceLock) Close() error { return l.f.Close() }
