@@ -196,7 +196,7 @@ func TestCountersFail(t *testing.T) {
 		fail       func(s *simulation) error
 	}{
 		{"hang", "the counters did not answer within 1s", func(s *simulation) error { s.hang(); return nil }},
-		{"lost", "the GPU has fallen off the bus", func(*simulation) error { return hardware.ErrGPULost }},
+		{"lost", hardware.ErrGPULost.Error(), func(*simulation) error { return hardware.ErrGPULost }},
 		{"error", "read counters: no such device", func(*simulation) error { return errors.New("no such device") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -30,6 +30,7 @@ func (w *worker) expect(ctx context.Context) error {
 	}
 	logits := map[string][]float32{}
 	weights := map[string]string{}
+	ranges := map[string]*models.Ranges{}
 	seen := map[file]bool{}
 	for _, v := range w.spec.Visits {
 		p := v.Point
@@ -58,7 +59,16 @@ func (w *worker) expect(ctx context.Context) error {
 				return err
 			}
 		}
-		onnx, err := models.ONNX(network, models.ExportOptions{Batch: p.Batch, Precision: models.Precision(p.Precision)})
+		export := models.ExportOptions{Batch: p.Batch, Precision: models.Precision(p.Precision)}
+		if export.Precision == models.INT8 {
+			if ranges[key] == nil {
+				if ranges[key], err = w.calibrate(ctx, p, w.drivers[reference].Name, network); err != nil {
+					return err
+				}
+			}
+			export.Ranges = ranges[key]
+		}
+		onnx, err := models.ONNX(network, export)
 		if err != nil {
 			return fmt.Errorf("export %s: %w", p, err)
 		}
@@ -78,7 +88,7 @@ func (w *worker) expect(ctx context.Context) error {
 			ONNXSHA256: hex.EncodeToString(sum[:]),
 			Weights:    network.Weights.Origin(), WeightsSHA256: weights[key],
 			Params: cost.Params, MACs: cost.MACs, Top1: info.Top1, Top1Source: info.Top1Source,
-			Expected: logits[key],
+			Ranges: export.Ranges, Expected: logits[key],
 		})
 		if err != nil {
 			return err
@@ -131,4 +141,47 @@ func hashWeights(n *models.Network) (string, error) {
 		h.Write(raw)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// calibrate runs images through the network in fp32 and gives the ranges that int8
+// is to represent. One that has no images of its own takes synthetic ones of a seed
+// that no input of a measurement has.
+func (w *worker) calibrate(ctx context.Context, p Point, name string, network *models.Network) (*models.Ranges, error) {
+	fail := func(err error) (*models.Ranges, error) { return nil, fmt.Errorf("calibrate %s: %w", p, err) }
+	c := w.spec.Config.Calibration
+	engine, err := w.engine(ctx, name)
+	if err != nil {
+		return fail(err)
+	}
+	observer, ok := engine.(engines.Observer)
+	if !ok {
+		return fail(fmt.Errorf("engine %s shows no activations", name))
+	}
+	images := models.SyntheticImages(network, c.Images, 0)
+	if c.Directory != "" {
+		if images, err = models.ImageDir(c.Directory, network); err != nil {
+			return fail(err)
+		}
+	}
+	cost, err := models.CostOf(network)
+	if err != nil {
+		return fail(err)
+	}
+	collect, err := models.NewCalibration(network, models.CalibrationOptions{Method: c.Method, Source: images.Source})
+	if err != nil {
+		return fail(err)
+	}
+	for i := range min(images.Len(), c.Images) {
+		if err := w.begin(p, "calibration", time.Duration(cost.MACs)); err != nil { // 1 GMAC/s
+			return fail(err)
+		}
+		image, err := images.At(i)
+		if err != nil {
+			return fail(err)
+		}
+		if err := observer.Observe(ctx, network, image, collect.See); err != nil {
+			return fail(err)
+		}
+	}
+	return collect.Ranges()
 }

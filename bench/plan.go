@@ -28,7 +28,23 @@ type Config struct {
 	Grid     Grid     `json:"grid"`
 	Protocol Protocol `json:"protocol"`
 	Threads  int      `json:"threads"` // host threads an inference may use
-	Seed     uint64   `json:"seed"`
+	// AllowEmulated measures precisions that an engine only converts to and from.
+	AllowEmulated bool        `json:"allow_emulated,omitempty"`
+	Calibration   Calibration `json:"calibration"`
+	Seed          uint64      `json:"seed"`
+}
+
+// Calibration is how the ranges of int8 are found.
+type Calibration struct {
+	Method models.CalibrationMethod `json:"method"`
+	// Directory of images; empty takes Images synthetic ones.
+	Directory string `json:"directory,omitempty"`
+	Images    int    `json:"images"` // at most
+}
+
+// buildOptions of a point, without the ranges of int8.
+func (c Config) buildOptions(p Point) engines.BuildOptions {
+	return engines.BuildOptions{Precision: models.Precision(p.Precision), Batch: p.Batch, Threads: c.Threads, AllowEmulated: c.AllowEmulated}
 }
 
 // A PlannedPoint is a point of the grid and what the plan makes of it.
@@ -37,6 +53,9 @@ type PlannedPoint struct {
 	Point Point  `json:"cell"`
 	// Skip is the reason why the point is not measured; empty where it is.
 	Skip string `json:"skip,omitempty"`
+	// Emulated is why the engine would have refused the precision, where it was told
+	// to run it all the same.
+	Emulated string `json:"emulated,omitempty"`
 	// MACs of one inference, all images of the batch.
 	MACs   int64 `json:"macs"`
 	Params int64 `json:"params"`
@@ -92,9 +111,14 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 						p.ID = p.Point.String()
 						if e, ok := opened[engine]; !ok {
 							p.Skip = failures[engine].Error()
-						} else if err := e.Supports(engines.BuildOptions{Precision: models.Precision(precision), Batch: batch, Threads: c.Threads}); err != nil {
+						} else if err := e.Supports(c.buildOptions(p.Point)); err != nil {
 							p.Skip = err.Error()
 						} else {
+							native := c.buildOptions(p.Point)
+							native.AllowEmulated = false
+							if err := e.Supports(native); err != nil {
+								p.Emulated = err.Error()
+							}
 							p.PlannedSeconds = c.guess(p, reference(engine)).Seconds()
 						}
 						plan.Points = append(plan.Points, p)

@@ -175,6 +175,9 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 		return m
 	}
 	m.estimate(log, of)
+	if planned.Emulated != "" {
+		m.Warnings = append(m.Warnings, Warning{Emulated, planned.Emulated})
+	}
 	m.doubt(log)
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"genbench/hardware"
+	"genbench/models"
 )
 
 func codes(warnings []Warning) []Code {
@@ -181,7 +182,7 @@ func TestCheckOutput(t *testing.T) {
 		{"zero", []float32{0, 0, 0, 0}, false, "no numbers"},
 		{"short", []float32{1}, false, "got 1 logits, the reference has 4"},
 	} {
-		check, err := checkOutput(c.got, want)
+		check, err := checkOutput(c.got, want, models.FP32.Tolerance())
 		switch {
 		case c.err != "":
 			if err == nil || !strings.Contains(err.Error(), c.err) {

@@ -10,6 +10,7 @@ import (
 
 	"genbench/hardware"
 	"genbench/hardware/native"
+	"genbench/models"
 )
 
 // A Runner carries out a plan: it starts one worker a launch, writes down what
@@ -309,9 +310,13 @@ func (r *Runner) readings(ctx context.Context) <-chan ReadingRecord {
 // one dies. The point that a worker died on has failed.
 func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan ReadingRecord) error {
 	spec.Base, spec.Config = r.Base, r.Plan.Config
-	spec.Expected = map[string][]float32{}
+	spec.Expected, spec.Ranges = map[string][]float32{}, map[string]*models.Ranges{}
 	for _, m := range r.models {
-		spec.Expected[fmt.Sprintf("%s@%d", m.Model, m.Resolution)] = m.Expected
+		key := fmt.Sprintf("%s@%d", m.Model, m.Resolution)
+		spec.Expected[key] = m.Expected
+		if m.Ranges != nil {
+			spec.Ranges[key] = m.Ranges
+		}
 	}
 	for attempt := 1; ; attempt++ {
 		if spec.Launch > 0 {

@@ -48,9 +48,11 @@ func (w *worker) build(ctx context.Context, p Point) (engines.Session, error) {
 	if err := w.begin(p, "build", 0); err != nil {
 		return nil, err
 	}
-	session, err := engine.Build(ctx, network, w.stream, engines.BuildOptions{
-		Precision: models.Precision(p.Precision), Batch: p.Batch, Threads: w.spec.Config.Threads,
-	})
+	options := w.spec.Config.buildOptions(p)
+	if options.Precision == models.INT8 {
+		options.Ranges = w.spec.Ranges[expectedKey(p)]
+	}
+	session, err := engine.Build(ctx, network, w.stream, options)
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", p, err)
 	}
@@ -249,7 +251,7 @@ func (w *worker) check(session engines.Session, p Point) (*Check, error) {
 	if len(out.Shape) == 0 || out.Shape[0] != p.Batch {
 		return nil, fmt.Errorf("check output of %s: its shape is %v, want a batch of %d", p, out.Shape, p.Batch)
 	}
-	return checkOutput(out.Data[:len(out.Data)/p.Batch], want)
+	return checkOutput(out.Data[:len(out.Data)/p.Batch], want, models.Precision(p.Precision).Tolerance())
 }
 
 // round proves a steady state and takes one block of samples, with the counters

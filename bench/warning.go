@@ -26,6 +26,7 @@ const (
 	OddEvenDiffer   Code = "odd_even_differ"
 	ReferenceEngine Code = "reference_engine"
 	FakeEngine      Code = "fake"
+	Emulated        Code = "emulated"
 	Oversubscribed  Code = "oversubscribed"
 	Disturbed       Code = "disturbed"
 	Interrupted     Code = "interrupted"
@@ -45,6 +46,7 @@ func Codes() []CodeInfo {
 	return []CodeInfo{
 		{FakeEngine, "a test double answered; no number here is a measurement", "run with a real engine"},
 		{ReferenceEngine, "the reference engine checks others and is not built for speed", "do not quote its latency; choose another engine with --engines"},
+		{Emulated, "the engine does not compute in this precision: it converts and computes in another", "do not quote it as a latency of this precision; leave --allow-emulated away to skip such points"},
 		{Unsteady, "latency was still going up or down, beyond what its noise explains, when the time ended that the protocol allows for settling", "close other programs, fix the clocks, or take a longer profile"},
 		{Stolen, "the hypervisor gave this machine's processors to others while it measured", "measure on a dedicated machine"},
 		{ForeignLoad, "other processes used the processors while rounds were taken that --max-foreign let pass", "stop them, or leave --max-foreign at its default so that such rounds are taken again"},

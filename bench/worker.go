@@ -13,6 +13,7 @@ import (
 	"genbench/engines"
 	"genbench/hardware"
 	"genbench/hardware/native"
+	"genbench/models"
 )
 
 // A LaunchSpec is what a worker is told to do, the one line on its standard
@@ -30,6 +31,8 @@ type LaunchSpec struct {
 	Sentinel *SentinelSpec `json:"sentinel,omitempty"`
 	// Expected holds the fp32 reference's logits by "MODEL@RESOLUTION".
 	Expected map[string][]float32 `json:"expected,omitempty"`
+	// Ranges holds what int8 was calibrated to, by the same key.
+	Ranges map[string]*models.Ranges `json:"ranges,omitempty"`
 }
 
 // A Visit is one round that a worker owes.

@@ -46,6 +46,9 @@ type runFlags struct {
 	maxForeign float64
 	out        string
 	resume     string
+	emulated   bool
+	calibrate  string
+	calibrator string
 	dryRun     bool
 
 	given func(flag string) bool
@@ -90,6 +93,9 @@ func (a *app) runCommand() *cobra.Command {
 	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "silence after which a worker is taken for hung")
 	flags.Float64Var(&f.maxSteal, "max-steal", usual.DropSteal, "drop a round when a hypervisor took more than this fraction of the machine")
 	flags.Float64Var(&f.maxForeign, "max-foreign", usual.DropForeign, "drop a round when other processes used more than this many cores")
+	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
+	flags.StringVar(&f.calibrate, "calibrate", "", "directory of JPEG and PNG images to calibrate int8 on (default: synthetic images)")
+	flags.StringVar(&f.calibrator, "calibration", string(models.Percentile), "how ranges of int8 follow from values: min-max, percentile or entropy")
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
 	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
@@ -168,7 +174,8 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads}
+	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated,
+		Calibration: bench.Calibration{Method: models.CalibrationMethod(f.calibrator), Directory: f.calibrate, Images: calibrationImages}}
 	if f.models != nil {
 		c.Grid.Models = f.models
 	}
@@ -210,6 +217,11 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	}
 	return c, a.checkConfig(&c)
 }
+
+// calibrationImages is on how many images int8 is calibrated: a tensor of them has
+// hundreds of thousands of values, and the reference takes a second for each image
+// of a large network.
+const calibrationImages = 16
 
 // replace sets what a flag was given for.
 func replace[T any](f runFlags, flag string, to *T, value T) {
@@ -301,6 +313,13 @@ func (a *app) checkConfig(c *bench.Config) error {
 	}
 	if c.Grid.Resolution < 0 {
 		problems = append(problems, fmt.Errorf("--resolution %d: want a positive number", c.Grid.Resolution))
+	}
+	if slices.Contains(c.Grid.Precisions, string(models.INT8)) && !slices.Contains(models.CalibrationMethods(), c.Calibration.Method) {
+		var names []string
+		for _, m := range models.CalibrationMethods() {
+			names = append(names, string(m))
+		}
+		problems = append(problems, fmt.Errorf("--calibration %q: want one of %s", c.Calibration.Method, strings.Join(names, ", ")))
 	}
 	if err := c.Protocol.Check(); err != nil {
 		problems = append(problems, fmt.Errorf("protocol: %w", err))
