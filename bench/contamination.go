@@ -85,6 +85,13 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	if len(i.ForeignProcesses) > 0 {
 		v.drop(Foreign, "other processes use the GPU: %v", i.ForeignProcesses)
 	}
+	happened := func(n *int64) bool { return n != nil && *n > 0 }
+	if happened(i.ECCErrors) {
+		v.drop(Foreign, "the GPU met %d memory errors that it could not correct", *i.ECCErrors)
+	}
+	if happened(i.PCIeReplays) {
+		v.drop(Foreign, "%d packets to the GPU had to be sent again", *i.PCIeReplays)
+	}
 	if i.EventReasons == nil {
 		return
 	}
@@ -92,10 +99,12 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	has := func(r *hardware.GPUReading, bit hardware.EventReasons) bool {
 		return r != nil && r.EventReasons != nil && *r.EventReasons&bit != 0
 	}
-	// A slowdown of hardware seen once may be a voltage step of microseconds.
+	// A slowdown of hardware seen once may be a voltage step of microseconds, unless
+	// the driver counted time for it.
 	hard := reasons & hardReasons
-	if has(from, hardware.HWSlowdown) && has(to, hardware.HWSlowdown) {
-		hard |= hardware.HWSlowdown
+	counted := happened(i.ThermalViolationNS) || happened(i.PowerViolationNS)
+	if has(from, hardware.HWSlowdown) && has(to, hardware.HWSlowdown) || counted {
+		hard |= reasons & hardware.HWSlowdown
 	}
 	if hard != 0 {
 		v.hot = true

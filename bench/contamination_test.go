@@ -41,6 +41,9 @@ func TestJudgeRound(t *testing.T) {
 		{name: "software thermal", to: hardware.SWThermalSlowdown, why: "sw_thermal_slowdown", seen: []Disturbance{Hard}, hot: true},
 		{name: "slowdown once", to: hardware.HWSlowdown},
 		{name: "slowdown twice", from: hardware.HWSlowdown, to: hardware.HWSlowdown, why: "hw_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "slowdown counted", interval: hardware.Interval{GPU: &hardware.GPUInterval{ThermalViolationNS: &one}}, to: hardware.HWSlowdown, why: "hw_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "memory errors", interval: hardware.Interval{GPU: &hardware.GPUInterval{ECCErrors: &one}}, why: "1 memory errors", seen: []Disturbance{Foreign}},
+		{name: "sent again", interval: hardware.Interval{GPU: &hardware.GPUInterval{PCIeReplays: &one}}, why: "1 packets", seen: []Disturbance{Foreign}},
 		{name: "power cap", to: hardware.SWPowerCap, seen: []Disturbance{PowerLimited}},
 		{name: "sync boost", to: hardware.SyncBoost, why: "sync_boost", seen: []Disturbance{Sync}},
 		{name: "idle before", from: hardware.GPUIdle},
@@ -51,6 +54,9 @@ func TestJudgeRound(t *testing.T) {
 		i, from, to := c.interval, (*hardware.GPUReading)(nil), (*hardware.GPUReading)(nil)
 		if c.from|c.to != 0 {
 			i, from, to = ends(c.from, c.to)
+			if c.interval.GPU != nil {
+				i.GPU.ThermalViolationNS = c.interval.GPU.ThermalViolationNS
+			}
 		}
 		v := judgeRound(i, from, to, HostProtocol())
 		if (c.why == "") != (v.reason == "") || !strings.Contains(v.reason, c.why) || !slices.Equal(v.seen, c.seen) || v.hot != c.hot {

@@ -50,7 +50,7 @@
 // reason, and taken again up to three times when a hypervisor took more than 10 % of
 // the machine, other processes used more than half a core or have a context on the
 // GPU, a thermal or power-brake bit was set at either end of it or the slowdown bit at
-// both, the processor counted a thermal throttle, or the clock followed another
+// both or with violation time, the GPU counted memory errors or PCIe replays, the processor counted a thermal throttle, or the clock followed another
 // GPU's. After heat the next try waits for the device to cool (worker.coolDown). A
 // power cap that a floating clock met and a device that was idle when it should not
 // have been are kept and tagged (RoundRecord.Disturbances). Samples that no clock

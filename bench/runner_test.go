@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"genbench/hardware"
+	"genbench/models"
 )
 
 // noisy gives latencies around ms milliseconds an image with relative standard
@@ -420,6 +421,51 @@ func TestDifferences(t *testing.T) {
 		change(&other)
 		if got := make().Differences(other); len(got) != 1 || !strings.Contains(got[0], want) {
 			t.Errorf("%q, want one with %q", got, want)
+		}
+	}
+}
+
+// Int8 is calibrated once, before the first launch; a resumed run keeps the ranges.
+// A precision that is emulated is skipped, or said to be.
+func TestPrecisions(t *testing.T) {
+	make := func(emulate bool) *simulation {
+		s := simulate(t, "quick", hardware.Host)
+		s.config.Grid.Precisions = []string{"fp32", "fp16", "int8"}
+		s.config.Calibration = Calibration{Method: models.MinMax, Images: 3}
+		s.config.AllowEmulated = emulate
+		return s
+	}
+	r := make(true).run(t)
+	for _, m := range r.Measurements {
+		if m.State != Measured {
+			t.Errorf("%s: %s %s", m.Point, m.State, m.Reason)
+		}
+		if emulated := slices.Contains(codes(m.Warnings), Emulated); emulated != (m.Point.Precision == "fp16") {
+			t.Errorf("%s: warnings %v", m.Point, m.Warnings)
+		}
+		if ranges := m.Model.Ranges; (ranges != nil) != (m.Point.Precision == "int8") {
+			t.Errorf("%s: ranges %v", m.Point, ranges)
+		} else if ranges != nil && (ranges.Method != "min-max" || ranges.Images != 3 || len(ranges.Limit) < 10) {
+			t.Errorf("%s: ranges %+v", m.Point, ranges)
+		}
+	}
+	s := make(false)
+	s.interrupt = 6 * time.Second
+	part := s.run(t)
+	r = make(false).resume(t, part.dir)
+	if len(r.Log.Models) != len(part.Log.Models) {
+		t.Errorf("%d models before the interruption, %d after", len(part.Log.Models), len(r.Log.Models))
+	}
+	for _, m := range r.Measurements {
+		switch m.Point.Precision {
+		case "fp16":
+			if m.State != Skipped || m.Reason != "sim only emulates fp16" {
+				t.Errorf("%s: %s %q", m.Point, m.State, m.Reason)
+			}
+		default:
+			if m.State != Measured || m.Launches != 4 {
+				t.Errorf("%s: %s %s, %d launches", m.Point, m.State, m.Reason, m.Launches)
+			}
 		}
 	}
 }

@@ -324,13 +324,36 @@ type simulatedEngine struct{ name string }
 
 func (e simulatedEngine) Info() engines.Info { return engines.Info{Name: e.name, Version: fakeVersion} }
 func (e simulatedEngine) Supports(o engines.BuildOptions) error {
-	if o.Precision != models.FP32 {
-		return fmt.Errorf("%s is simulated in fp32 only", o.Precision)
+	switch {
+	case o.Precision == models.FP32, o.Precision == models.INT8:
+		return nil
+	case o.AllowEmulated:
+		return nil
+	}
+	return fmt.Errorf("sim only emulates %s", o.Precision)
+}
+
+// Observe implements engines.Observer with activations between -2 and 1.
+func (simulatedEngine) Observe(_ context.Context, n *models.Network, input models.Tensor, see func(string, []float32) error) error {
+	folded, err := models.Fold(n)
+	if err != nil {
+		return err
+	}
+	if err := see(models.InputName, input.Data); err != nil {
+		return err
+	}
+	for _, node := range folded.Nodes {
+		if err := see(node.Name, []float32{1, -2}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 func (e simulatedEngine) Close() error { return nil }
 func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
+	if o.Precision == models.INT8 && o.Ranges == nil {
+		return nil, errors.New("int8 without ranges")
+	}
 	return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch}, nil
 }
 
