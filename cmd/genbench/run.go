@@ -246,7 +246,7 @@ func (a *app) checkConfig(c *bench.Config) error {
 func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, named bool) (*bench.Plan, error) {
 	if len(c.Grid.Engines) == 0 {
 		for _, d := range a.drivers {
-			if !d.Reference {
+			if !d.Reference && d.Device == device.Info().Kind {
 				c.Grid.Engines = append(c.Grid.Engines, d.Name)
 			}
 		}
