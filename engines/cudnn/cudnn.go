@@ -238,9 +238,10 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	for _, l := range e.layouts {
 		candidate, err := e.compile(ctx, folded, s, o, l)
 		if err != nil {
-			// Weights and shapes are the same in every layout, a lost device is lost.
+			// Weights and shapes are the same in every layout, a lost device is lost. But
+			// one layout may be all that there is room for.
 			var refused *refusal
-			if !errors.As(err, &refused) {
+			if !errors.As(err, &refused) && (best == nil || !outOfMemory(err)) {
 				return nil, errors.Join(err, best.discard())
 			}
 			failed = append(failed, fmt.Errorf("in %s: %w", l, err))
@@ -262,7 +263,15 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	if best == nil {
 		return nil, errors.Join(failed...)
 	}
+	for _, err := range failed {
+		best.note("not %v", err)
+	}
 	return best, nil
+}
+
+func outOfMemory(err error) bool {
+	var failed *native.CUDAError
+	return errors.As(err, &failed) && failed.Name == "CUDA_ERROR_OUT_OF_MEMORY"
 }
 
 // Close unloads the kernels; cuDNN itself stays.

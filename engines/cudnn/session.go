@@ -262,8 +262,7 @@ func (s *session) scratch() (memory uint64, bytes int64, err error) {
 		if memory, err = s.engine.device.Alloc(bytes); err == nil {
 			return memory, bytes, nil
 		}
-		var failed *native.CUDAError
-		if !errors.As(err, &failed) || failed.Name != "CUDA_ERROR_OUT_OF_MEMORY" {
+		if !outOfMemory(err) {
 			break
 		}
 	}

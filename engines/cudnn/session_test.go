@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -184,6 +185,18 @@ func TestFasterLayoutIsKept(t *testing.T) {
 				t.Errorf("%s=%s, %s: built in %s", c.setting, c.value, c.precision, s.layout)
 			}
 		}
+	}
+}
+
+// Where there is room for one layout only, that one is the session's.
+func TestRoomForOneLayout(t *testing.T) {
+	n := enginetest.Miniatures()[0].Network
+	b := newBench(t)
+	room := b.build(t, n, models.FP32, 1).Executed().DeviceBytes + 8*alignment
+	b = newBench(t, "FAKE_CUDA_MEMORY", strconv.FormatInt(room, 10))
+	s := b.build(t, n, models.FP32, 1)
+	if s.layout != b.engine.layouts[0] || !strings.Contains(strings.Join(s.Executed().Choices, "\n"), "CUDA_ERROR_OUT_OF_MEMORY") {
+		t.Errorf("built in %s: %q", s.layout, s.Executed().Choices)
 	}
 }
 
