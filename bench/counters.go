@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,6 +48,49 @@ func (c *counters) read(now func() int64) (reading hardware.Reading, missing str
 	case <-late.C:
 		return hardware.Reading{Time: now()}, fmt.Sprintf("the counters did not answer within %s", c.patience)
 	}
+}
+
+// openCounters gives the sampler of what disturbs work on a device: the host's
+// counters always, for its processors feed every device, and a GPU's beside them
+// where there is NVML. nvml names its library; empty is the loader's choice.
+func openCounters(d hardware.Device, nvml string) (hardware.Sampler, error) {
+	host, err := hardware.NewHostSampler("")
+	if err != nil || d.Info().Kind == hardware.Host {
+		return host, err
+	}
+	library, err := hardware.OpenNVML(nvml)
+	var absent *hardware.NVMLUnavailableError
+	if errors.As(err, &absent) {
+		return host, nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, host.Close())
+	}
+	gpu, err := hardware.NewNVMLSampler(library, d.Info().ID, nil)
+	if err != nil {
+		return nil, errors.Join(err, host.Close(), library.Close())
+	}
+	return &bothSamplers{host: host, gpu: gpu, library: library}, nil
+}
+
+// bothSamplers reads the host and a GPU at nearly one moment.
+type bothSamplers struct {
+	host, gpu hardware.Sampler
+	library   *hardware.NVML
+}
+
+func (s *bothSamplers) Sample() (hardware.Reading, error) {
+	host, err := s.host.Sample()
+	if err != nil {
+		return host, err
+	}
+	gpu, err := s.gpu.Sample()
+	host.GPU = gpu.GPU
+	return host, err
+}
+
+func (s *bothSamplers) Close() error {
+	return errors.Join(s.host.Close(), s.gpu.Close(), s.library.Close())
 }
 
 // interval is what happened between two readings, of which either may be missing.

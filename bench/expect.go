@@ -28,9 +28,7 @@ func (w *worker) expect(ctx context.Context) error {
 		resolution, batch int
 		precision         string
 	}
-	logits := map[string][]float32{}
-	weights := map[string]string{}
-	ranges := map[string]*models.Ranges{}
+	known := map[string]*expectation{}
 	seen := map[file]bool{}
 	for _, v := range w.spec.Visits {
 		p := v.Point
@@ -39,62 +37,90 @@ func (w *worker) expect(ctx context.Context) error {
 			continue
 		}
 		seen[f] = true
-		network, err := models.New(p.Model, p.Resolution)
+		subject, err := w.spec.Config.openSubject(p.Model, p.Resolution, p.Batch)
 		if err != nil {
 			return err
 		}
-		cost, err := models.CostOf(network)
-		if err != nil {
+		record := ModelRecord{Type: "model", Model: p.Model, Precision: p.Precision, Batch: p.Batch, Resolution: p.Resolution, Params: subject.params, MACs: subject.macs / int64(p.Batch)}
+		err = w.describe(ctx, subject, p, w.drivers[reference].Name, known, &record)
+		if err := errors.Join(err, subject.close()); err != nil {
 			return err
 		}
-		if err := w.begin(p, "expected output", time.Duration(cost.MACs)); err != nil { // 1 GMAC/s
-			return err
-		}
-		key := expectedKey(p)
-		if logits[key] == nil {
-			if logits[key], err = w.reference(ctx, w.drivers[reference].Name, network); err != nil {
-				return fmt.Errorf("compute expected output of %s: %w", key, err)
-			}
-			if weights[key], err = hashWeights(network); err != nil {
-				return err
-			}
-		}
-		export := models.ExportOptions{Batch: p.Batch, Precision: models.Precision(p.Precision)}
-		if export.Precision == models.INT8 {
-			if ranges[key] == nil {
-				if ranges[key], err = w.calibrate(ctx, p, w.drivers[reference].Name, network); err != nil {
-					return err
-				}
-			}
-			export.Ranges = ranges[key]
-		}
-		onnx, err := models.ONNX(network, export)
-		if err != nil {
-			return fmt.Errorf("export %s: %w", p, err)
-		}
-		sum := sha256.Sum256(onnx)
-		info, err := models.Lookup(p.Model)
-		if err != nil {
-			return err
-		}
-		if p.Resolution != info.Resolution {
-			// The accuracy was published for another input; quoting it beside this
-			// one's latency would compare what does not belong together.
-			info.Top1, info.Top1Source = nil, ""
-		}
-		err = w.say(ModelRecord{
-			Type: "model", Model: p.Model, Family: info.Family, Source: info.Source,
-			Precision: p.Precision, Batch: p.Batch, Resolution: p.Resolution,
-			ONNXSHA256: hex.EncodeToString(sum[:]),
-			Weights:    network.Weights.Origin(), WeightsSHA256: weights[key],
-			Params: cost.Params, MACs: cost.MACs, Top1: info.Top1, Top1Source: info.Top1Source,
-			Ranges: export.Ranges, Expected: logits[key],
-		})
-		if err != nil {
+		if err := w.say(record); err != nil {
 			return err
 		}
 	}
 	return w.say(doneMessage{Type: "done"})
+}
+
+// An expectation is what is computed once for a network, whatever its batch and
+// precision.
+type expectation struct {
+	logits  []float32
+	weights string // their sha256
+	ranges  *models.Ranges
+}
+
+// describe fills in what is to be known of a model before it is measured.
+func (w *worker) describe(ctx context.Context, s *subject, p Point, reference string, known map[string]*expectation, record *ModelRecord) error {
+	if err := w.begin(p, "expected output", time.Duration(s.macs/int64(p.Batch))); err != nil { // 1 GMAC/s
+		return err
+	}
+	if s.file != nil {
+		record.Family, record.Source, record.Weights = "file", s.file.Origin(), s.file.Origin()
+		var err error
+		if record.ONNXSHA256, err = s.file.SHA256(); err != nil {
+			return err
+		}
+		record.WeightsSHA256 = record.ONNXSHA256
+		if s.network == nil {
+			return nil // nothing here can tell what its output should be
+		}
+	}
+	key := expectedKey(p)
+	e := known[key]
+	if e == nil {
+		e = &expectation{}
+		var err error
+		if e.logits, err = w.reference(ctx, reference, s.network); err != nil {
+			return fmt.Errorf("compute expected output of %s: %w", key, err)
+		}
+		if e.weights, err = hashWeights(s.network); err != nil {
+			return err
+		}
+		known[key] = e
+	}
+	record.Expected = e.logits
+	if s.file != nil {
+		return nil
+	}
+	export := models.ExportOptions{Batch: p.Batch, Precision: models.Precision(p.Precision)}
+	if export.Precision == models.INT8 {
+		if e.ranges == nil {
+			var err error
+			if e.ranges, err = w.calibrate(ctx, p, reference, s.network); err != nil {
+				return err
+			}
+		}
+		export.Ranges, record.Ranges = e.ranges, e.ranges
+	}
+	onnx, err := models.ONNX(s.network, export)
+	if err != nil {
+		return fmt.Errorf("export %s: %w", p, err)
+	}
+	sum := sha256.Sum256(onnx)
+	info, err := models.Lookup(p.Model)
+	if err != nil {
+		return err
+	}
+	record.Family, record.Source, record.Top1, record.Top1Source = info.Family, info.Source, info.Top1, info.Top1Source
+	if p.Resolution != info.Resolution || s.weights != nil {
+		// The accuracy was published for another input or other weights; quoting it
+		// beside this latency would compare what does not belong together.
+		record.Top1, record.Top1Source = nil, ""
+	}
+	record.ONNXSHA256, record.Weights, record.WeightsSHA256 = hex.EncodeToString(sum[:]), s.network.Weights.Origin(), e.weights
+	return nil
 }
 
 // expectedKey names an expected output: it depends on the network alone, because

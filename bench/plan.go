@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -28,6 +29,17 @@ type Config struct {
 	Grid     Grid     `json:"grid"`
 	Protocol Protocol `json:"protocol"`
 	Threads  int      `json:"threads"` // host threads an inference may use
+	// Device is the id of what the engines run on, as hardware.Open takes it.
+	Device string `json:"device"`
+	// NVML names the library that GPUs are watched through; empty is the loader's.
+	NVML string `json:"nvml,omitempty"`
+	// CPUs the workers are bound to; none leaves them where the system puts them.
+	CPUs []int `json:"cpus,omitempty"`
+	// Weights is a safetensors file that every network takes its weights from; empty
+	// for synthetic ones.
+	Weights string `json:"weights,omitempty"`
+	// Shapes of inputs that an ONNX file leaves open.
+	Shapes map[string]models.Shape `json:"shapes,omitempty"`
 	// AllowEmulated measures precisions that an engine only converts to and from.
 	AllowEmulated bool        `json:"allow_emulated,omitempty"`
 	Calibration   Calibration `json:"calibration"`
@@ -73,11 +85,11 @@ type Plan struct {
 // NewPlan multiplies the grid out, asks every engine what it can do, and skips
 // what cannot be done with the reason. opened holds the engines that could be
 // opened; why the rest of the grid's engines could not is in failures, by name.
-func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engine, failures map[string]error) (*Plan, error) {
+func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engine, failures map[string]error) (plan *Plan, err error) {
 	reference := func(engine string) bool {
 		return slices.ContainsFunc(drivers, func(d engines.Driver) bool { return d.Name == engine && d.Reference })
 	}
-	plan := &Plan{Config: c}
+	plan = &Plan{Config: c}
 	for _, name := range c.Grid.Engines {
 		rec := EngineRecord{Info: engines.Info{Name: name}, Reference: reference(name)}
 		if e, ok := opened[name]; ok {
@@ -92,34 +104,42 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 		gaps = []time.Duration{0}
 	}
 	for _, model := range c.Grid.Models {
-		network, err := models.New(model, c.Grid.Resolution)
-		if err != nil {
-			return nil, err
-		}
-		cost, err := models.CostOf(network)
-		if err != nil {
-			return nil, err
+		subjects := map[int]*subject{}
+		unfit := map[int]error{}
+		defer func() {
+			for _, s := range subjects {
+				err = errors.Join(err, s.close())
+			}
+		}()
+		for _, batch := range c.Grid.Batches {
+			s, err := c.openSubject(model, c.Grid.Resolution, batch)
+			var shape *models.ShapeError
+			if errors.As(err, &shape) {
+				unfit[batch] = err // such as a batch that a file does not take
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			subjects[batch] = s
 		}
 		for _, engine := range c.Grid.Engines {
 			for _, precision := range c.Grid.Precisions {
 				for _, batch := range c.Grid.Batches {
 					for _, gap := range gaps {
-						p := PlannedPoint{
-							Point: Point{Model: network.Name, Engine: engine, Precision: precision, Batch: batch, Resolution: network.Resolution, Gap: gap},
-							MACs:  cost.MACs * int64(batch), Params: cost.Params,
+						p := PlannedPoint{Point: Point{Model: model, Engine: engine, Precision: precision, Batch: batch, Gap: gap}}
+						s := subjects[batch]
+						if s != nil {
+							p.Point.Resolution, p.MACs, p.Params = s.resolution, s.macs, s.params
 						}
 						p.ID = p.Point.String()
-						if e, ok := opened[engine]; !ok {
+						switch e := opened[engine]; {
+						case e == nil:
 							p.Skip = failures[engine].Error()
-						} else if err := e.Supports(c.buildOptions(p.Point)); err != nil {
-							p.Skip = err.Error()
-						} else {
-							native := c.buildOptions(p.Point)
-							native.AllowEmulated = false
-							if err := e.Supports(native); err != nil {
-								p.Emulated = err.Error()
-							}
-							p.PlannedSeconds = c.guess(p, reference(engine)).Seconds()
+						case s == nil:
+							p.Skip = unfit[batch].Error()
+						default:
+							c.judge(&p, s, e, reference(engine))
 						}
 						plan.Points = append(plan.Points, p)
 					}
@@ -128,6 +148,24 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 		}
 	}
 	return plan, nil
+}
+
+// judge fills in why the engine cannot run the point, or how long it will take.
+func (c Config) judge(p *PlannedPoint, s *subject, e engines.Engine, reference bool) {
+	options := c.buildOptions(p.Point)
+	if err := s.refuse(e, options.Precision); err != nil {
+		p.Skip = err.Error()
+		return
+	}
+	if err := e.Supports(options); err != nil {
+		p.Skip = err.Error()
+		return
+	}
+	options.AllowEmulated = false
+	if err := e.Supports(options); err != nil {
+		p.Emulated = err.Error()
+	}
+	p.PlannedSeconds = c.guess(*p, reference).Seconds()
 }
 
 // guess is the time of all visits to a point before anything was measured. It

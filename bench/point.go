@@ -14,7 +14,7 @@ type Point struct {
 	Engine     string `json:"engine"`
 	Precision  string `json:"precision"`
 	Batch      int    `json:"batch"`      // images per inference
-	Resolution int    `json:"resolution"` // input height and width
+	Resolution int    `json:"resolution"` // input height and width; 0 for a file without one image
 	// Graph says how work is submitted on a GPU (eager, graph); empty on the host.
 	Graph string `json:"graph,omitempty"`
 	// Cache says what the input finds in the cache; "hot" reuses one input buffer.
@@ -88,7 +88,7 @@ func ParsePoint(s string) (Point, error) {
 	if at < 1 {
 		return bad("no resolution")
 	}
-	if p.Resolution, err = strconv.Atoi(rest[at+1:]); err != nil || p.Resolution < 1 {
+	if p.Resolution, err = strconv.Atoi(rest[at+1:]); err != nil || p.Resolution < 0 {
 		return bad("no resolution")
 	}
 	p.Model = rest[:at]

@@ -299,6 +299,9 @@ func (m *Measurement) doubt(log *Log) {
 			warn(ReferenceEngine, "engine %s", e.Name)
 		}
 	}
+	if m.Check == nil {
+		warn(Unchecked, "%s has operators that genbench's reference does not know", m.Point.Model)
+	}
 	kept, unsteady := 0, 0
 	stolen, worstSteal := 0, 0.0
 	crowded, worstForeign := 0, 0.0

@@ -222,7 +222,7 @@ func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string
 	}}
 	on := surroundings{
 		open:    func() (hardware.Device, error) { return device, nil },
-		sampler: func() (hardware.Sampler, error) { return simulatedSampler{l.simulation, l.now}, nil },
+		sampler: func(hardware.Device) (hardware.Sampler, error) { return simulatedSampler{l.simulation, l.now}, nil },
 		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
 		now:     l.now,
 		sleep:   time.Sleep,

@@ -93,13 +93,19 @@ func RunWorker(ctx context.Context, drivers []engines.Driver, stdin io.Reader) e
 			os.Exit(1)
 		}
 	}()
-	return work(ctx, spec, drivers, theMachine(), out)
+	// Before any engine starts threads, which inherit it.
+	if len(spec.Config.CPUs) > 0 {
+		if err := hardware.Pin(spec.Config.CPUs); err != nil {
+			return fmt.Errorf("start worker: %w", err)
+		}
+	}
+	return work(ctx, spec, drivers, theMachine(spec), out)
 }
 
 // Surroundings are what a worker measures on and with.
 type surroundings struct {
 	open    func() (hardware.Device, error)
-	sampler func() (hardware.Sampler, error)
+	sampler func(hardware.Device) (hardware.Sampler, error)
 	usage   func() (hardware.ProcessUsage, error)
 	now     func() int64 // the clock that t_ns count on
 	sleep   func(time.Duration)
@@ -108,11 +114,15 @@ type surroundings struct {
 }
 
 // theMachine is the surroundings of every worker process; simulations bring their
-// own.
-func theMachine() surroundings {
+// own. Expected outputs are computed on the host whatever is measured.
+func theMachine(spec LaunchSpec) surroundings {
+	device := spec.Config.Device
+	if spec.Launch == 0 || device == "" {
+		device = string(hardware.Host)
+	}
 	return surroundings{
-		open:    hardware.NewHost,
-		sampler: func() (hardware.Sampler, error) { return hardware.NewHostSampler("") },
+		open:    func() (hardware.Device, error) { return hardware.Open(device) },
+		sampler: func(d hardware.Device) (hardware.Sampler, error) { return openCounters(d, spec.Config.NVML) },
 		usage:   hardware.Usage,
 		now:     native.Now,
 		sleep:   native.Sleep,
@@ -158,7 +168,7 @@ func (w *worker) begins() error {
 	if w.stream, err = w.device.NewStream(); err != nil {
 		return err
 	}
-	sampler, err := w.sampler()
+	sampler, err := w.sampler(w.device)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -944,4 +945,29 @@ func (t *fileTensor) ints(most int) ([]int64, error) {
 		return nil, fmt.Errorf("shape %v has %d elements, %d are stored", t.shape, n, len(values))
 	}
 	return values, nil
+}
+
+// IsFile tells the path of an ONNX file from the name of a network.
+func IsFile(model string) bool { return strings.HasSuffix(strings.ToLower(model), ".onnx") }
+
+// Precision is what the file computes in: int8 where it quantises, else the type of
+// most of its floating-point weights.
+func (f *File) Precision() Precision {
+	for i := range f.nodes {
+		switch f.nodes[i].op {
+		case "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger":
+			return INT8
+		}
+	}
+	values := map[ElemType]int{}
+	for _, t := range f.tensors {
+		values[t.elem] += t.shape.Elements()
+	}
+	switch {
+	case values[ElemFloat16] > max(values[ElemFloat32], values[ElemBFloat16]):
+		return FP16
+	case values[ElemBFloat16] > values[ElemFloat32]:
+		return BF16
+	}
+	return FP32
 }

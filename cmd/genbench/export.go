@@ -34,7 +34,7 @@ func (a *app) exportCommand() *cobra.Command {
 			if err := knownPrecision(precision); err != nil {
 				return usage(err)
 			}
-			if isFile(args[0]) {
+			if models.IsFile(args[0]) {
 				return usage(fmt.Errorf("export %s: it is an ONNX file already, export takes a network of `genbench list models`", args[0]))
 			}
 			network, err := network(args[0], resolution)

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"genbench/bench"
-	"genbench/hardware"
 )
 
 func (a *app) replayCommand() *cobra.Command {
@@ -39,7 +38,7 @@ func (a *app) replay(ctx context.Context, dir, out string) error {
 	if err := a.checkConfig(&config); err != nil {
 		return usage(fmt.Errorf("replay %s: %w", dir, err))
 	}
-	device, err := hardware.NewHost()
+	device, err := openDevice(config.Device)
 	if err != nil {
 		return err
 	}

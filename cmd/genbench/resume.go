@@ -9,14 +9,17 @@ import (
 	"time"
 
 	"genbench/bench"
-	"genbench/hardware"
 	"genbench/hardware/native"
 )
 
 // resume goes on with an interrupted run: the same plan, in the same order, on the
 // same machine, with the same binary and libraries, into the same journal.
 func (a *app) resume(ctx context.Context, dir string) (err error) {
-	device, err := hardware.NewHost()
+	before, err := bench.LoadResult(dir)
+	if err != nil {
+		return usage(err)
+	}
+	device, err := openDevice(before.Log.Run.Config.Device)
 	if err != nil {
 		return err
 	}

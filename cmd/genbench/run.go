@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -31,6 +32,10 @@ import (
 type runFlags struct {
 	suite      string
 	models     []string
+	shapes     []string
+	weights    string
+	device     string
+	cpus       string
 	engines    []string
 	batches    []int
 	precisions []string
@@ -79,7 +84,11 @@ func (a *app) runCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.suite, "suite", "default", "grid to start from: a name of genbench list suites, or a YAML file")
-	flags.StringSliceVar(&f.models, "models", nil, "networks instead of the suite's")
+	flags.StringSliceVar(&f.models, "models", nil, "networks, or paths of ONNX files, instead of the suite's")
+	flags.StringArrayVar(&f.shapes, "shape", nil, "shape of an ONNX file's input, such as input:1x3x224x224; may be repeated")
+	flags.StringVar(&f.weights, "weights", synthetic, weightsUsage)
+	flags.StringVar(&f.device, "device", string(hardware.Host), "what to measure on: host, the index of a GPU, or its UUID")
+	flags.StringVar(&f.cpus, "cpus", "", "processors to bind the measuring process to, such as 0,2-5 (default: none)")
 	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: every one available but the reference)")
 	flags.IntSliceVar(&f.batches, "batches", nil, "images per inference instead of the suite's")
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
@@ -121,7 +130,7 @@ func (a *app) runCommand() *cobra.Command {
 // measure carries out `genbench run`.
 func (a *app) measure(ctx context.Context, f runFlags) error {
 	started := time.Now()
-	device, err := hardware.NewHost()
+	device, err := openDevice(f.device)
 	if err != nil {
 		return err
 	}
@@ -201,8 +210,25 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	replace(f, "max-steal", &c.Protocol.DropSteal, f.maxSteal)
 	replace(f, "max-foreign", &c.Protocol.DropForeign, f.maxForeign)
 	replace(f, "threads", &c.Threads, f.threads)
+	c.Device, c.NVML = device.ID, os.Getenv(nvmlVariable)
+	if f.weights != synthetic {
+		c.Weights = f.weights
+	}
+	if c.Shapes, err = models.ParseShapes(f.shapes); err != nil {
+		return c, fmt.Errorf("--shape: %w", err)
+	}
+	usable, err := hardware.AllowedCPUs()
+	if err != nil {
+		return c, err
+	}
+	if f.cpus != "" {
+		if c.CPUs, err = hardware.ParseCPUs(f.cpus); err != nil {
+			return c, fmt.Errorf("--cpus: %w", err)
+		}
+		usable = c.CPUs
+	}
 	if c.Threads == 0 {
-		c.Threads = device.Cores
+		c.Threads = len(usable)
 	}
 	switch {
 	case f.given("seed"):
@@ -267,12 +293,29 @@ func (a *app) checkConfig(c *bench.Config) error {
 	c.Grid.Precisions = once("precisions", c.Grid.Precisions)
 	c.Grid.Engines = once("engines", c.Grid.Engines)
 	for i, name := range c.Grid.Models {
+		if models.IsFile(name) {
+			if err := checkFile(name, c.Shapes); err != nil {
+				problems = append(problems, err)
+			}
+			continue
+		}
 		n, err := models.New(name, c.Grid.Resolution)
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		c.Grid.Models[i] = n.Name // an alias becomes the name it stands for
+		if c.Weights == "" {
+			continue
+		}
+		_, source, err := withWeights(n, c.Weights)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if err := source.close(); err != nil {
+			problems = append(problems, err)
+		}
 	}
 	c.Grid.Models = once("models", c.Grid.Models)
 	for _, name := range c.Grid.Precisions {
@@ -325,6 +368,27 @@ func (a *app) checkConfig(c *bench.Config) error {
 		problems = append(problems, fmt.Errorf("protocol: %w", err))
 	}
 	return errors.Join(problems...)
+}
+
+// checkFile refuses a file that is damaged, or that leaves a shape open which
+// nothing tells.
+func checkFile(path string, shapes map[string]models.Shape) error {
+	file, err := models.OpenONNX(path)
+	if err != nil {
+		return err
+	}
+	_, err = file.Resolve(0, shapes)
+	return errors.Join(err, file.Close())
+}
+
+// openDevice opens what is measured on; one that is not there is as an engine that
+// is not.
+func openDevice(id string) (hardware.Device, error) {
+	device, err := hardware.Open(cmp.Or(id, string(hardware.Host))) // results of before did not say
+	if err != nil {
+		return nil, &exitError{exitUnavailable, err}
+	}
+	return device, nil
 }
 
 // plan opens the grid's engines to ask what they can do, and closes them again:

@@ -31,7 +31,7 @@ func (a *app) showCommand() *cobra.Command {
 		Args:              exactArgs(1, "one model or file"),
 		ValidArgsFunction: completeModelsAndFiles,
 		RunE: func(_ *cobra.Command, args []string) (err error) {
-			if isFile(args[0]) {
+			if models.IsFile(args[0]) {
 				if resolution != 0 || weights != synthetic {
 					return usage(fmt.Errorf("show %s: an ONNX file has its own weights and takes --shape, not --weights or --resolution", args[0]))
 				}

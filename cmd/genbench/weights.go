@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"genbench/models"
 )
@@ -11,9 +10,6 @@ import (
 const synthetic = "synthetic"
 
 const weightsUsage = "weights: synthetic, or a .safetensors file with the keys of timm, torchvision or GENet's own release"
-
-// isFile tells a file from the name of a network.
-func isFile(model string) bool { return strings.HasSuffix(strings.ToLower(model), ".onnx") }
 
 // weightsSource is where a network's weights come from, and stays open as long as
 // they are loaded.
