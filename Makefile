@@ -3,10 +3,10 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree bench-self clean
+.PHONY: help build run test race vet agree false-alarms bench-self clean
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/genbench; needs Go and a C compiler
 	go build -o $(BIN) ./cmd/genbench
@@ -36,6 +36,10 @@ agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
 	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -run AgreesWithPython ./engines/onnxruntime
+
+GATES ?= 1000
+false-alarms: ## Simulate A/A gates: ours beside benchstat, Mann-Whitney and fixed thresholds
+	go test -count=1 -v -timeout 60m -run FalseAlarmTable ./bench/verdict -gates $(GATES)
 
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models
