@@ -61,6 +61,6 @@
 // Profiles ci and publish, and with them the sequential stop (S5); the hierarchical
 // bootstrap (E2) and drift rules (D); energy (J); pinning (--cpus); clocks (C); graph
 // and cache modes (M5, M6) and every rule that needs a GPU. Comparing two results (R)
-// is not part of this package yet. Results name the protocol's effective numbers, so
+// is package verdict's. Results name the protocol's effective numbers, so
 // that none of this can be taken for granted.
 package bench

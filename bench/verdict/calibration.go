@@ -72,7 +72,7 @@ func (m Machine) id() string { return fileName(m.HostnameHash) }
 func NewCalibration(c *Comparison, taken time.Time) (*Calibration, error) {
 	cal := &Calibration{Schema: calibrationSchema, Taken: taken.UTC(), Machine: MachineOf(c.New), Points: map[string]Floor{}}
 	for _, r := range c.Families[0].Rows {
-		if len(r.Pairs) < leastCalibrationPairs {
+		if len(r.Pairs) < LeastCalibrationPairs {
 			continue
 		}
 		off := make([]float64, len(r.Pairs))
@@ -84,14 +84,14 @@ func NewCalibration(c *Comparison, taken time.Time) (*Calibration, error) {
 		cal.Pairs = max(cal.Pairs, len(off))
 	}
 	if len(cal.Points) == 0 {
-		return nil, fmt.Errorf("calibrate: no point has %d pairs with numbers on both sides", leastCalibrationPairs)
+		return nil, fmt.Errorf("calibrate: no point has %d pairs with numbers on both sides", LeastCalibrationPairs)
 	}
 	return cal, nil
 }
 
-// leastCalibrationPairs is the least number of which a 95th percentile is not
+// LeastCalibrationPairs is the least number of which a 95th percentile is not
 // simply the largest.
-const leastCalibrationPairs = 20
+const LeastCalibrationPairs = 20
 
 // Smallest is the largest floor among points, which is the least threshold that
 // works for all of them, and the point that sets it. Points without a floor do not
@@ -183,4 +183,10 @@ func fileName(s string) string {
 		}
 		return '_'
 	}, s), "unknown")
+}
+
+// Name is what a machine goes by in a history: the processor and the first digits
+// that tell two of them apart.
+func (m Machine) Name() string {
+	return fmt.Sprintf("%s (%s)", m.CPU, m.HostnameHash[:min(6, len(m.HostnameHash))])
 }

@@ -45,12 +45,12 @@ func (v Verdict) Meaning() string {
 	return string(v)
 }
 
-// An Arm is one side of a comparison: one result, or a gate's results of one
+// An Arm is one side of a comparison: one journal, or a gate's journals of one
 // launch each.
-type Arm struct{ Results []*bench.Result }
+type Arm struct{ Logs []*bench.Log }
 
-// Run is what the arm's first result says of itself.
-func (a Arm) Run() bench.RunRecord { return a.Results[0].Log.Run }
+// Run is what the arm's first journal says of itself.
+func (a Arm) Run() bench.RunRecord { return a.Logs[0].Run }
 
 // A Comparison is two arms side by side.
 type Comparison struct {
@@ -155,10 +155,9 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 		name string
 		arm  Arm
 	}{{"base", base}, {"new", fresh}} {
-		for _, r := range a.arm.Results {
-			for _, w := range r.Warnings {
-				doubt := fmt.Sprintf("%s: %s (%s)", a.name, w.Code, w.Detail)
-				if !slices.Contains(c.Doubts, doubt) {
+		for _, log := range a.arm.Logs {
+			for _, doubt := range runDoubts(log) {
+				if doubt = a.name + ": " + doubt; !slices.Contains(c.Doubts, doubt) {
 					c.Doubts = append(c.Doubts, doubt)
 				}
 			}

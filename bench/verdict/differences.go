@@ -117,12 +117,12 @@ func modelDifferences(base, fresh Arm) []Difference {
 		batch, resolution int
 	}
 	known := map[key]bench.ModelRecord{}
-	for _, m := range base.Results[0].Log.Models {
+	for _, m := range base.Logs[0].Models {
 		known[key{m.Model, m.Precision, m.Batch, m.Resolution}] = m
 	}
 	var list []Difference
 	seen := map[string]bool{}
-	for _, m := range fresh.Results[0].Log.Models {
+	for _, m := range fresh.Logs[0].Models {
 		b, ok := known[key{m.Model, m.Precision, m.Batch, m.Resolution}]
 		if !ok || seen[m.Model] || (b.ONNXSHA256 == m.ONNXSHA256 && b.WeightsSHA256 == m.WeightsSHA256) {
 			continue

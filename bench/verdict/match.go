@@ -14,7 +14,6 @@ type launchKey struct{ result, launch int }
 // A side is what one arm has of one point.
 type side struct {
 	point    bench.Point
-	model    string // sha256 of the file that was measured
 	state    bench.State
 	reason   string
 	launches map[launchKey][]*bench.RoundRecord // kept rounds
@@ -26,38 +25,39 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 	var list []*side
 	byPoint := map[bench.Point]*side{}
 	measured := map[bench.Point]int{}
-	for i, r := range a.Results {
+	for i, log := range a.Logs {
 		seen := map[bench.Point]bool{}
-		for j := range r.Measurements {
-			m := &r.Measurements[j]
-			if only != nil && !slices.Contains(only, m.Point) {
+		for _, o := range bench.Outcomes(log) {
+			if only != nil && !slices.Contains(only, o.Point) {
 				continue
 			}
-			if seen[m.Point] {
-				return nil, &NotComparableError{Reason: fmt.Sprintf("run %s plans point %s twice", r.Log.Run.ID, m.Point)}
+			if seen[o.Point] {
+				return nil, &NotComparableError{Reason: fmt.Sprintf("run %s plans point %s twice", log.Run.ID, o.Point)}
 			}
-			seen[m.Point] = true
-			s := byPoint[m.Point]
+			seen[o.Point] = true
+			if planned := log.Run.Config.Protocol.Launches; o.State == bench.Measured && cut(log) && o.Launches < planned {
+				// Half a point is not the point that was planned: it must not pass for it.
+				o.State, o.Reason = bench.Pending, fmt.Sprintf("the run was cut off after %d of %d launches", o.Launches, planned)
+			}
+			s := byPoint[o.Point]
 			if s == nil {
-				s = &side{point: m.Point, state: m.State, reason: m.Reason, model: m.Model.ONNXSHA256, launches: map[launchKey][]*bench.RoundRecord{}}
-				byPoint[m.Point] = s
+				s = &side{point: o.Point, state: o.State, reason: o.Reason, launches: map[launchKey][]*bench.RoundRecord{}}
+				byPoint[o.Point] = s
 				list = append(list, s)
 			}
-			if m.State != bench.Measured {
+			if o.State != bench.Measured {
 				// The first state that is not `measured` is the one told, if it is told.
 				if s.state == bench.Measured {
-					s.state, s.reason = m.State, m.Reason
+					s.state, s.reason = o.State, o.Reason
 				}
 				continue
 			}
-			measured[m.Point]++
-			for _, round := range m.Rounds {
-				if round.Status == bench.OK {
-					key := launchKey{i, round.Launch}
-					s.launches[key] = append(s.launches[key], round)
-				}
+			measured[o.Point]++
+			for _, round := range o.Rounds {
+				key := launchKey{i, round.Launch}
+				s.launches[key] = append(s.launches[key], round)
 			}
-			for _, w := range m.Warnings {
+			for _, w := range o.Warnings {
 				if !slices.ContainsFunc(s.warnings, func(x bench.Warning) bool { return x.Code == w.Code }) {
 					s.warnings = append(s.warnings, w)
 				}
@@ -65,12 +65,30 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 		}
 	}
 	for _, s := range list {
-		// A point is there if no more than a quarter of an arm's launches lost it (X1).
-		if n := measured[s.point]; n > 0 && float64(n) >= 0.75*float64(len(a.Results)) {
+		// A point is there if no more than a quarter of an arm's journals lost it (X1).
+		if n := measured[s.point]; n > 0 && float64(n) >= 0.75*float64(len(a.Logs)) {
 			s.state = bench.Measured
 		}
 	}
 	return list, nil
+}
+
+// cut says whether a run did not come to its planned end.
+func cut(log *bench.Log) bool { return log.End == nil || log.End.Reason != "" }
+
+// runDoubts is what must be known of a run as a whole.
+func runDoubts(log *bench.Log) []string {
+	var list []string
+	if log.TornLine > 0 {
+		list = append(list, fmt.Sprintf("%s: line %d of the journal was cut short and is ignored", bench.TornJournal, log.TornLine))
+	}
+	if cut(log) {
+		list = append(list, fmt.Sprintf("%s: the run did not come to its end", bench.Interrupted))
+	}
+	for _, f := range log.Run.Findings {
+		list = append(list, fmt.Sprintf("%s: %s", bench.Disturbed, f.Text))
+	}
+	return list
 }
 
 // A matched is a point of both arms, or of one.
@@ -89,7 +107,7 @@ func match(base, fresh Arm, only []bench.Point) ([]matched, error) {
 		return nil, err
 	}
 	key := func(p bench.Point) bench.Point { return p }
-	if len(base.Results) > 0 && len(before) > 0 && len(after) > 0 {
+	if len(before) > 0 && len(after) > 0 {
 		key = compared(before, after)
 	}
 	byKey := map[bench.Point]*side{}
@@ -105,7 +123,7 @@ func match(base, fresh Arm, only []bench.Point) ([]matched, error) {
 		if b != nil && b.state == bench.Skipped && s.state == bench.Skipped {
 			continue
 		}
-		if b != nil && b.state == bench.Measured {
+		if b != nil && (b.state == bench.Measured || b.state == bench.Invalid) {
 			common++
 		}
 		list = append(list, matched{b, s})
@@ -116,7 +134,7 @@ func match(base, fresh Arm, only []bench.Point) ([]matched, error) {
 		}
 	}
 	if common == 0 {
-		return nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s has numbers in run %s to be compared with", fresh.Run().ID, base.Run().ID)}
+		return nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s was measured in run %s to be compared with", fresh.Run().ID, base.Run().ID)}
 	}
 	return list, nil
 }

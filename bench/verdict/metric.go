@@ -82,12 +82,13 @@ func rateOf(rounds []*bench.RoundRecord) (float64, string) {
 }
 
 // cyclesOf is the median time in clock cycles; false where the clock of a round is
-// not known (E4).
+// not known (E4). The clock in a round's record is the host's, so a round of another
+// device, which has host times beside its own, has none.
 func cyclesOf(rounds []*bench.RoundRecord) (float64, bool) {
 	sum := 0.0
 	for _, r := range rounds {
 		mhz := r.Interval.MeanFrequencyMHz
-		if mhz == nil || !(*mhz > 0) {
+		if r.HostNS != nil || mhz == nil || !(*mhz > 0) {
 			return 0, false
 		}
 		sum += math.Log(*mhz)

@@ -8,7 +8,8 @@
 //
 // One file of this package holds one sub-command. Exit codes have one cause each:
 // 0 done, 1 internal, 2 usage, 3 engine unavailable, 4 measurement invalid, 5 some
-// points failed, 130 interrupted.
+// points failed, 10 regression, 11 undecided under --strict, 12 not comparable, 130
+// interrupted.
 package main
 
 import (
@@ -37,6 +38,7 @@ const (
 	exitUsage       = 2
 	exitUnavailable = 3
 	exitInvalid     = 4
+	exitIncomplete  = 5
 	exitInterrupted = 130
 )
 
@@ -116,6 +118,7 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
 		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.workerCommand(),
+		a.compareCommand(), a.gateCommand(), a.calibrateCommand(), a.baselineCommand(),
 	)
 	return root
 }
