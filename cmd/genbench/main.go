@@ -118,7 +118,7 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
 		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.workerCommand(),
-		a.compareCommand(), a.gateCommand(), a.calibrateCommand(), a.baselineCommand(),
+		a.compareCommand(), a.gateCommand(), a.calibrateCommand(), a.baselineCommand(), a.historyCommand(),
 	)
 	return root
 }
