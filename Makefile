@@ -3,7 +3,7 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree false-alarms bench-self clean
+.PHONY: help build run test race vet agree false-alarms gate-proof bench-self clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,14 @@ agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 GATES ?= 1000
 false-alarms: ## Simulate A/A gates: ours beside benchstat, Mann-Whitney and fixed thresholds
 	go test -count=1 -v -timeout 60m -run FalseAlarmTable ./bench/verdict -gates $(GATES)
+
+# The whole proof takes hours: an A/A gate of the default suite is up to 64 launches.
+AA ?= 20
+PLANTED ?= 10
+AA_FLAGS ?=
+gate-proof: build ## Real gates: A/A of the default suite, and a planted slow-down of 3 %
+	$(BIN) setup onnxruntime
+	GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 72h -run GateProof ./cmd/genbench -aa $(AA) -planted $(PLANTED) -aa-flags "$(AA_FLAGS)"
 
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models
