@@ -3,14 +3,14 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle
+.PHONY: help build run test race vet agree torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle false-alarms gate-proof
 # go-nvml binds every function of nvml.h, those that API 13 deprecates too; that
 # this program calls none of them without a look-up does not quiet the compiler.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/genbench; needs Go and a C compiler
 	go build -o $(BIN) ./cmd/genbench
@@ -68,6 +68,17 @@ trt-shim: build ## Compile the TensorRT shim; TRT_INCLUDE names the folder of Nv
 
 gpu-bundle: ## Pack genbench and its GPU checks for a box without Go
 	sh hardware/gpu/bundle.sh bin/gpu
+GATES ?= 1000
+false-alarms: ## Simulate A/A gates: ours beside benchstat, Mann-Whitney and fixed thresholds
+	go test -count=1 -v -timeout 60m -run FalseAlarmTable ./bench/verdict -gates $(GATES)
+
+# The whole proof takes hours: an A/A gate of the default suite is up to 64 launches.
+AA ?= 20
+PLANTED ?= 10
+AA_FLAGS ?=
+gate-proof: build ## Real gates: A/A of the default suite, and a planted slow-down of 3 %
+	$(BIN) setup onnxruntime
+	GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 72h -run GateProof ./cmd/genbench -aa $(AA) -planted $(PLANTED) -aa-flags "$(AA_FLAGS)"
 
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models

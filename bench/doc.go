@@ -134,10 +134,9 @@
 //
 // # Not yet
 //
-// Energy (J); pinning (--cpus); clocks (C), and with them the lowering of a lock that
+// Energy (J); clocks (C), and with them the lowering of a lock that
 // meets the power cap (X, POWER locked) and a settling that waits for slopes of clock
 // and temperature (W2); graph and cache modes (M5, M6), amortised blocks (M4) and every
-// other rule that needs a GPU. Comparing two results (R) is not part of this package
-// yet; `genbench replay` shows two side by side and gives no verdict. Results name the
-// protocol's effective numbers, so that none of this can be taken for granted.
+// other rule that needs a GPU. Results name the protocol's effective numbers, so that
+// none of this can be taken for granted.
 package bench

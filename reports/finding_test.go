@@ -237,5 +237,5 @@ func TestDecimals(t *testing.T) {
 func ExampleLookup() {
 	_, err := Lookup("jason", 80)
 	fmt.Println(err)
-	// Output: unknown report format "jason": did you mean "json"? there are text, md, csv, json, gobench
+	// Output: unknown report format "jason": did you mean "json"? there are text, md, csv, json, gobench, bencher, smaller-is-better
 }

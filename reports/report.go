@@ -40,6 +40,8 @@ func Formats() []Format {
 		{"csv", "one line a point, units in the column names", fixed(CSV)},
 		{"json", "one object a point", fixed(JSON)},
 		{"gobench", "Go benchmark format, one line a round, for benchstat", fixed(GoBench)},
+		{"bencher", "Bencher Metric Format, JSON", fixed(Bencher)},
+		{"smaller-is-better", "customSmallerIsBetter JSON of github-action-benchmark", fixed(SmallerIsBetter)},
 	}
 }
 

@@ -25,6 +25,10 @@ var layers = []struct {
 	{"genbench/engines/cudnn", "genbench/engines/onnxruntime", "engines do not know each other"},
 	{"genbench/bench", "genbench/engines/", "the protocol knows the contract alone, so that no engine is special"},
 	{"genbench/bench", "genbench/reports", "what is measured does not depend on how it is shown"},
+	{"genbench/bench", "genbench/bench/", "measuring does not depend on what is made of results"},
+	{"genbench/bench/verdict", "genbench/engines/", "a verdict is a function of journals"},
+	{"genbench/bench/verdict", "genbench/bench/history", "a verdict needs no database"},
+	{"genbench/bench/history", "genbench/engines/", "a history is a function of journals"},
 	{"genbench/reports", "genbench/engines/", "a report is a function of journals"},
 	{"genbench/cmd/genbench", "gorgonia.org/cu", "its init exits on a machine without a GPU"},
 }

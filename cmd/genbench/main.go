@@ -9,7 +9,8 @@
 //
 // One file of this package holds one sub-command. Exit codes have one cause each:
 // 0 done, 1 internal, 2 usage, 3 engine unavailable, 4 measurement invalid, 5 some
-// points failed, 12 not comparable, 130 interrupted.
+// points failed, 10 regression, 11 undecided under --strict, 12 not comparable, 130
+// interrupted.
 package main
 
 import (
@@ -38,6 +39,7 @@ const (
 	exitUsage        = 2
 	exitUnavailable  = 3
 	exitInvalid      = 4
+	exitIncomplete   = 5
 	exitIncomparable = 12
 	exitInterrupted  = 130
 )
@@ -117,6 +119,7 @@ func (a *app) command() *cobra.Command {
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(
 		a.runCommand(), a.replayCommand(), a.reportCommand(), a.listCommand(), a.showCommand(), a.exportCommand(),
+		a.compareCommand(), a.gateCommand(), a.calibrateCommand(), a.baselineCommand(), a.historyCommand(),
 		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.clocksCommand(), a.truthCommand(), a.workerCommand(),
 	)
 	return root

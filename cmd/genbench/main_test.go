@@ -20,9 +20,21 @@ func testDrivers() []engines.Driver { return append(faulty.Drivers(), all.Driver
 
 // The test binary is genbench too, for scripts and for the workers it starts.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	commands := map[string]func(){
 		"genbench": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, testDrivers())) },
-	})
+	}
+	for name, r := range recorders() {
+		commands[name] = r.run
+	}
+	// A genbench whose own launches are made up, for what runs itself.
+	commands["twin"] = func() {
+		if len(os.Args) > 1 && os.Args[1] == "run" {
+			recorder{}.run()
+			return
+		}
+		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, testDrivers()))
+	}
+	testscript.Main(m, commands)
 }
 
 // The program told as stories: testdata/script.
@@ -43,6 +55,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GENBENCH_ONNXRUNTIME", "")
 			// Stories that run beside each other must not lock each other out.
 			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir)
+			steps, err := workflowSteps()
+			if err != nil {
+				return err
+			}
+			for name, script := range steps {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(script), 0o644); err != nil {
+					return err
+				}
+			}
+			env.Setenv("GENBENCH_STATE", filepath.Join(env.WorkDir, "state"))
 			return nil
 		},
 	})

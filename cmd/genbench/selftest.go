@@ -99,7 +99,12 @@ func (a *app) selfTest(ctx context.Context, names []string) (selfTest, error) {
 	}
 	defer stream.Close()
 	var test selfTest
-	if test.SelfTest, err = hardware.RunSelfTest(ctx, stream); err != nil {
+	samplers, closeSamplers, err := openSamplers()
+	if err != nil {
+		return selfTest{}, err
+	}
+	test.SelfTest, err = hardware.RunSelfTest(ctx, stream, samplers...)
+	if err := errors.Join(err, closeSamplers()); err != nil {
 		return selfTest{}, err
 	}
 	start := time.Now()
@@ -219,7 +224,7 @@ func truthOf(ctx context.Context, driver engines.Driver) (engineTest, error) {
 func (a *app) writeSelfTest(t selfTest) error {
 	var rows [][]string
 	row := func(name string, c hardware.SelfCheck) {
-		rows = append(rows, []string{verdict(c.Passed), name, fmt.Sprintf("%.4g", c.Value), fmt.Sprintf("%.4g", c.Limit), c.Unit})
+		rows = append(rows, []string{outcome(c), name, fmt.Sprintf("%.4g", c.Value), fmt.Sprintf("%.4g", c.Limit), c.Unit})
 	}
 	for _, c := range t.Checks {
 		row(c.Name, c)
@@ -228,6 +233,7 @@ func (a *app) writeSelfTest(t selfTest) error {
 		return err
 	}
 
+	a.writeTelemetryTest(t.Telemetry)
 	fmt.Fprintf(a.stdout, "\nengines: does time go where the loop reads it?\n\n")
 	rows = nil
 	var notes []string
@@ -236,12 +242,12 @@ func (a *app) writeSelfTest(t selfTest) error {
 			continue // `genbench list engines` has the reason
 		}
 		if e.Failed != "" {
-			rows = append(rows, []string{verdict(false), e.Engine, "–", "–", "–", "–"})
+			rows = append(rows, []string{word(false), e.Engine, "–", "–", "–", "–"})
 			notes = append(notes, fmt.Sprintf("%s: %s", e.Engine, e.Failed))
 			continue
 		}
 		rows = append(rows, []string{
-			verdict(e.Truth.Passed), e.Engine, e.Truth.Version, fmt.Sprint(e.Truth.Inferences),
+			word(e.Truth.Passed), e.Engine, e.Truth.Version, fmt.Sprint(e.Truth.Inferences),
 			time.Duration(e.Truth.ShortNS).Round(time.Microsecond).String(), fmt.Sprintf("%.3f", e.Truth.Ratio),
 		})
 		for _, c := range e.Truth.Checks {
@@ -267,7 +273,27 @@ func (a *app) writeSelfTest(t selfTest) error {
 	return table(a.stdout, []string{"call", "median", "p99", "samples"}, rows, nil, 0)
 }
 
-func verdict(passed bool) string {
+// outcome of a check in a word.
+func outcome(c hardware.SelfCheck) string {
+	if c.Undecided {
+		return "undecided"
+	}
+	return word(c.Passed)
+}
+
+// writeTelemetryTest tells what readings do to what is timed beside them.
+func (a *app) writeTelemetryTest(t *hardware.TelemetryTest) {
+	if t == nil {
+		return
+	}
+	percent := func(s hardware.Shift) string {
+		return fmt.Sprintf("%.3f [%.3f, %.3f] %%", 100*s.Value, 100*s.Low, 100*s.High)
+	}
+	fmt.Fprintf(a.stdout, "\nreadings, ten a second beside calls of %v: one takes %v; they move the median by %s, the p99 by %s (99 %% intervals)\n",
+		time.Duration(t.WorkNS), time.Duration(t.ReadingNS).Round(time.Microsecond), percent(t.Median), percent(t.P99))
+}
+
+func word(passed bool) string {
 	if passed {
 		return "ok"
 	}

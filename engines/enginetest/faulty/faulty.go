@@ -43,6 +43,7 @@ const BuildNode = "stage2.a.conv"
 func Drivers() []engines.Driver {
 	drivers := []engines.Driver{
 		fault{name: "fake-spin", doc: "works: 0.5 ms an image", call: C.gb_fault_spin}.driver(),
+		fault{name: "fake-slow", doc: "works: 3 % slower than fake-spin at a batch of 1, as fast at others", call: C.gb_fault_spin, slower: 0.03}.driver(),
 		fault{name: "fake-noise", doc: "works, and prints to stdout and stderr when built and first run", call: C.gb_fault_noise, noisy: true}.driver(),
 		fault{name: "fake-crash", doc: "a segmentation fault in the first inference", call: C.gb_fault_crash}.driver(),
 		fault{name: "fake-hang", doc: "the first inference never ends", call: C.gb_fault_hang}.driver(),
@@ -84,6 +85,7 @@ type fault struct {
 	unbuildable bool
 	// defers has a thread for the work; an output waits for it.
 	defers bool
+	slower float64 // at a batch of 1, relative to PerImage
 	spoil  func(logits []float32)
 }
 
@@ -118,7 +120,11 @@ func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.S
 	}
 	s := &session{Session: inner, fault: e.fault, stream: stream}
 	s.c = (*C.gb_fault)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_fault{}))))
-	s.c.spin_ns = C.int64_t(int64(o.Batch) * PerImage.Nanoseconds())
+	spin := float64(o.Batch) * float64(PerImage.Nanoseconds())
+	if o.Batch == 1 {
+		spin *= 1 + e.fault.slower
+	}
+	s.c.spin_ns = C.int64_t(spin)
 	if e.fault.defers {
 		if failed := C.gb_fault_hire(s.c); failed != 0 {
 			return nil, errors.Join(fmt.Errorf("build %s on %s: start a thread: %w", n.Name, e.fault.name, syscall.Errno(failed)), s.Close())

@@ -1,0 +1,110 @@
+package bench
+
+import "fmt"
+
+// An Outcome is what became of a planned point, and the rounds behind it, before
+// anything is estimated. It follows from the journal in one pass over it, so that
+// results of many points can be set side by side quickly; NewResult estimates.
+type Outcome struct {
+	Point  Point
+	State  State
+	Reason string // of a state other than measured
+	Model  *ModelRecord
+	Rounds []*RoundRecord // that were kept
+	// Launches counts those that kept a round.
+	Launches int
+	Warnings []Warning // of the engine and of the rounds; those of estimates are not known yet
+}
+
+// Outcomes tells of every planned point what became of it, in the plan's order.
+func Outcomes(log *Log) []Outcome {
+	type file struct {
+		model             string
+		precision         string
+		batch, resolution int
+	}
+	files := map[file]*ModelRecord{}
+	for i := range log.Models {
+		m := &log.Models[i]
+		files[file{m.Model, m.Precision, m.Batch, m.Resolution}] = m
+	}
+	points := map[string][]*PointRecord{}
+	for i := range log.Points {
+		points[log.Points[i].ID] = append(points[log.Points[i].ID], &log.Points[i])
+	}
+	rounds := map[string][]*RoundRecord{}
+	for i := range log.Rounds {
+		if log.Rounds[i].Sentinel {
+			continue // it watches for drift and counts for no point
+		}
+		rounds[log.Rounds[i].ID] = append(rounds[log.Rounds[i].ID], &log.Rounds[i])
+	}
+	engines := map[string]EngineRecord{}
+	for _, e := range log.Run.Engines {
+		engines[e.Name] = e
+	}
+	list := make([]Outcome, len(log.Run.Plan))
+	for i, planned := range log.Run.Plan {
+		p := planned.Point
+		list[i] = Outcome{Point: p, Model: files[file{p.Model, p.Precision, p.Batch, p.Resolution}]}
+		list[i].settle(log, planned, points[planned.ID], rounds[planned.ID])
+		switch e := engines[p.Engine]; {
+		case e.Version == fakeVersion:
+			list[i].Warnings = append(list[i].Warnings, Warning{FakeEngine, "engine " + e.Name})
+		case e.Reference:
+			list[i].Warnings = append(list[i].Warnings, Warning{ReferenceEngine, "engine " + e.Name})
+		}
+	}
+	return list
+}
+
+// settle finds the state, by the same rules as NewResult.
+func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, rounds []*RoundRecord) {
+	if planned.Skip != "" {
+		o.State, o.Reason = Skipped, planned.Skip
+		return
+	}
+	for _, p := range points {
+		switch {
+		case p.Failed != "":
+			o.State, o.Reason = Failed, p.Failed
+			return
+		case p.Check != nil && !p.Check.Pass:
+			o.State, o.Reason = Invalid, "the output differs from the reference"
+		}
+	}
+	if o.State == Invalid {
+		return
+	}
+	if len(rounds) == 0 {
+		o.State, o.Reason = Pending, "the run ended before its first round"
+		return
+	}
+	unsteady, launches := 0, map[int]bool{}
+	for _, r := range rounds {
+		if r.Status != OK {
+			continue
+		}
+		o.Rounds = append(o.Rounds, r)
+		launches[r.Launch] = true
+		if !r.Steady.Met {
+			unsteady++
+		}
+	}
+	o.Launches = len(launches)
+	kept, visits := len(o.Rounds), log.Run.Config.Protocol.Launches*log.Run.Config.Protocol.Rounds
+	switch finished := log.End != nil && log.End.Reason == ""; {
+	case kept == 0:
+		o.State, o.Reason = Invalid, fmt.Sprintf("all %d rounds were dropped: %s", len(rounds), rounds[len(rounds)-1].DropReason)
+	case finished && float64(visits-kept) > invalidShare*float64(visits):
+		o.State, o.Reason = Invalid, fmt.Sprintf("%d of %d visits gave no clean round", visits-kept, visits)
+	default:
+		o.State = Measured
+	}
+	if unsteady > 0 {
+		o.Warnings = append(o.Warnings, Warning{Unsteady, fmt.Sprintf("%d of %d rounds", unsteady, kept)})
+	}
+	if dropped := len(rounds) - kept; dropped > 0 {
+		o.Warnings = append(o.Warnings, Warning{DroppedRounds, fmt.Sprintf("%d of %d", dropped, len(rounds))})
+	}
+}

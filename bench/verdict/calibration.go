@@ -1,0 +1,192 @@
+package verdict
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"genbench/bench"
+)
+
+// A Calibration is what an A/A comparison on one machine found: how far two
+// measurements of the same thing lie apart there (R5).
+type Calibration struct {
+	Schema  string           `json:"schema"`
+	Taken   time.Time        `json:"taken_utc"`
+	Machine Machine          `json:"machine"`
+	Pairs   int              `json:"pairs"`
+	Points  map[string]Floor `json:"points"` // by point id
+}
+
+// A Floor is a machine's noise at one point.
+type Floor struct {
+	// Floor is the 95th percentile of |ratio-1| over the pairs.
+	Floor float64 `json:"floor"`
+	// PairSD is the standard deviation of a pair's log ratio.
+	PairSD float64 `json:"pair_sd"`
+	Pairs  int     `json:"pairs"`
+}
+
+// A Machine is what a calibration holds for: a change of any of it ends it.
+type Machine struct {
+	HostnameHash string   `json:"hostname_hash"`
+	CPU          string   `json:"cpu_model"`
+	Cores        string   `json:"cores"`
+	Governor     string   `json:"governor"`
+	GPUs         []string `json:"gpus"` // UUID, driver and power limit
+}
+
+// calibrationSchema is the version of the calibration file.
+const calibrationSchema = "genbench-calibration/1"
+
+// Fresh is how long a calibration holds. A machine's noise follows what else runs
+// on it, and a week is about as long as one may trust that.
+const Fresh = 7 * 24 * time.Hour
+
+// MachineOf is the machine that a run was taken on.
+func MachineOf(r bench.RunRecord) Machine {
+	m := Machine{HostnameHash: text(r.Host.HostnameHash), CPU: text(r.Host.CPUModel), Cores: cores(r), Governor: text(r.Host.Governor), GPUs: []string{}}
+	for _, g := range r.GPUs {
+		m.GPUs = append(m.GPUs, fmt.Sprintf("%s driver %s limit %s W", g.UUID, text(g.Driver), text(g.PowerLimitW)))
+	}
+	return m
+}
+
+func (m Machine) equal(o Machine) bool {
+	return m.HostnameHash == o.HostnameHash && m.CPU == o.CPU && m.Cores == o.Cores && m.Governor == o.Governor && slices.Equal(m.GPUs, o.GPUs)
+}
+
+// id names the machine's file.
+func (m Machine) id() string { return fileName(m.HostnameHash) }
+
+// NewCalibration learns the floors from an A/A comparison of latencies.
+func NewCalibration(c *Comparison, taken time.Time) (*Calibration, error) {
+	cal := &Calibration{Schema: calibrationSchema, Taken: taken.UTC(), Machine: MachineOf(c.New), Points: map[string]Floor{}}
+	for _, r := range c.Families[0].Rows {
+		if len(r.Pairs) < LeastCalibrationPairs {
+			continue
+		}
+		off := make([]float64, len(r.Pairs))
+		for i, d := range r.Pairs {
+			off[i] = math.Abs(math.Expm1(d))
+		}
+		slices.Sort(off)
+		cal.Points[r.Point.String()] = Floor{Floor: off[int(math.Ceil(0.95*float64(len(off))))-1], PairSD: r.Pairs.spread(), Pairs: len(off)}
+		cal.Pairs = max(cal.Pairs, len(off))
+	}
+	if len(cal.Points) == 0 {
+		return nil, fmt.Errorf("calibrate: no point has %d pairs with numbers on both sides", LeastCalibrationPairs)
+	}
+	return cal, nil
+}
+
+// LeastCalibrationPairs is the least number of which a 95th percentile is not
+// simply the largest.
+const LeastCalibrationPairs = 20
+
+// Smallest is the largest floor among points, which is the least threshold that
+// works for all of them, and the point that sets it. Points without a floor do not
+// count.
+func (c *Calibration) Smallest(points []bench.Point) (threshold float64, at string) {
+	for _, p := range points {
+		if f, ok := c.Points[p.String()]; ok && f.Floor > threshold {
+			threshold, at = f.Floor, p.String()
+		}
+	}
+	return threshold, at
+}
+
+// Save writes the calibration of its machine below the state directory.
+func (c *Calibration) Save(state string) (string, error) {
+	raw, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("save calibration: %w", err)
+	}
+	path := filepath.Join(state, "calibration", c.Machine.id()+".json")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", fmt.Errorf("save calibration: %w", err)
+	}
+	if err := os.WriteFile(path+".part", append(raw, '\n'), 0o644); err != nil {
+		return "", fmt.Errorf("save calibration: %w", err)
+	}
+	if err := os.Rename(path+".part", path); err != nil {
+		return "", fmt.Errorf("save calibration: %w", err)
+	}
+	return path, nil
+}
+
+// LoadCalibration finds the calibration of a machine. Where there is none that
+// holds, it gives nil and the reason.
+func LoadCalibration(state string, m Machine, now time.Time) (*Calibration, string, error) {
+	path := filepath.Join(state, "calibration", m.id()+".json")
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "this machine was never calibrated", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read calibration: %w", err)
+	}
+	var c Calibration
+	if err := json.NewDecoder(bytes.NewReader(raw)).Decode(&c); err != nil {
+		return nil, "", fmt.Errorf("read calibration %s: %w; run `genbench calibrate` again", path, err)
+	}
+	switch {
+	case c.Schema != calibrationSchema:
+		return nil, "", fmt.Errorf("read calibration %s: schema %q, this version reads %q; run `genbench calibrate` again", path, c.Schema, calibrationSchema)
+	case !c.Machine.equal(m):
+		return nil, "the machine has changed since it was calibrated", nil
+	case now.Sub(c.Taken) > Fresh:
+		return nil, fmt.Sprintf("the calibration is %.0f days old", now.Sub(c.Taken).Hours()/24), nil
+	}
+	for id, f := range c.Points {
+		if !(f.Floor >= 0) || math.IsInf(f.Floor, 0) {
+			return nil, "", fmt.Errorf("read calibration %s: point %s has the floor %v; run `genbench calibrate` again", path, id, f.Floor)
+		}
+	}
+	return &c, "", nil
+}
+
+// StateEnv names the environment variable that moves genbench's state directory.
+const StateEnv = "GENBENCH_STATE"
+
+// StateDir is where calibrations, baselines and the history are kept:
+// $GENBENCH_STATE, or genbench below $XDG_STATE_HOME, which is ~/.local/state
+// where it is not set (XDG Base Directory Specification 0.8).
+func StateDir() (string, error) {
+	if dir := os.Getenv(StateEnv); dir != "" {
+		return dir, nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "genbench"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find state directory: %w; set %s", err, StateEnv)
+	}
+	return filepath.Join(home, ".local", "state", "genbench"), nil
+}
+
+// fileName makes a name that is safe in a directory.
+func fileName(s string) string {
+	return cmp.Or(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '_'
+	}, s), "unknown")
+}
+
+// Name is what a machine goes by in a history: the processor and the first digits
+// that tell two of them apart.
+func (m Machine) Name() string {
+	return fmt.Sprintf("%s (%s)", m.CPU, m.HostnameHash[:min(6, len(m.HostnameHash))])
+}

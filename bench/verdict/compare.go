@@ -1,0 +1,329 @@
+package verdict
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"genbench/bench"
+)
+
+// A Verdict is what may be said of a point.
+type Verdict string
+
+const (
+	Regressed  Verdict = "regressed"   // worse by more than the margin
+	Improved   Verdict = "improved"    // better by more than the margin
+	Same       Verdict = "same"        // within the margin, shown by two one-sided tests
+	Undecided  Verdict = "undecided"   // the pairs do not tell
+	ClockShift Verdict = "clock_shift" // slower in time, the same in clock cycles (R7)
+	Missing    Verdict = "missing"     // the base has it, the new result does not
+	Extra      Verdict = "extra"       // the new result has it, the base does not
+	Invalid    Verdict = "invalid"     // one side's numbers must not be used
+)
+
+// Meaning explains a verdict to who reads it in a report.
+func (v Verdict) Meaning() string {
+	switch v {
+	case Regressed:
+		return "worse than the base by more than the margin, with the family's chance of a false alarm kept (Holm)"
+	case Improved:
+		return "better than the base by more than the margin, by the same test"
+	case Same:
+		return "shown to lie within the margin by two one-sided tests"
+	case Undecided:
+		return "the pairs do not tell; a true change below `detectable` is often not seen: take more pairs or quieten the machine"
+	case ClockShift:
+		return "slower in time and the same in clock cycles: the processor ran at another clock"
+	case Missing:
+		return "the base has numbers for this point and the new result has none"
+	case Extra:
+		return "the base has no numbers for this point; nothing to compare"
+	case Invalid:
+		return "the numbers of one side must not be used"
+	}
+	return string(v)
+}
+
+// An Arm is one side of a comparison: one journal, or a gate's journals of one
+// launch each.
+type Arm struct{ Logs []*bench.Log }
+
+// Run is what the arm's first journal says of itself.
+func (a Arm) Run() bench.RunRecord { return a.Logs[0].Run }
+
+// A Comparison is two arms side by side.
+type Comparison struct {
+	Base, New   bench.RunRecord
+	Differences []Difference
+	// Advisory is why no verdict here may fail a build; empty where one may (R10).
+	Advisory string
+	Doubts   []string // about the comparison as a whole
+	Alpha    float64
+	Families []Family
+}
+
+// A Family is all points of one metric, tested together (R3).
+type Family struct {
+	Metric    Metric
+	Threshold float64
+	Rows      []Row
+	// Tested counts the rows that a test was made for.
+	Tested int
+}
+
+// A Row is one point.
+type Row struct {
+	Point bench.Point // as the new arm has it, or the base where that has none
+	// Base and New are the arms' centers, in the metric's unit (ns, or inferences
+	// a second); 0 without pairs.
+	Base, New float64
+	// Ratio is new over base, with its interval at 1-alpha, not adjusted for the
+	// family. Its bounds are null where there are too few pairs for one.
+	Ratio bench.Estimate
+	Pairs Pairs // in the order of the launches; positive is worse
+	// Margin is the threshold, or the machine's noise floor where that is higher.
+	Margin   float64
+	Floor    *float64 // null without a calibration of this point
+	P        float64  // two-sided, of no change beyond the margin
+	Adjusted float64  // P after Holm
+	// Detectable is the least true change that would be called with 80 % power (R4);
+	// infinite where the pairs are too few for the family.
+	Detectable float64
+	Verdict    Verdict
+	Reason     string // of a verdict without a test, or of a doubt
+	// Watch marks an undecided row that Benjamini and Hochberg at 10 % would have
+	// looked at. It fails nothing.
+	Watch bool
+	// Cycles is the ratio in clock cycles where both clocks are known.
+	Cycles *float64
+	Doubts []bench.Warning // of either arm
+	// Confirmed is set on a flagged row that was measured again: whether it was
+	// flagged again (R6).
+	Confirmed *bool
+}
+
+// Options are what a comparison is asked.
+type Options struct {
+	Metrics   []Metric
+	Threshold float64  // instead of every metric's own; 0 keeps those
+	Alpha     float64  // the chance of a false alarm over a family
+	Level     float64  // of the intervals shown; 0 is 1-Alpha
+	Allow     []string // differences that do not spoil the comparison
+	// Live says that the arms were interleaved on one machine; otherwise the
+	// comparison is advisory unless a calibration covers it.
+	Live        bool
+	Calibration *Calibration
+	// Only narrows the comparison to some points; nil is all.
+	Only []bench.Point
+}
+
+// A NotComparableError says why two results cannot be compared at all.
+type NotComparableError struct {
+	Reason      string
+	Differences []Difference // those that spoil it
+}
+
+func (e *NotComparableError) Error() string {
+	s := "compare results: " + e.Reason
+	for _, d := range e.Differences {
+		s += fmt.Sprintf("\n  %s: %s, now %s", d.Name, d.Base, d.New)
+	}
+	return s
+}
+
+// Compare judges the points of two arms. It fails with a *NotComparableError where
+// what surrounds them differs in a way that was not allowed, or they share no point.
+func Compare(base, fresh Arm, o Options) (*Comparison, error) {
+	c := &Comparison{Base: base.Run(), New: fresh.Run(), Alpha: o.Alpha}
+	c.Differences = Differences(base, fresh)
+	var spoiling []Difference
+	for i, d := range c.Differences {
+		c.Differences[i].Allowed = slices.Contains(o.Allow, d.Name)
+		if d.Spoils && !c.Differences[i].Allowed {
+			spoiling = append(spoiling, d)
+		}
+	}
+	if len(spoiling) > 0 {
+		return nil, &NotComparableError{fmt.Sprintf("what surrounds the measurements differs; name what may differ with --allow-diff %s", names(spoiling)), spoiling}
+	}
+	matches, err := match(base, fresh, o.Only)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range []struct {
+		name string
+		arm  Arm
+	}{{"base", base}, {"new", fresh}} {
+		for _, log := range a.arm.Logs {
+			for _, doubt := range runDoubts(log) {
+				if doubt = a.name + ": " + doubt; !slices.Contains(c.Doubts, doubt) {
+					c.Doubts = append(c.Doubts, doubt)
+				}
+			}
+		}
+	}
+	level := o.Level
+	if level == 0 {
+		level = 1 - o.Alpha
+	}
+	covered := true
+	for _, metric := range o.Metrics {
+		family := Family{Metric: metric, Threshold: metric.Threshold}
+		if o.Threshold > 0 {
+			family.Threshold = o.Threshold
+		}
+		for _, m := range matches {
+			row := m.row(metric)
+			row.Margin = family.Threshold
+			row.Ratio.Level = level
+			// The floor was taken of latencies; throughput is their mirror, and the
+			// tail is given no less.
+			if o.Calibration != nil {
+				if floor, ok := o.Calibration.Points[row.Point.String()]; ok {
+					row.Floor = &floor.Floor
+					row.Margin = max(row.Margin, floor.Floor)
+				}
+			}
+			if row.Verdict == "" && row.Floor == nil {
+				covered = false
+			}
+			family.Rows = append(family.Rows, row)
+		}
+		family.judge(o.Alpha, matches)
+		family.detect(o.Alpha)
+		c.Families = append(c.Families, family)
+	}
+	if !o.Live {
+		switch {
+		case o.Calibration == nil:
+			c.Advisory = "the two results were taken at different times, and no fresh `genbench calibrate` of this machine says how much that alone changes; use `genbench gate` for a verdict that may fail a build"
+		case !covered:
+			c.Advisory = "the two results were taken at different times, and the calibration of this machine lacks some of these points"
+		}
+	}
+	return c, nil
+}
+
+// judge tests a family's rows, one for each of the matches.
+func (f *Family) judge(alpha float64, matches []matched) {
+	var at []int
+	var flips []Flip
+	var p, slower []float64
+	for i := range f.Rows {
+		r := &f.Rows[i]
+		if r.Verdict != "" {
+			continue
+		}
+		flip := NewFlip(r.Pairs)
+		margin := math.Log1p(r.Margin)
+		r.P = min(1, 2*min(flip.Above(margin), flip.Below(-margin)))
+		at, flips, p = append(at, i), append(flips, flip), append(p, r.P)
+		slower = append(slower, min(1, 2*flip.Above(0)))
+	}
+	f.Tested = len(at)
+	adjusted, watch := Holm(p), BenjaminiHochberg(slower)
+	for k, i := range at {
+		r, flip := &f.Rows[i], flips[k]
+		margin := math.Log1p(r.Margin)
+		r.Adjusted = adjusted[k]
+		low, high := flip.Bounds((1 - r.Ratio.Level) / 2)
+		r.Ratio.Launches = len(r.Pairs)
+		r.setRatio(f.Metric, flip.Center(), low, high)
+		switch {
+		case r.Adjusted <= alpha && flip.Center() > 0:
+			r.Verdict = Regressed
+			if pairs := matches[i].cycles(); pairs != nil {
+				inCycles := NewFlip(pairs)
+				ratio := math.Exp(inCycles.Center())
+				r.Cycles = &ratio
+				if within(inCycles, margin, alpha) {
+					r.Verdict = ClockShift
+				}
+			}
+		case r.Adjusted <= alpha:
+			r.Verdict = Improved
+		case within(flip, margin, alpha):
+			r.Verdict = Same
+		default:
+			r.Verdict = Undecided
+			r.Watch = watch[k] <= watchLevel
+			if need := PairsFor(len(at), alpha); len(r.Pairs) < need {
+				r.Reason = fmt.Sprintf("%d launch pairs cannot decide among %d points, %d can", len(r.Pairs), len(at), need)
+			}
+		}
+	}
+}
+
+// detect fills in what each tested row would have found. The power of so many pairs
+// is drawn once for all rows that have them.
+func (f *Family) detect(alpha float64) {
+	units := map[int]float64{}
+	for i := range f.Rows {
+		r := &f.Rows[i]
+		n := len(r.Pairs)
+		if n == 0 {
+			continue
+		}
+		if _, known := units[n]; !known {
+			units[n] = detectable(n, alpha/float64(f.Tested))
+		}
+		r.Detectable = math.Inf(1)
+		if unit := units[n]; !math.IsInf(unit, 1) {
+			r.Detectable = math.Expm1(math.Log1p(r.Margin) + unit*r.Pairs.spread())
+		}
+	}
+}
+
+// watchLevel is the share of false entries that the watch list may hold (R3).
+const watchLevel = 0.10
+
+// within says whether two one-sided tests at a level put the difference inside the
+// margin.
+func within(f Flip, margin, level float64) bool {
+	return f.Below(margin) <= level && f.Above(-margin) <= level
+}
+
+// setRatio turns a difference, of which positive is worse, into new over base.
+func (r *Row) setRatio(m Metric, center, low, high float64) {
+	if m.HigherIsBetter {
+		center, low, high = -center, -high, -low
+	}
+	r.Ratio.Value = math.Exp(center)
+	if !math.IsInf(low, 0) {
+		l, h := math.Exp(low), math.Exp(high)
+		r.Ratio.Low, r.Ratio.High = &l, &h
+	}
+}
+
+// ExitCode is what a comparison ends with: 10 for a regression that may fail a
+// build, 5 for a point that vanished, 4 for one whose numbers must not be used, 11
+// where strict asks that everything be decided and it is not; else 0. An
+// improvement never fails.
+func (c *Comparison) ExitCode(strict bool) int {
+	has := func(v Verdict) bool { return c.Count(v) > 0 }
+	switch {
+	case has(Regressed) && c.Advisory == "":
+		return 10
+	case has(Missing):
+		return 5
+	case has(Invalid):
+		return 4
+	case strict && (has(Undecided) || has(ClockShift) || has(Regressed) || c.Advisory != ""):
+		return 11
+	}
+	return 0
+}
+
+// Count counts rows with a verdict over all families.
+func (c *Comparison) Count(v Verdict) int {
+	n := 0
+	for _, f := range c.Families {
+		for _, r := range f.Rows {
+			if r.Verdict == v {
+				n++
+			}
+		}
+	}
+	return n
+}

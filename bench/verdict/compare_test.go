@@ -1,0 +1,430 @@
+package verdict
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"genbench/bench"
+	"genbench/engines"
+	"genbench/hardware"
+)
+
+// A story is a made-up result.
+type story struct {
+	launches, points int
+	// factor of a point's time, by its position; nil is 1.
+	factor func(point int) float64
+	mhz    func(point int) float64 // clock; nil is unknown
+	seed   uint64
+	run    func(*bench.RunRecord) // changes what surrounds it
+	engine string
+}
+
+func (s story) point(i int) bench.Point {
+	engine := s.engine
+	if engine == "" {
+		engine = "made-up"
+	}
+	return bench.Point{Model: fmt.Sprintf("net-%d", i), Engine: engine, Precision: "fp32", Batch: 1, Resolution: 224}
+}
+
+func (s story) log() *bench.Log {
+	hash, cpu := "0123", "A CPU"
+	protocol := bench.HostProtocol()
+	protocol.Profile, protocol.Launches, protocol.Rounds = "quick", s.launches, 1
+	log := &bench.Log{Run: bench.RunRecord{
+		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: fmt.Sprintf("run-%d", s.seed), Config: bench.Config{Protocol: protocol, Threads: 2},
+		Host:    hardware.HostDescription{HostnameHash: &hash, CPUModel: &cpu},
+		Devices: []hardware.Info{{ID: "host", Kind: hardware.Host, Name: cpu, Cores: 4}},
+		Engines: []bench.EngineRecord{{Info: engines.Info{Name: "made-up", Version: "1", SHA256: "00"}, Available: true}},
+	}, Unknown: map[string]int{}, End: &bench.EndRecord{Type: "end"}}
+	noise := rand.New(rand.NewPCG(s.seed, 9))
+	for i := range s.points {
+		p := s.point(i)
+		log.Run.Plan = append(log.Run.Plan, bench.PlannedPoint{ID: p.String(), Point: p})
+	}
+	for launch := 1; launch <= s.launches; launch++ {
+		for i := range s.points {
+			center := 1e6 * math.Exp(0.003*noise.NormFloat64())
+			if s.factor != nil {
+				center *= s.factor(i)
+			}
+			r := bench.RoundRecord{Type: "round", ID: s.point(i).String(), Launch: launch, Round: 1, Try: 1, Status: bench.OK, Steady: bench.SteadyProof{Met: true}}
+			for range 10 {
+				r.DeviceNS = append(r.DeviceNS, int64(center*math.Exp(0.001*noise.NormFloat64())))
+			}
+			if s.mhz != nil {
+				mhz := s.mhz(i)
+				r.Interval.MeanFrequencyMHz = &mhz
+			}
+			log.Rounds = append(log.Rounds, r)
+		}
+	}
+	if s.run != nil {
+		s.run(&log.Run)
+	}
+	return log
+}
+
+func (s story) arm() Arm { return Arm{Logs: []*bench.Log{s.log()}} }
+
+var live = Options{Metrics: Metrics()[:1], Alpha: 0.05, Live: true}
+
+func verdicts(t *testing.T, base, fresh Arm, o Options) []Verdict {
+	t.Helper()
+	c, err := Compare(base, fresh, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []Verdict
+	for _, r := range c.Families[0].Rows {
+		list = append(list, r.Verdict)
+	}
+	return list
+}
+
+func TestVerdicts(t *testing.T) {
+	base := story{launches: 12, points: 4, seed: 1}
+	fresh := story{launches: 12, points: 4, seed: 2, factor: func(i int) float64 { return []float64{1.04, 0.96, 1, 1.010}[i] }}
+	got := verdicts(t, base.arm(), fresh.arm(), live)
+	if want := []Verdict{Regressed, Improved, Same, Undecided}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	// Throughput mirrors it.
+	rate := live
+	rate.Metrics = []Metric{Metrics()[2]}
+	c, err := Compare(base.arm(), fresh.arm(), rate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := c.Families[0].Rows[0]; r.Verdict != Regressed || r.Ratio.Value > 0.97 || *r.Ratio.Low > r.Ratio.Value || *r.Ratio.High < r.Ratio.Value {
+		t.Errorf("throughput of a slower point: %v at %v", r.Verdict, r.Ratio)
+	}
+	if r := c.Families[0].Rows[1]; r.Verdict != Improved {
+		t.Errorf("throughput of a faster point: %v", r.Verdict)
+	}
+}
+
+// Slower in time, the same in cycles: the clock went down (R7).
+func TestClockShift(t *testing.T) {
+	slow := func(int) float64 { return 1.05 }
+	mhz := func(v float64) func(int) float64 { return func(int) float64 { return v } }
+	base := story{launches: 12, points: 1, seed: 1, mhz: mhz(3000)}
+	for name, c := range map[string]struct {
+		clock func(int) float64
+		want  Verdict
+	}{"the clock fell as far": {mhz(3000 / 1.05), ClockShift}, "the clock stayed": {mhz(3000), Regressed}, "the clock is not known": {nil, Regressed}} {
+		fresh := story{launches: 12, points: 1, seed: 2, factor: slow, mhz: c.clock}
+		if got := verdicts(t, base.arm(), fresh.arm(), live)[0]; got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// Whatever spoils a comparison is refused by name, and passes where it is allowed.
+func TestDifferences(t *testing.T) {
+	base := story{launches: 12, points: 1, seed: 1, run: func(r *bench.RunRecord) {
+		name, driver, watts, ecc := "A GPU", "550.1", 300.0, true
+		r.GPUs = []hardware.GPU{{UUID: "GPU-1", Name: &name, Driver: &driver, PowerLimitW: &watts, ECC: &ecc}}
+	}}
+	changes := map[string]func(*bench.RunRecord){
+		"protocol":    func(r *bench.RunRecord) { r.Config.Protocol.RoundTime++ },
+		"machine":     func(r *bench.RunRecord) { s := "4567"; r.Host.HostnameHash = &s },
+		"cpu":         func(r *bench.RunRecord) { s := "B CPU"; r.Host.CPUModel = &s },
+		"cores":       func(r *bench.RunRecord) { r.Devices = slices.Clone(r.Devices); r.Devices[0].Cores = 2 },
+		"governor":    func(r *bench.RunRecord) { s := "powersave"; r.Host.Governor = &s },
+		"turbo":       func(r *bench.RunRecord) { on := true; r.Host.Turbo = &on },
+		"threads":     func(r *bench.RunRecord) { r.Config.Threads = 1 },
+		"gpu":         func(r *bench.RunRecord) { s := "B GPU"; r.GPUs[0].Name = &s },
+		"gpu-uuid":    func(r *bench.RunRecord) { r.GPUs[0].UUID = "GPU-2" },
+		"driver":      func(r *bench.RunRecord) { s := "560.2"; r.GPUs[0].Driver = &s },
+		"power-limit": func(r *bench.RunRecord) { w := 250.0; r.GPUs[0].PowerLimitW = &w },
+		"ecc":         func(r *bench.RunRecord) { off := false; r.GPUs[0].ECC = &off },
+		"mig":         func(r *bench.RunRecord) { on := true; r.GPUs[0].MIG = &on },
+		"engine":      func(r *bench.RunRecord) { r.Engines = slices.Clone(r.Engines); r.Engines[0].Version = "2" },
+		"library":     func(r *bench.RunRecord) { r.Engines = slices.Clone(r.Engines); r.Engines[0].SHA256 = "ff" },
+	}
+	for _, name := range DifferenceNames() {
+		fresh := story{launches: 12, points: 1, seed: 2, run: func(r *bench.RunRecord) {
+			base.run(r)
+			if change := changes[name]; change != nil {
+				change(r)
+			}
+		}}
+		arm := fresh.arm()
+		b := base.arm()
+		if name == "model" {
+			for i, sum := range []string{"aa", "bb"} {
+				log := []Arm{b, arm}[i].Logs[0]
+				log.Models = []bench.ModelRecord{{Model: "net-0", Precision: "fp32", Batch: 1, Resolution: 224, ONNXSHA256: sum}}
+			}
+		}
+		_, err := Compare(b, arm, live)
+		var not *NotComparableError
+		if !errors.As(err, &not) || len(not.Differences) != 1 || not.Differences[0].Name != name {
+			t.Errorf("%s: %v, want it refused by that name", name, err)
+			continue
+		}
+		o := live
+		o.Allow = []string{name}
+		if got := verdicts(t, b, arm, o); got[0] != Same {
+			t.Errorf("%s allowed: %v", name, got)
+		}
+	}
+	// Launches and the kernel may differ.
+	fresh := story{launches: 12, points: 1, seed: 2, run: func(r *bench.RunRecord) {
+		base.run(r)
+		r.Config.Protocol.Launches, r.Config.Protocol.RelWidth, r.GenbenchVersion = 20, 0.5, "other"
+		s := "6.1"
+		r.Host.Kernel = &s
+	}}
+	c, err := Compare(base.arm(), fresh.arm(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := names(c.Differences); got != "kernel,genbench" {
+		t.Errorf("told differences %q", got)
+	}
+}
+
+// Engines of different names are matched where that is what is compared.
+func TestComparedAxis(t *testing.T) {
+	base := story{launches: 12, points: 2, seed: 1}
+	fresh := story{launches: 12, points: 2, seed: 2, engine: "other"}
+	if got := verdicts(t, base.arm(), fresh.arm(), live); !slices.Equal(got, []Verdict{Same, Same}) {
+		t.Errorf("verdicts %v", got)
+	}
+	// With a name more on one side it is not an axis, and nothing matches.
+	mixed := fresh.log()
+	extra := story{launches: 12, points: 1, seed: 3, engine: "third"}.log()
+	mixed.Run.Plan = append(mixed.Run.Plan, extra.Run.Plan...)
+	mixed.Rounds = append(mixed.Rounds, extra.Rounds...)
+	var not *NotComparableError
+	if _, err := Compare(base.arm(), Arm{Logs: []*bench.Log{mixed}}, live); !errors.As(err, &not) {
+		t.Errorf("error %v, want not comparable", err)
+	}
+}
+
+// What the first look claimed stands at the second; the rest is the second's.
+func TestStand(t *testing.T) {
+	row := func(batch int, v Verdict) Row {
+		return Row{Point: bench.Point{Batch: batch}, Verdict: v, Pairs: Pairs{1}}
+	}
+	comparison := func(rows ...Row) *Comparison { return &Comparison{Families: []Family{{Rows: rows}}} }
+	first := comparison(row(1, Regressed), row(2, Improved), row(3, Same), row(4, Undecided))
+	second := comparison(row(1, Undecided), row(2, Undecided), row(3, Undecided), row(4, Regressed))
+	if !first.Open() || comparison(row(1, Same), row(2, Missing)).Open() {
+		t.Error("a comparison is open if and only if a row is undecided")
+	}
+	second.Stand(first)
+	for i, want := range []Verdict{Regressed, Improved, Undecided, Regressed} {
+		if got := second.Families[0].Rows[i].Verdict; got != want {
+			t.Errorf("row %d: %v, want %v", i+1, got, want)
+		}
+	}
+}
+
+// A change too small for the family's margin is watched, and fails nothing.
+func TestWatchList(t *testing.T) {
+	base := story{launches: 12, points: 3, seed: 1}
+	fresh := story{launches: 12, points: 3, seed: 2, factor: func(i int) float64 { return []float64{1.011, 1, 1}[i] }}
+	c, err := Compare(base.arm(), fresh.arm(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := c.Families[0].Rows
+	if rows[0].Verdict != Undecided || !rows[0].Watch || rows[1].Watch || rows[2].Watch {
+		t.Errorf("verdict %v, watched %v, %v, %v", rows[0].Verdict, rows[0].Watch, rows[1].Watch, rows[2].Watch)
+	}
+	if c.ExitCode(false) != 0 {
+		t.Errorf("exit %d", c.ExitCode(false))
+	}
+}
+
+func TestConfirm(t *testing.T) {
+	base := story{launches: 12, points: 2, seed: 1}
+	slow := story{launches: 12, points: 2, seed: 2, factor: func(int) float64 { return 1.04 }}
+	c, err := Compare(base.arm(), slow.arm(), live)
+	if err != nil || len(c.Flagged()) != 2 {
+		t.Fatal(err, c.Flagged())
+	}
+	// The second batch finds only the second point again.
+	second := story{launches: 12, points: 2, seed: 4, factor: func(i int) float64 { return []float64{1, 1.04}[i] }}
+	again, err := Compare(story{launches: 12, points: 2, seed: 3}.arm(), second.arm(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Confirm(again)
+	rows := c.Families[0].Rows
+	if rows[0].Verdict != Undecided || rows[1].Verdict != Regressed || !*rows[1].Confirmed {
+		t.Errorf("verdicts %v and %v", rows[0].Verdict, rows[1].Verdict)
+	}
+	if c.ExitCode(false) != 10 {
+		t.Errorf("exit code %d", c.ExitCode(false))
+	}
+}
+
+// Exit codes, one cause each, the gravest first.
+func TestExitCode(t *testing.T) {
+	for _, c := range []struct {
+		rows     []Verdict
+		advisory string
+		plain    int
+		strict   int
+	}{
+		{[]Verdict{Same, Improved, Extra}, "", 0, 0},
+		{[]Verdict{Same, Undecided}, "", 0, 11},
+		{[]Verdict{ClockShift}, "", 0, 11},
+		{[]Verdict{Invalid, Undecided}, "", 4, 4},
+		{[]Verdict{Missing, Invalid}, "", 5, 5},
+		{[]Verdict{Regressed, Missing, Invalid}, "", 10, 10},
+		{[]Verdict{Regressed}, "stored", 0, 11},
+		{[]Verdict{Same}, "stored", 0, 11},
+		{[]Verdict{Missing}, "stored", 5, 5},
+	} {
+		comparison := &Comparison{Advisory: c.advisory, Families: []Family{{}}}
+		for _, v := range c.rows {
+			comparison.Families[0].Rows = append(comparison.Families[0].Rows, Row{Verdict: v})
+		}
+		if got := comparison.ExitCode(false); got != c.plain {
+			t.Errorf("%v %s: exit %d, want %d", c.rows, c.advisory, got, c.plain)
+		}
+		if got := comparison.ExitCode(true); got != c.strict {
+			t.Errorf("%v %s: strict exit %d, want %d", c.rows, c.advisory, got, c.strict)
+		}
+	}
+}
+
+// Journals that parse and mean nothing never pass.
+func TestHostileResults(t *testing.T) {
+	base := story{launches: 12, points: 2, seed: 1}
+	twice := story{launches: 12, points: 2, seed: 2}.log()
+	twice.Run.Plan = append(twice.Run.Plan, twice.Run.Plan[0])
+	var not *NotComparableError
+	if _, err := Compare(base.arm(), Arm{Logs: []*bench.Log{twice}}, live); !errors.As(err, &not) || !strings.Contains(err.Error(), "twice") {
+		t.Errorf("a point planned twice: %v", err)
+	}
+	empty := story{launches: 12, points: 0, seed: 2}
+	if _, err := Compare(base.arm(), empty.arm(), live); !errors.As(err, &not) {
+		t.Errorf("an empty result: %v", err)
+	}
+	if _, err := Compare(empty.arm(), base.arm(), live); !errors.As(err, &not) {
+		t.Errorf("an empty base: %v", err)
+	}
+}
+
+func TestCalibration(t *testing.T) {
+	state := t.TempDir()
+	base, fresh := story{launches: 40, points: 2, seed: 1}, story{launches: 40, points: 2, seed: 2}
+	c, err := Compare(base.arm(), fresh.arm(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	cal, err := NewCalibration(c, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	floor := cal.Points[base.point(0).String()]
+	// Pairs of 0.3 % a launch: sd 0.42 %, 95th percentile of |d| near 1.96 of that.
+	if floor.Floor < 0.005 || floor.Floor > 0.013 || floor.PairSD < 0.003 || floor.PairSD > 0.006 {
+		t.Errorf("floor %+v", floor)
+	}
+	if _, err := cal.Save(state); err != nil {
+		t.Fatal(err)
+	}
+	machine := MachineOf(c.New)
+	back, why, err := LoadCalibration(state, machine, now.Add(time.Hour))
+	if err != nil || back == nil {
+		t.Fatal(why, err)
+	}
+	if back.Points[base.point(1).String()] != cal.Points[base.point(1).String()] {
+		t.Error("the calibration changed on disk")
+	}
+	if c, _, _ := LoadCalibration(state, machine, now.Add(Fresh+time.Hour)); c != nil {
+		t.Error("an old calibration holds")
+	}
+	machine.CPU = "another"
+	if c, _, _ := LoadCalibration(state, machine, now); c != nil {
+		t.Error("another machine's calibration holds")
+	}
+	few, err := Compare(story{launches: 12, points: 1, seed: 1}.arm(), story{launches: 12, points: 1, seed: 2}.arm(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewCalibration(few, now); err == nil {
+		t.Error("12 pairs calibrate")
+	}
+}
+
+// `compare` of 10,000 points takes under 2 s and 500 MB, reading included.
+func TestTenThousandPoints(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	dirs := [2]string{t.TempDir(), t.TempDir()}
+	for i, dir := range dirs {
+		log := story{launches: 4, points: 10000, seed: uint64(i + 1)}.log()
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		write := func(v any) {
+			if err := enc.Encode(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(log.Run)
+		for _, r := range log.Rounds {
+			write(r)
+		}
+		write(log.End)
+		if err := os.WriteFile(filepath.Join(dir, bench.JournalName), b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	start := processorTime(t)
+	var arms [2]Arm
+	for i, dir := range dirs {
+		log, err := bench.ReadLog(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		arms[i].Logs = []*bench.Log{log}
+	}
+	loaded := processorTime(t) - start
+	c, err := Compare(arms[0], arms[1], Options{Metrics: Metrics()[:1], Alpha: 0.05})
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := processorTime(t) - start
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	t.Logf("%d points: %.2f s of processor time, of it reading %.2f s; %d MB from the system", len(c.Families[0].Rows), took, loaded, m.Sys>>20)
+	if m.Sys > 500<<20 {
+		t.Errorf("%d MB, want at most 500", m.Sys>>20)
+	}
+	// Processor time, because the machine that runs this may be busy; twice the
+	// promise, because it may be slow.
+	if took > 4 {
+		t.Errorf("took %.2f s", took)
+	}
+}
+
+func processorTime(t *testing.T) float64 {
+	u, err := hardware.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.CPUSeconds
+}

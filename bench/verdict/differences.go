@@ -1,0 +1,164 @@
+package verdict
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"genbench/bench"
+	"genbench/hardware"
+)
+
+// A Difference is something around the points that two results do not share.
+type Difference struct {
+	Name      string // as `--allow-diff` takes it
+	Base, New string
+	// Spoils says that numbers on both sides of it do not belong together (R9);
+	// otherwise it is told and no more.
+	Spoils  bool
+	Allowed bool // by --allow-diff
+}
+
+// names lists differences as `--allow-diff` takes them, each once.
+func names(list []Difference) string {
+	var all []string
+	for _, d := range list {
+		if !slices.Contains(all, d.Name) {
+			all = append(all, d.Name)
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// DifferenceNames lists what `--allow-diff` takes.
+func DifferenceNames() []string {
+	return []string{"protocol", "machine", "cpu", "cores", "governor", "turbo", "threads", "gpu", "gpu-uuid", "driver", "power-limit", "ecc", "mig", "engine", "library", "model"}
+}
+
+// Differences lists what two arms do not share, the machine first. The version of
+// genbench and the kernel are told and spoil nothing: they are what a gate compares
+// and what any machine updates.
+func Differences(base, fresh Arm) []Difference {
+	a, b := base.Run(), fresh.Run()
+	var list []Difference
+	differ := func(name, x, y string, spoils bool) {
+		if x != y {
+			list = append(list, Difference{Name: name, Base: cmp.Or(x, "none"), New: cmp.Or(y, "none"), Spoils: spoils})
+		}
+	}
+	differ("protocol", a.Protocol, b.Protocol, true)
+	for _, d := range protocolDifferences(a.Config.Protocol, b.Config.Protocol) {
+		differ("protocol", d[0], d[1], true)
+	}
+	differ("machine", text(a.Host.HostnameHash), text(b.Host.HostnameHash), true)
+	differ("cpu", text(a.Host.CPUModel), text(b.Host.CPUModel), true)
+	differ("cores", cores(a), cores(b), true)
+	differ("governor", text(a.Host.Governor), text(b.Host.Governor), true)
+	differ("turbo", text(a.Host.Turbo), text(b.Host.Turbo), true)
+	differ("threads", fmt.Sprint(a.Config.Threads), fmt.Sprint(b.Config.Threads), true)
+	gpu := func(name string, of func(hardware.GPU) string) {
+		differ(name, gpus(a, of), gpus(b, of), true)
+	}
+	gpu("gpu", func(g hardware.GPU) string { return text(g.Name) })
+	gpu("gpu-uuid", func(g hardware.GPU) string { return g.UUID })
+	gpu("driver", func(g hardware.GPU) string { return text(g.Driver) })
+	gpu("power-limit", func(g hardware.GPU) string { return text(g.PowerLimitW) })
+	gpu("ecc", func(g hardware.GPU) string { return text(g.ECC) })
+	gpu("mig", func(g hardware.GPU) string { return text(g.MIG) })
+	for _, x := range a.Engines {
+		for _, y := range b.Engines {
+			if x.Name != y.Name || !x.Available || !y.Available {
+				continue
+			}
+			differ("engine", x.Name+" "+x.Version, y.Name+" "+y.Version, true)
+			if x.Version == y.Version {
+				differ("library", short(x.Name, x.SHA256), short(y.Name, y.SHA256), true)
+			}
+		}
+	}
+	list = append(list, modelDifferences(base, fresh)...)
+	differ("kernel", text(a.Host.Kernel), text(b.Host.Kernel), false)
+	differ("genbench", a.GenbenchVersion, b.GenbenchVersion, false)
+	return list
+}
+
+// protocolDifferences names the numbers of a protocol that decide how a sample is
+// taken and differ. How often all is replicated, and when to give up, may.
+func protocolDifferences(a, b bench.Protocol) [][2]string {
+	fields := func(p bench.Protocol) map[string]json.RawMessage {
+		p.ID, p.Profile, p.Launches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0
+		var m map[string]json.RawMessage
+		raw, err := json.Marshal(p)
+		if err == nil {
+			err = json.Unmarshal(raw, &m)
+		}
+		if err != nil {
+			panic(err) // a struct of numbers and strings
+		}
+		return m
+	}
+	x, y := fields(a), fields(b)
+	var list [][2]string
+	for key, value := range x {
+		if other := y[key]; string(other) != string(value) {
+			list = append(list, [2]string{fmt.Sprintf("%s %s", key, value), fmt.Sprintf("%s %s", key, other)})
+		}
+	}
+	slices.SortFunc(list, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
+	return list
+}
+
+// modelDifferences finds points whose network or weights are not the same bytes.
+func modelDifferences(base, fresh Arm) []Difference {
+	type key struct {
+		model, precision  string
+		batch, resolution int
+	}
+	known := map[key]bench.ModelRecord{}
+	for _, m := range base.Logs[0].Models {
+		known[key{m.Model, m.Precision, m.Batch, m.Resolution}] = m
+	}
+	var list []Difference
+	seen := map[string]bool{}
+	for _, m := range fresh.Logs[0].Models {
+		b, ok := known[key{m.Model, m.Precision, m.Batch, m.Resolution}]
+		if !ok || seen[m.Model] || (b.ONNXSHA256 == m.ONNXSHA256 && b.WeightsSHA256 == m.WeightsSHA256) {
+			continue
+		}
+		seen[m.Model] = true
+		list = append(list, Difference{Name: "model", Base: short(m.Model, b.ONNXSHA256), New: short(m.Model, m.ONNXSHA256), Spoils: true})
+	}
+	return list
+}
+
+// short names a thing by the first digits of its sha256.
+func short(name, sum string) string {
+	return fmt.Sprintf("%s sha256 %s", name, cmp.Or(sum[:min(12, len(sum))], "unknown"))
+}
+
+// text of a value that may not be known.
+func text[T any](v *T) string {
+	if v == nil {
+		return "unknown"
+	}
+	return fmt.Sprint(*v)
+}
+
+func gpus(r bench.RunRecord, of func(hardware.GPU) string) string {
+	var all []string
+	for _, g := range r.GPUs {
+		all = append(all, of(g))
+	}
+	return strings.Join(all, ", ")
+}
+
+// cores of the devices that were measured on.
+func cores(r bench.RunRecord) string {
+	var all []string
+	for _, d := range r.Devices {
+		all = append(all, fmt.Sprint(d.Cores))
+	}
+	return strings.Join(all, ", ")
+}

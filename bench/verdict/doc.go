@@ -1,0 +1,18 @@
+// Package verdict says what two results mean for each other: whether a point has
+// regressed, improved, stayed the same, or cannot be told, and what would have been
+// found. It measures nothing.
+//
+//	two results, or the arms of a gate
+//	  -> Differences   what differs around the points; a comparison that it spoils is refused (R9)
+//	  -> Match         the points of both, and what is missing, extra or without numbers
+//	  -> Pairs         one log ratio a launch pair (R1)
+//	  -> Flip          the exact sign-flip test, its interval, its estimate
+//	  -> Holm          over all points of a metric (R3); Benjamini-Hochberg for the watch list
+//	  -> Verdict       against a margin (R2), with the least effect that would have been found (R4)
+//
+// The margin is what one is ready to overlook, 1 % for median latency; it is never
+// below the machine's own noise floor where a Calibration has measured that (R5).
+// A gate looks twice, after 12 and after 20 pairs, and splits the chance of a false
+// alarm between them (Looks); what it flags is measured again before a build fails
+// (R6). `make false-alarms` simulates all of it.
+package verdict

@@ -1,0 +1,100 @@
+package verdict
+
+import (
+	"fmt"
+	"math"
+
+	"genbench/bench"
+)
+
+// The pairs of a gate's two looks, and of the batch that confirms (S5, R6).
+const (
+	FirstLook  = 12
+	SecondLook = 20
+	Confirming = 12
+)
+
+// Open says whether a comparison left a point undecided that more pairs may decide.
+func (c *Comparison) Open() bool {
+	for _, f := range c.Families {
+		for _, r := range f.Rows {
+			if r.Verdict == Undecided && len(r.Pairs) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Stand carries what an earlier look claimed over to this one: a look spends its
+// own part of alpha, and what it found is found.
+func (c *Comparison) Stand(earlier *Comparison) {
+	for i := range c.Families {
+		c.Families[i].stand(&earlier.Families[i])
+	}
+}
+
+func (f *Family) stand(earlier *Family) {
+	before := map[bench.Point]Row{}
+	for _, r := range earlier.Rows {
+		before[r.Point] = r
+	}
+	for i := range f.Rows {
+		r := &f.Rows[i]
+		if was := before[r.Point]; r.Verdict == Undecided && (was.Verdict == Regressed || was.Verdict == Improved) {
+			r.Verdict, r.Watch = was.Verdict, false
+			r.Reason = fmt.Sprintf("decided at the first look, by %d pairs", len(was.Pairs))
+		}
+	}
+}
+
+// Flagged lists the points that regressed, each once.
+func (c *Comparison) Flagged() []bench.Point {
+	var list []bench.Point
+	seen := map[bench.Point]bool{}
+	for _, f := range c.Families {
+		for _, r := range f.Rows {
+			if r.Verdict == Regressed && !seen[r.Point] {
+				seen[r.Point] = true
+				list = append(list, r.Point)
+			}
+		}
+	}
+	return list
+}
+
+// Confirm settles what was flagged by a second batch of pairs: a point that is not
+// flagged again is undecided, because two batches contradict each other.
+func (c *Comparison) Confirm(again *Comparison) {
+	for i := range c.Families {
+		c.Families[i].confirm(&again.Families[i])
+	}
+}
+
+func (f *Family) confirm(again *Family) {
+	second := map[bench.Point]Row{}
+	for _, r := range again.Rows {
+		second[r.Point] = r
+	}
+	for i := range f.Rows {
+		r := &f.Rows[i]
+		if r.Verdict != Regressed {
+			continue
+		}
+		was := second[r.Point]
+		confirmed := was.Verdict == Regressed
+		r.Confirmed = &confirmed
+		if !confirmed {
+			r.Verdict = Undecided
+			r.Reason = fmt.Sprintf("flagged once; %d new pairs gave %s at a ratio of %.4f", len(was.Pairs), was.Verdict, was.Ratio.Value)
+		}
+	}
+}
+
+// Detectable is the least relative slow-down that a gate of so many pairs calls with
+// 80 % power at one of so many points, where a pair's standard deviation is sd:
+// what the plan promises before anything was measured (R4). Infinite where the
+// pairs are too few for the family.
+func Detectable(pairs, points int, alpha, margin, sd float64) float64 {
+	return math.Expm1(math.Log1p(margin) + sd*detectable(pairs, alpha/float64(points)))
+}

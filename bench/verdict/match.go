@@ -1,0 +1,277 @@
+package verdict
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"genbench/bench"
+)
+
+// A launchKey names a launch of an arm: which of its results, and which launch there.
+type launchKey struct{ result, launch int }
+
+// A side is what one arm has of one point.
+type side struct {
+	point    bench.Point
+	state    bench.State
+	reason   string
+	launches map[launchKey][]*bench.RoundRecord // kept rounds
+	warnings []bench.Warning
+}
+
+// sides gathers an arm's points, in the plan's order.
+func (a Arm) sides(only []bench.Point) ([]*side, error) {
+	var list []*side
+	byPoint := map[bench.Point]*side{}
+	measured := map[bench.Point]int{}
+	for i, log := range a.Logs {
+		seen := map[bench.Point]bool{}
+		for _, o := range bench.Outcomes(log) {
+			if only != nil && !slices.Contains(only, o.Point) {
+				continue
+			}
+			if seen[o.Point] {
+				return nil, &NotComparableError{Reason: fmt.Sprintf("run %s plans point %s twice", log.Run.ID, o.Point)}
+			}
+			seen[o.Point] = true
+			if planned := log.Run.Config.Protocol.Launches; o.State == bench.Measured && cut(log) && o.Launches < planned {
+				// Half a point is not the point that was planned: it must not pass for it.
+				o.State, o.Reason = bench.Pending, fmt.Sprintf("the run was cut off after %d of %d launches", o.Launches, planned)
+			}
+			s := byPoint[o.Point]
+			if s == nil {
+				s = &side{point: o.Point, state: o.State, reason: o.Reason, launches: map[launchKey][]*bench.RoundRecord{}}
+				byPoint[o.Point] = s
+				list = append(list, s)
+			}
+			if o.State != bench.Measured {
+				// The first state that is not `measured` is the one told, if it is told.
+				if s.state == bench.Measured {
+					s.state, s.reason = o.State, o.Reason
+				}
+				continue
+			}
+			measured[o.Point]++
+			for _, round := range o.Rounds {
+				key := launchKey{i, round.Launch}
+				s.launches[key] = append(s.launches[key], round)
+			}
+			for _, w := range o.Warnings {
+				if !slices.ContainsFunc(s.warnings, func(x bench.Warning) bool { return x.Code == w.Code }) {
+					s.warnings = append(s.warnings, w)
+				}
+			}
+		}
+	}
+	for _, s := range list {
+		// A point is there if no more than a quarter of an arm's journals lost it (X1).
+		if n := measured[s.point]; n > 0 && float64(n) >= 0.75*float64(len(a.Logs)) {
+			s.state = bench.Measured
+		}
+	}
+	return list, nil
+}
+
+// cut says whether a run did not come to its planned end.
+func cut(log *bench.Log) bool { return log.End == nil || log.End.Reason != "" }
+
+// runDoubts is what must be known of a run as a whole.
+func runDoubts(log *bench.Log) []string {
+	var list []string
+	if log.TornLine > 0 {
+		list = append(list, fmt.Sprintf("%s: line %d of the journal was cut short and is ignored", bench.TornJournal, log.TornLine))
+	}
+	if cut(log) {
+		list = append(list, fmt.Sprintf("%s: the run did not come to its end", bench.Interrupted))
+	}
+	for _, f := range log.Run.Findings {
+		list = append(list, fmt.Sprintf("%s: %s", bench.Disturbed, f.Text))
+	}
+	return list
+}
+
+// A matched is a point of both arms, or of one.
+type matched struct{ base, fresh *side }
+
+// match brings the arms' points together. Where every point of both arms has one
+// value on an axis, and another in each arm, that axis is what is being compared
+// and does not part them.
+func match(base, fresh Arm, only []bench.Point) ([]matched, error) {
+	before, err := base.sides(nil)
+	if err != nil {
+		return nil, err
+	}
+	after, err := fresh.sides(only)
+	if err != nil {
+		return nil, err
+	}
+	key := func(p bench.Point) bench.Point { return p }
+	if len(before) > 0 && len(after) > 0 {
+		key = compared(before, after)
+	}
+	byKey := map[bench.Point]*side{}
+	for _, s := range before {
+		byKey[key(s.point)] = s
+	}
+	var list []matched
+	common := 0
+	used := map[bench.Point]bool{}
+	for _, s := range after {
+		b := byKey[key(s.point)]
+		used[key(s.point)] = true
+		if b != nil && b.state == bench.Skipped && s.state == bench.Skipped {
+			continue
+		}
+		if b != nil && (b.state == bench.Measured || b.state == bench.Invalid) {
+			common++
+		}
+		list = append(list, matched{b, s})
+	}
+	for _, s := range before {
+		if !used[key(s.point)] && s.state != bench.Skipped && (only == nil || slices.Contains(only, s.point)) {
+			list = append(list, matched{s, nil})
+		}
+	}
+	if common == 0 {
+		return nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s was measured in run %s to be compared with", fresh.Run().ID, base.Run().ID)}
+	}
+	return list, nil
+}
+
+// compared finds the axes that are being compared and takes them out of points.
+func compared(before, after []*side) func(bench.Point) bench.Point {
+	axes := []struct {
+		get  func(bench.Point) any
+		drop func(*bench.Point)
+	}{
+		{func(p bench.Point) any { return p.Model }, func(p *bench.Point) { p.Model = "" }},
+		{func(p bench.Point) any { return p.Engine }, func(p *bench.Point) { p.Engine = "" }},
+		{func(p bench.Point) any { return p.Precision }, func(p *bench.Point) { p.Precision = "" }},
+		{func(p bench.Point) any { return p.Resolution }, func(p *bench.Point) { p.Resolution = 0 }},
+		{func(p bench.Point) any { return p.Graph }, func(p *bench.Point) { p.Graph = "" }},
+		{func(p bench.Point) any { return p.Cache }, func(p *bench.Point) { p.Cache = "" }},
+	}
+	only := func(list []*side, get func(bench.Point) any) (any, bool) {
+		first := get(list[0].point)
+		for _, s := range list {
+			if get(s.point) != first {
+				return nil, false
+			}
+		}
+		return first, true
+	}
+	var drops []func(*bench.Point)
+	for _, a := range axes {
+		x, one := only(before, a.get)
+		y, other := only(after, a.get)
+		if one && other && x != y {
+			drops = append(drops, a.drop)
+		}
+	}
+	return func(p bench.Point) bench.Point {
+		for _, drop := range drops {
+			drop(&p)
+		}
+		return p
+	}
+}
+
+// row begins a row; its verdict is empty where there are pairs to be tested.
+func (m matched) row(metric Metric) Row {
+	if m.fresh == nil {
+		return Row{Point: m.base.point, Verdict: Missing, Reason: "the new result does not have this point"}
+	}
+	r := Row{Point: m.fresh.point, Doubts: slices.Clone(m.fresh.warnings)}
+	if m.base != nil {
+		for _, w := range m.base.warnings {
+			if !slices.ContainsFunc(r.Doubts, func(x bench.Warning) bool { return x.Code == w.Code }) {
+				r.Doubts = append(r.Doubts, w)
+			}
+		}
+	}
+	switch {
+	case m.base != nil && m.base.state == bench.Invalid:
+		r.Verdict, r.Reason = Invalid, "base: "+m.base.reason
+		return r
+	case m.fresh.state == bench.Invalid:
+		r.Verdict, r.Reason = Invalid, "new: "+m.fresh.reason
+		return r
+	case m.fresh.state == bench.Failed, m.fresh.state == bench.Pending:
+		r.Verdict, r.Reason = Missing, fmt.Sprintf("new: %s: %s", m.fresh.state, m.fresh.reason)
+		return r
+	case m.base == nil:
+		r.Verdict, r.Reason = Extra, "the base does not have this point"
+		return r
+	case m.base.state != bench.Measured:
+		r.Verdict, r.Reason = Extra, fmt.Sprintf("base: %s: %s", m.base.state, m.base.reason)
+		return r
+	case m.fresh.state != bench.Measured:
+		r.Verdict, r.Reason = Missing, fmt.Sprintf("new: %s: %s", m.fresh.state, m.fresh.reason)
+		return r
+	}
+	var sumBase, sumNew float64
+	for _, key := range m.keys() {
+		b, why := metric.of(m.base.launches[key])
+		if why != "" {
+			r.Verdict, r.Reason = Undecided, "base: "+why
+			return r
+		}
+		n, why := metric.of(m.fresh.launches[key])
+		if why != "" {
+			r.Verdict, r.Reason = Undecided, "new: "+why
+			return r
+		}
+		d := math.Log(n) - math.Log(b)
+		if math.IsNaN(d) || math.IsInf(d, 0) {
+			r.Verdict, r.Reason = Invalid, fmt.Sprintf("launch %d gives the %s %v against %v", key.launch, metric.Name, n, b)
+			return r
+		}
+		if metric.HigherIsBetter {
+			d = -d
+		}
+		r.Pairs = append(r.Pairs, d)
+		sumBase, sumNew = sumBase+math.Log(b), sumNew+math.Log(n)
+	}
+	if len(r.Pairs) == 0 {
+		r.Verdict, r.Reason = Invalid, "no launch has numbers on both sides"
+		return r
+	}
+	n := float64(len(r.Pairs))
+	r.Base, r.New = math.Exp(sumBase/n), math.Exp(sumNew/n)
+	return r
+}
+
+// keys are the launches that both arms have, in order.
+func (m matched) keys() []launchKey {
+	var keys []launchKey
+	for key := range m.base.launches {
+		if len(m.fresh.launches[key]) > 0 {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b launchKey) int {
+		if a.result != b.result {
+			return a.result - b.result
+		}
+		return a.launch - b.launch
+	})
+	return keys
+}
+
+// cycles gives the pairs in clock cycles, nil where a clock is not known.
+func (m matched) cycles() Pairs {
+	if m.base == nil || m.fresh == nil {
+		return nil
+	}
+	var pairs Pairs
+	for _, key := range m.keys() {
+		b, known := cyclesOf(m.base.launches[key])
+		n, also := cyclesOf(m.fresh.launches[key])
+		if !known || !also {
+			return nil
+		}
+		pairs = append(pairs, math.Log(n)-math.Log(b))
+	}
+	return pairs
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"genbench/bench/verdict"
+)
+
+// calibrationPairs is how many A/A pairs a calibration takes (R5).
+const calibrationPairs = 40
+
+func (a *app) calibrateCommand() *cobra.Command {
+	var f gateFlags
+	cmd := &cobra.Command{
+		Use:   "calibrate [-- RUN FLAGS]",
+		Short: "Measure this machine against itself: how far two identical runs lie apart",
+		Long: "Takes pairs of launches of the same thing and keeps, for every point, the 95th percentile of how\n" +
+			"far the two of a pair lie apart: this machine's noise floor there. A gate never judges below it, and\n" +
+			"`genbench compare` may fail a build only with one that is fresh (7 days) and of this very machine.",
+		Example: "  genbench calibrate\n  genbench calibrate -- --models genet-large --batches 1",
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.calibrate(cmd.Context(), &f, args) },
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.pairs, "pairs", calibrationPairs, "pairs of launches")
+	flags.StringVar(&f.profile, "profile", "", "profile of the launches, see genbench list profiles (default: that of genbench run)")
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
+	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
+	return cmd
+}
+
+func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) error {
+	if f.pairs < verdict.LeastCalibrationPairs {
+		return usage(fmt.Errorf("--pairs %d: a 95th percentile needs at least %d", f.pairs, verdict.LeastCalibrationPairs))
+	}
+	d, err := a.newDuel(f, runFlags)
+	if err != nil {
+		return err
+	}
+	if err := d.twins(); err != nil {
+		return err
+	}
+	if err := d.warmUp(ctx); err != nil {
+		return d.interrupted(err)
+	}
+	fmt.Fprintf(a.stderr, "plan: %d pairs %s\n", f.pairs, seconds(d.planned(f.pairs).Seconds()))
+	if err := d.fight(ctx, &d.first, f.pairs, nil); err != nil {
+		return d.interrupted(err)
+	}
+	d.account(d.planned(f.pairs))
+	o := verdict.Options{Metrics: verdict.Metrics()[:1], Alpha: 0.05, Live: true}
+	c, err := verdict.Compare(d.first.base, d.first.fresh, o)
+	if err != nil {
+		return comparisonError(err)
+	}
+	cal, err := verdict.NewCalibration(c, time.Now())
+	if err != nil {
+		return &exitError{exitInvalid, err}
+	}
+	state, err := verdict.StateDir()
+	if err != nil {
+		return err
+	}
+	path, err := cal.Save(state)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	worst := 0.0
+	points := len(cal.Points)
+	alpha := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)[1].Alpha
+	for _, r := range c.Families[0].Rows {
+		floor, ok := cal.Points[r.Point.String()]
+		if !ok {
+			rows = append(rows, []string{r.Point.String(), "", "", r.Reason})
+			continue
+		}
+		worst = max(worst, floor.Floor)
+		rows = append(rows, []string{r.Point.String(), fmt.Sprintf("%.2f %%", 100*floor.Floor), fmt.Sprintf("%.2f %%", 100*floor.PairSD),
+			fmt.Sprintf("%.2f %%", 100*verdict.Detectable(verdict.SecondLook, points, alpha, floor.Floor, floor.PairSD))})
+	}
+	if err := table(a.stdout, []string{"point", "noise floor", "pair sd", "detectable"}, rows, nil, 1); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "\nThe smallest threshold that works for all of them is %.1f %%. Detectable: the least slow-down that a\ngate of %d pairs over these %d points finds with 80 %% power, with the floor as its margin.\nKept in %s, good for %d days.\n",
+		100*roundUp(worst), verdict.SecondLook, points, publicPath(path), int(verdict.Fresh.Hours()/24))
+	return nil
+}
+
+// twins makes both versions this binary.
+func (d *duel) twins() error {
+	c, err := d.self()
+	if err != nil {
+		return err
+	}
+	for i, name := range []string{"base", "new"} {
+		d.arms[i] = c
+		d.arms[i].name = name
+	}
+	return nil
+}

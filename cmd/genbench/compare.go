@@ -1,0 +1,212 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"genbench/bench"
+	"genbench/bench/verdict"
+	"genbench/reports"
+)
+
+// judgeFlags are what `compare`, `gate` and `calibrate` judge by.
+type judgeFlags struct {
+	metrics   []string
+	threshold string
+	alpha     float64
+	strict    bool
+	format    string
+	output    string
+	also      []string
+}
+
+func (f *judgeFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringSliceVar(&f.metrics, "metric", []string{verdict.Metrics()[0].Name}, "what is compared: latency, p99, throughput; each is a family of its own")
+	flags.StringVar(&f.threshold, "threshold", "", "relative change to overlook, such as 1% or 0.01 (default: 1% latency, 3% p99, 2% throughput)")
+	flags.Float64Var(&f.alpha, "alpha", 0.05, "chance of a false alarm among all points of a metric")
+	flags.BoolVar(&f.strict, "strict", false, "exit 11 where anything is undecided or advisory")
+	flags.StringVar(&f.format, "format", "text", "text, md, json, csv, junit or github")
+	flags.StringVarP(&f.output, "output", "o", "", "file to write (default: print)")
+	flags.StringArrayVar(&f.also, "also", nil, "the same in another format: FORMAT=FILE, once for each")
+}
+
+// options finds everything that is wrong with the flags at once.
+func (f *judgeFlags) options() (verdict.Options, reports.CompareReport, error) {
+	o := verdict.Options{Alpha: f.alpha}
+	var problems []error
+	for _, name := range f.metrics {
+		m, err := verdict.MetricNamed(name)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if !slices.ContainsFunc(o.Metrics, func(x verdict.Metric) bool { return x.Name == m.Name }) {
+			o.Metrics = append(o.Metrics, m)
+		}
+	}
+	if len(f.metrics) == 0 {
+		problems = append(problems, errors.New("--metric names nothing"))
+	}
+	if f.threshold != "" {
+		var err error
+		if o.Threshold, err = parseShare(f.threshold); err != nil {
+			problems = append(problems, fmt.Errorf("--threshold %w", err))
+		}
+	}
+	if !(f.alpha > 0 && f.alpha < 0.5) {
+		problems = append(problems, fmt.Errorf("--alpha %g: want a probability between 0 and 0.5", f.alpha))
+	}
+	report, err := reports.LookupCompare(f.format)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	for _, also := range f.also {
+		format, file, ok := strings.Cut(also, "=")
+		if !ok || file == "" {
+			problems = append(problems, fmt.Errorf("--also %q: want FORMAT=FILE", also))
+		} else if _, err := reports.LookupCompare(format); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return o, report, errors.Join(problems...)
+}
+
+// parseShare reads 1% or 0.01.
+func parseShare(s string) (float64, error) {
+	number, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if percent {
+		v /= 100
+	}
+	if err != nil || !(v > 0 && v < 1) {
+		return 0, fmt.Errorf("%q: want a share above 0 and below 1, such as 1%% or 0.01", s)
+	}
+	return v, nil
+}
+
+func (a *app) compareCommand() *cobra.Command {
+	var f judgeFlags
+	var allow []string
+	cmd := &cobra.Command{
+		Use:   "compare BASE NEW",
+		Short: "Say of every point of two results whether it regressed",
+		Long: "BASE and NEW are directories of runs, or baseline:NAME. Verdicts are regressed, improved, same,\n" +
+			"undecided and clock_shift; what one result lacks is listed too. Results of different times are\n" +
+			"compared for advice only, unless a fresh `genbench calibrate` says how far this machine strays.",
+		Example: "  genbench compare before after\n  genbench compare baseline:release after --allow-diff engine --format md",
+		Args:    exactArgs(2, "two results"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o, report, err := f.options()
+			for _, name := range allow {
+				if !slices.Contains(verdict.DifferenceNames(), name) {
+					err = errors.Join(err, unknown("difference", name, verdict.DifferenceNames(), "genbench compare --help"))
+				}
+			}
+			if err != nil {
+				return usage(err)
+			}
+			o.Allow = allow
+			base, fresh, err := a.loadArms(args[0], args[1])
+			if err != nil {
+				return err
+			}
+			state, err := verdict.StateDir()
+			if err != nil {
+				return err
+			}
+			var why string
+			if o.Calibration, why, err = verdict.LoadCalibration(state, verdict.MachineOf(fresh.Run()), time.Now()); err != nil {
+				return err
+			}
+			comparison, err := verdict.Compare(base, fresh, o)
+			if err != nil {
+				return comparisonError(err)
+			}
+			if comparison.Advisory != "" && why != "" {
+				comparison.Advisory += " (" + why + ")"
+			}
+			return a.conclude(comparison, &f, report)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringSliceVar(&allow, "allow-diff", nil, "differences that do not spoil the comparison: "+strings.Join(verdict.DifferenceNames(), ", "))
+	return cmd
+}
+
+// conclude prints a comparison and turns it into an exit code.
+func (a *app) conclude(c *verdict.Comparison, f *judgeFlags, report reports.CompareReport) error {
+	if err := a.writeTo(f.output, func(w io.Writer) error { return report(w, c) }); err != nil {
+		return err
+	}
+	for _, also := range f.also {
+		format, file, _ := strings.Cut(also, "=")
+		report, err := reports.LookupCompare(format)
+		if err != nil {
+			return usage(err)
+		}
+		if err := a.writeTo(file, func(w io.Writer) error { return report(w, c) }); err != nil {
+			return err
+		}
+	}
+	if code := c.ExitCode(f.strict); code != 0 {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// loadArms reads both sides at once: reading is most of what a comparison of many
+// points takes.
+func (a *app) loadArms(base, fresh string) (x, y verdict.Arm, err error) {
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		x, err = a.loadArm(base)
+		done <- err
+	}()
+	y, err = a.loadArm(fresh)
+	return x, y, cmp.Or(<-done, err)
+}
+
+// loadArm reads one side. What is not there is a wrong use; what is there and
+// cannot be read whole is not comparable: half a result must never pass.
+func (a *app) loadArm(name string) (verdict.Arm, error) {
+	dir := name
+	if baseline, ok := strings.CutPrefix(name, baselinePrefix); ok {
+		shelf, err := openShelf()
+		if err != nil {
+			return verdict.Arm{}, err
+		}
+		if dir, err = shelf.Path(baseline); err != nil {
+			return verdict.Arm{}, usage(err)
+		}
+	}
+	log, err := bench.ReadLog(dir)
+	var damage *bench.JournalError
+	switch {
+	case errors.As(err, &damage):
+		return verdict.Arm{}, &exitError{exitIncomparable, err}
+	case err != nil:
+		return verdict.Arm{}, usage(err)
+	}
+	return verdict.Arm{Logs: []*bench.Log{log}}, nil
+}
+
+// baselinePrefix tells a baseline's name from a directory's.
+const baselinePrefix = "baseline:"
+
+func comparisonError(err error) error {
+	var not *verdict.NotComparableError
+	if errors.As(err, &not) {
+		return &exitError{exitIncomparable, err}
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"genbench/engines/library"
+)
+
+// A contestant is one version that a gate runs: a binary, flags of its own, and
+// variables of its environment.
+type contestant struct {
+	name   string // base or new
+	says   string // what it is, for people
+	binary string
+	argv0  string
+	flags  []string
+	env    []string
+	// cleanup removes what was made to run it; nil where nothing was.
+	cleanup func()
+}
+
+// refForms explains what REF may be.
+func refForms() string {
+	return "  PATH of a genbench binary\n" +
+		"  PATH of an ONNX file (*.onnx)\n" +
+		"  PATH of an engine's library (libonnxruntime.so…)\n" +
+		"  ENGINE@VERSION of a library in genbench's cache directory\n" +
+		"  git:REVISION, built by --build in a checkout of its own\n" +
+		"  \"--flag value …\" of genbench run; a first letter that is no dash is taken for a PATH\n"
+}
+
+// contestant finds out what a REF means.
+func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contestant, error) {
+	c, err := a.self()
+	if err != nil {
+		return c, err
+	}
+	if strings.HasPrefix(ref, "-") {
+		c.flags = strings.Fields(ref)
+		for _, flag := range []string{"--out", "--launches", "--seed", "--dry-run", "--profile"} {
+			if hasFlag(c.flags, flag) {
+				return c, usage(fmt.Errorf("REF %q: %s is set by the gate itself", ref, flag))
+			}
+		}
+		c.says = "this binary with " + ref
+		return c, nil
+	}
+	if revision, ok := strings.CutPrefix(ref, "git:"); ok {
+		return a.buildRevision(ctx, revision, f)
+	}
+	if engine, version, ok := strings.Cut(ref, "@"); ok {
+		if _, err := knownEngine(a.drivers, engine); err == nil {
+			file, err := cachedLibrary(engine, version)
+			if err != nil {
+				return c, &exitError{exitUnavailable, err}
+			}
+			c.env, c.says = []string{libraryVariable(engine) + "=" + file}, fmt.Sprintf("%s %s", engine, version)
+			return c, nil
+		}
+	}
+	info, err := os.Stat(ref)
+	if err != nil || info.IsDir() {
+		return c, usage(fmt.Errorf("REF %q is none of\n%s", ref, strings.TrimRight(refForms(), "\n")))
+	}
+	path, err := filepath.Abs(ref)
+	if err != nil {
+		return c, fmt.Errorf("find %s: %w", ref, err)
+	}
+	if strings.HasSuffix(path, ".onnx") {
+		c.flags, c.says = []string{"--models", path}, "file "+filepath.Base(path)
+		return c, nil
+	}
+	if base := filepath.Base(path); strings.Contains(base, ".so") {
+		for _, d := range a.drivers {
+			if strings.HasPrefix(base, "lib"+d.Name) {
+				c.env, c.says = []string{libraryVariable(d.Name) + "=" + path}, "library "+base
+				return c, nil
+			}
+		}
+		return c, usage(fmt.Errorf("REF %q: no engine's library is called so", ref))
+	}
+	if info.Mode()&0o111 == 0 {
+		return c, usage(fmt.Errorf("REF %q is a file that cannot be run", ref))
+	}
+	c.binary, c.argv0, c.says = path, path, "binary "+filepath.Base(path)
+	return c, nil
+}
+
+// self is this binary; one that goes by several names stays the one it is.
+func (a *app) self() (contestant, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return contestant{}, fmt.Errorf("find own binary to run: %w", err)
+	}
+	return contestant{binary: path, argv0: os.Args[0], says: "this binary"}, nil
+}
+
+// libraryVariable names the environment variable that holds the path of an
+// engine's library.
+func libraryVariable(engine string) string { return "GENBENCH_" + strings.ToUpper(engine) }
+
+// cachedLibrary finds a version of a library that `genbench setup` fetched.
+func cachedLibrary(engine, version string) (string, error) {
+	cache, err := library.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	pattern := filepath.Join(cache, engine, version, "lib*.so*")
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		return "", fmt.Errorf("engine %s %s unavailable: no %s; put the library there, or run `genbench setup %s`", engine, version, publicPath(pattern), engine)
+	}
+	return files[0], nil
+}
+
+// buildRevision checks a revision out beside the repository's own work tree and
+// builds it there.
+func (a *app) buildRevision(ctx context.Context, revision string, f *gateFlags) (contestant, error) {
+	var c contestant
+	root, err := os.MkdirTemp("", "genbench-gate-")
+	if err != nil {
+		return c, fmt.Errorf("check out %s: %w", revision, err)
+	}
+	tree := filepath.Join(root, "tree")
+	c.cleanup = func() {
+		// Git forgets a work tree whose directory is gone at its next prune, so that
+		// nothing is lost where this fails.
+		_ = exec.Command("git", "worktree", "remove", "--force", tree).Run()
+		_ = os.RemoveAll(root)
+	}
+	fail := func(err error) (contestant, error) {
+		c.cleanup()
+		return contestant{}, err
+	}
+	if out, err := exec.CommandContext(ctx, "git", "worktree", "add", "--detach", tree, revision).CombinedOutput(); err != nil {
+		return fail(usage(fmt.Errorf("check out %s: %w: %s", revision, err, strings.TrimSpace(string(out)))))
+	}
+	fmt.Fprintf(a.stderr, "building %s: %s\n", revision, f.build)
+	build := exec.CommandContext(ctx, "sh", "-c", f.build)
+	build.Dir = tree
+	if out, err := build.CombinedOutput(); err != nil {
+		return fail(usage(fmt.Errorf("build %s with %q: %w: %s", revision, f.build, err, strings.TrimSpace(string(out)))))
+	}
+	c.binary = filepath.Join(tree, f.built)
+	if _, err := os.Stat(c.binary); err != nil {
+		return fail(usage(fmt.Errorf("build %s: %q made no %s; name what it makes with --built", revision, f.build, f.built)))
+	}
+	c.argv0, c.says = c.binary, "revision "+revision
+	return c, nil
+}

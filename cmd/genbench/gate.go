@@ -1,0 +1,448 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"genbench/bench"
+	"genbench/bench/verdict"
+)
+
+// gateFlags are the flags of `genbench gate`.
+type gateFlags struct {
+	judgeFlags
+	base, fresh  string
+	build, built string
+	profile      string
+	allow        []string
+	pairs        int
+	seed         uint64
+	out          string
+}
+
+func (a *app) gateCommand() *cobra.Command {
+	var f gateFlags
+	cmd := &cobra.Command{
+		Use:   "gate --base REF --new REF [-- RUN FLAGS]",
+		Short: "Measure two versions in turn on this machine and fail on a regression",
+		Long: "Both versions are run in pairs of launches, in random order within each pair, so that what the\n" +
+			"machine does meets both alike. After 12 pairs, or 20 where 12 do not decide, each point is judged;\n" +
+			"what regressed is measured again with 12 new pairs before the gate fails.\n\n" +
+			"REF is one of\n" + refForms() +
+			"\nWhat follows -- is given to `genbench run` of both versions.\n\n" +
+			"Exit codes: 0 no regression, 2 usage, 3 an engine is unavailable or the threshold lies below this\n" +
+			"machine's noise floor, 4 points are invalid, 5 points are missing, 10 regression confirmed, 11\n" +
+			"undecided under --strict, 12 not comparable, 130 interrupted.",
+		Example: "  genbench gate --base bin/genbench-main --new bin/genbench -- --models genet-large\n" +
+			"  genbench gate --base \"--threads 2\" --new \"--threads 1\"\n" +
+			"  genbench gate --base onnxruntime@1.30.0 --new onnxruntime@1.32.0 --format md -o verdict.md\n" +
+			"  genbench gate --base git:main --new git:HEAD --build \"make build\" --built bin/genbench",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.gate(cmd.Context(), &f, args) },
+	}
+	f.judgeFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.base, "base", "", "version to compare with")
+	flags.StringVar(&f.fresh, "new", "", "version to judge")
+	flags.StringVar(&f.build, "build", "go build -o genbench-built ./cmd/genbench", "shell command that builds a git REF, run in a checkout of it")
+	flags.StringVar(&f.built, "built", "genbench-built", "the binary that --build makes, relative to the checkout")
+	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
+	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; threads, engine, library and model never do here")
+	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and 20")
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
+	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
+	return cmd
+}
+
+// gateAllows are the differences that a gate compares on purpose.
+var gateAllows = [...]string{"threads", "engine", "library", "model"}
+
+// gate carries out `genbench gate`.
+func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
+	o, report, err := f.options()
+	if f.base == "" || f.fresh == "" {
+		err = errors.Join(err, errors.New("gate needs --base REF and --new REF; see `genbench gate --help`"))
+	}
+	for _, name := range f.allow {
+		if !slices.Contains(verdict.DifferenceNames(), name) {
+			err = errors.Join(err, unknown("difference", name, verdict.DifferenceNames(), "genbench compare --help"))
+		}
+	}
+	if f.pairs != 0 && f.pairs < 6 {
+		err = errors.Join(err, fmt.Errorf("--pairs %d: fewer than 6 cannot decide even one point", f.pairs))
+	}
+	if err != nil {
+		return usage(err)
+	}
+	o.Live, o.Allow = true, append(f.allow, gateAllows[:]...)
+	d, err := a.newDuel(f, runFlags)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if err := d.resolve(ctx, f); err != nil {
+		return err
+	}
+	if err := d.warmUp(ctx); err != nil {
+		return d.interrupted(err)
+	}
+	if o.Calibration, err = d.calibration(o.Threshold); err != nil {
+		return err
+	}
+	c, err := d.decide(ctx, f, o)
+	if c == nil {
+		return d.interrupted(err)
+	}
+	if err != nil {
+		// Interrupted between pairs: what was measured is shown and decides nothing.
+		c.Advisory = "the gate was interrupted; these are the pairs it had"
+		if concludeErr := a.conclude(c, &f.judgeFlags, report); concludeErr != nil {
+			var exit *exitError
+			if !errors.As(concludeErr, &exit) {
+				return concludeErr
+			}
+		}
+		return d.interrupted(err)
+	}
+	return a.conclude(c, &f.judgeFlags, report)
+}
+
+// decide takes the looks of a gate and its confirmation. With an error it gives the
+// comparison of the pairs there are, nil where there are none.
+func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*verdict.Comparison, error) {
+	looks := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)
+	o.Level = 1 - o.Alpha
+	plan := []verdict.Look{looks[0], looks[1]}
+	if f.pairs > 0 {
+		plan = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}
+	}
+	d.announce(plan)
+	batch := &d.first
+	var c *verdict.Comparison
+	for i, look := range plan {
+		spent := o
+		spent.Alpha = look.Alpha
+		if err := d.fight(ctx, batch, look.Pairs, nil); err != nil {
+			if len(batch.base.Logs) == 0 {
+				return nil, err
+			}
+			partial, compareErr := verdict.Compare(batch.base, batch.fresh, spent)
+			if compareErr != nil {
+				return nil, err
+			}
+			return partial, err
+		}
+		next, err := verdict.Compare(batch.base, batch.fresh, spent)
+		if err != nil {
+			return nil, comparisonError(err)
+		}
+		if i > 0 {
+			next.Stand(c)
+		}
+		c = next
+		if !c.Open() {
+			break
+		}
+	}
+	flagged := c.Flagged()
+	if len(flagged) == 0 {
+		d.account(d.planned(len(batch.base.Logs)))
+		return c, nil
+	}
+	pairs := verdict.Confirming
+	if f.pairs > 0 {
+		pairs = f.pairs
+	}
+	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs\n", len(flagged), pairs)
+	d.account(d.planned(len(batch.base.Logs)))
+	if err := d.fight(ctx, &d.second, pairs, flagged); err != nil {
+		return c, err
+	}
+	o.Only = flagged
+	again, err := verdict.Compare(d.second.base, d.second.fresh, o)
+	if err != nil {
+		return nil, comparisonError(err)
+	}
+	c.Confirm(again)
+	return c, nil
+}
+
+// A duel runs two versions in turn.
+type duel struct {
+	*app
+	arms     [2]contestant // base, new
+	dir      string
+	common   []string // flags of `genbench run` for both
+	order    *rand.Rand
+	seed     uint64
+	pilot    time.Duration // of one launch of each
+	pilots   [2]*bench.Log
+	first    batch
+	second   batch
+	measured time.Duration // in pairs
+}
+
+// A batch is a series of launch pairs.
+type batch struct {
+	name        string
+	base, fresh verdict.Arm
+}
+
+func (a *app) newDuel(f *gateFlags, runFlags []string) (*duel, error) {
+	d := &duel{app: a, dir: f.out, common: runFlags, seed: f.seed, first: batch{name: "pairs"}, second: batch{name: "confirm"}}
+	for _, flag := range []string{"--out", "--launches", "--seed", "--dry-run", "--profile"} {
+		if hasFlag(runFlags, flag) {
+			return nil, usage(fmt.Errorf("%s is set by the gate itself; give the rest after --", flag))
+		}
+	}
+	d.common = append([]string{"--profile", f.profile}, d.common...)
+	if d.dir == "" {
+		d.dir = "genbench-gate-" + time.Now().UTC().Format("20060102-150405")
+	}
+	if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
+		return nil, usage(fmt.Errorf("%s already holds something; choose another --out", d.dir))
+	}
+	if d.seed == 0 {
+		d.seed = uint64(rand.Uint32()) + 1
+	}
+	d.order = rand.New(rand.NewPCG(d.seed, 6))
+	return d, nil
+}
+
+// resolve turns both REFs into what can be run.
+func (d *duel) resolve(ctx context.Context, f *gateFlags) error {
+	for i, ref := range []string{f.base, f.fresh} {
+		c, err := d.contestant(ctx, ref, f)
+		if err != nil {
+			return err
+		}
+		c.name = []string{"base", "new"}[i]
+		d.arms[i] = c
+		fmt.Fprintf(d.stderr, "%s: %s\n", c.name, c.says)
+	}
+	return nil
+}
+
+func (d *duel) close() {
+	for _, c := range d.arms {
+		if c.cleanup != nil {
+			c.cleanup()
+		}
+	}
+}
+
+// warmUp runs each version once: it shows that both work, brings the machine to
+// its working state, and tells how long a pair takes. Its numbers are not used.
+func (d *duel) warmUp(ctx context.Context) error {
+	fmt.Fprintf(d.stderr, "one launch of each, to warm up and to plan by; seed %d → %s\n", d.seed, d.dir)
+	for i := range d.arms {
+		start := time.Now()
+		log, err := d.launch(ctx, &d.arms[i], filepath.Join(d.dir, "warm-up", d.arms[i].name), d.seed, nil)
+		if err != nil {
+			return err
+		}
+		d.pilots[i] = log
+		d.pilot += time.Since(start)
+	}
+	return nil
+}
+
+// calibration finds this machine's, and refuses a threshold below its floor.
+func (d *duel) calibration(threshold float64) (*verdict.Calibration, error) {
+	state, err := verdict.StateDir()
+	if err != nil {
+		return nil, err
+	}
+	run := d.pilots[1].Run
+	c, _, err := verdict.LoadCalibration(state, verdict.MachineOf(run), time.Now())
+	if err != nil || c == nil || threshold == 0 {
+		return c, err
+	}
+	var points []bench.Point
+	for _, p := range d.pilots[1].Run.Plan {
+		points = append(points, p.Point)
+	}
+	if floor, at := c.Smallest(points); threshold < floor {
+		return nil, &exitError{exitUnavailable, fmt.Errorf("this machine cannot judge to %.2g %%: its noise floor at %s is %.2g %%; the smallest threshold that works is --threshold %.2g%%",
+			100*threshold, at, 100*floor, 100*roundUp(floor))}
+	}
+	return c, nil
+}
+
+// roundUp rounds a share up to a tenth of a per cent.
+func roundUp(share float64) float64 {
+	v, err := strconv.ParseFloat(fmt.Sprintf("%.3f", share+0.0005), 64)
+	if err != nil {
+		panic(err) // it was just printed
+	}
+	return v
+}
+
+func (d *duel) planned(pairs int) time.Duration { return time.Duration(pairs) * d.pilot }
+
+// announce prints the time plan (S7).
+func (d *duel) announce(plan []verdict.Look) {
+	var parts []string
+	for i, look := range plan {
+		text := fmt.Sprintf("%d pairs %s", look.Pairs, seconds(d.planned(look.Pairs).Seconds()))
+		if i > 0 {
+			text += " where that leaves a point undecided"
+		}
+		parts = append(parts, text)
+	}
+	fmt.Fprintf(d.stderr, "plan: %s; what is flagged is measured again, at most %s\n", strings.Join(parts, ", "), seconds(d.planned(verdict.Confirming).Seconds()))
+}
+
+func (d *duel) account(planned time.Duration) {
+	fmt.Fprintf(d.stderr, "planned %s, used %s\n", seconds(planned.Seconds()), seconds(d.measured.Seconds()))
+}
+
+// fight adds pairs to a batch until it has so many. Which version goes first is
+// drawn for every pair; both get the same seed, so that they visit the points in
+// the same order.
+func (d *duel) fight(ctx context.Context, b *batch, pairs int, only []bench.Point) error {
+	start := time.Now()
+	defer func() { d.measured += time.Since(start) }()
+	for n := len(b.base.Logs) + 1; n <= pairs; n++ {
+		seed := d.order.Uint64N(1<<32) + 1
+		order := []int{0, 1}
+		if d.order.IntN(2) == 1 {
+			order = []int{1, 0}
+		}
+		var results [2]*bench.Log
+		for _, i := range order {
+			dir := filepath.Join(d.dir, b.name, fmt.Sprintf("%02d-%s", n, d.arms[i].name))
+			var err error
+			if results[i], err = d.launch(ctx, &d.arms[i], dir, seed, only); err != nil {
+				return err
+			}
+		}
+		b.base.Logs = append(b.base.Logs, results[0])
+		b.fresh.Logs = append(b.fresh.Logs, results[1])
+		fmt.Fprintf(d.stderr, "[%d/%d] %s first\n", n, pairs, d.arms[order[0]].name)
+	}
+	return nil
+}
+
+// launch runs one version once and reads its journal. A run that ends with invalid
+// or failed points is a result too; any other failure is ours to pass on.
+func (d *duel) launch(ctx context.Context, c *contestant, dir string, seed uint64, only []bench.Point) (*bench.Log, error) {
+	args := append([]string{"run"}, narrow(d.common, c.flags, only)...)
+	args = append(args, "--launches", "1", "--seed", strconv.FormatUint(seed, 10), "--out", dir)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return nil, fmt.Errorf("create gate directory: %w", err)
+	}
+	words, err := os.Create(dir + ".log")
+	if err != nil {
+		return nil, fmt.Errorf("create gate log: %w", err)
+	}
+	defer words.Close()
+	cmd := exec.CommandContext(ctx, c.binary, args...)
+	cmd.Args[0] = c.argv0
+	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Stdout, cmd.Stderr = words, words
+	// A group of its own, so that Ctrl-C reaches the version once, through us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		switch code := exit.ExitCode(); code {
+		case exitInvalid, exitIncomplete:
+		case exitUsage, exitUnavailable:
+			return nil, &exitError{code, fmt.Errorf("run %s: %s", c.name, lastWords(words.Name()))}
+		default:
+			return nil, fmt.Errorf("run %s: %w: %s", c.name, err, lastWords(words.Name()))
+		}
+	case err != nil:
+		return nil, fmt.Errorf("run %s: %w", c.name, err)
+	}
+	log, err := bench.ReadLog(dir)
+	var damage *bench.JournalError
+	if errors.As(err, &damage) {
+		return nil, &exitError{exitIncomparable, err}
+	}
+	return log, err
+}
+
+// narrow gives the flags of a launch. For a second batch they cover the flagged
+// points and little more: their networks and batches, where those are not what the
+// versions differ in.
+func narrow(common, own []string, only []bench.Point) []string {
+	args := append(slices.Clone(common), own...)
+	if only == nil {
+		return args
+	}
+	var networks, batches []string
+	for _, p := range only {
+		if !slices.Contains(networks, p.Model) {
+			networks = append(networks, p.Model)
+		}
+		if n := strconv.Itoa(p.Batch); !slices.Contains(batches, n) {
+			batches = append(batches, n)
+		}
+	}
+	for _, axis := range []struct {
+		flag   string
+		values []string
+	}{{"--models", networks}, {"--batches", batches}} {
+		if !hasFlag(own, axis.flag) {
+			args = append(withoutFlag(args, axis.flag), axis.flag, strings.Join(axis.values, ","))
+		}
+	}
+	return args
+}
+
+func hasFlag(args []string, flag string) bool {
+	return slices.ContainsFunc(args, func(arg string) bool { return arg == flag || strings.HasPrefix(arg, flag+"=") })
+}
+
+// withoutFlag takes a flag and its value out: given twice, a list grows.
+func withoutFlag(args []string, flag string) []string {
+	var rest []string
+	for i := 0; i < len(args); i++ {
+		switch {
+		case args[i] == flag:
+			i++ // its value
+		case strings.HasPrefix(args[i], flag+"="):
+		default:
+			rest = append(rest, args[i])
+		}
+	}
+	return rest
+}
+
+// lastWords is the end of a version's log.
+func lastWords(path string) string {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	return strings.Join(lines[max(0, len(lines)-3):], "\n  ")
+}
+
+// interrupted turns a cancelled gate into its exit code.
+func (d *duel) interrupted(err error) error {
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	fmt.Fprintf(d.stderr, "genbench: interrupted; what was measured is in %s\n", d.dir)
+	return &exitError{code: exitInterrupted}
+}

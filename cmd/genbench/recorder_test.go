@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"time"
+
+	"genbench/bench"
+	"genbench/engines"
+	"genbench/hardware"
+)
+
+// A recorder stands in for another genbench binary: it takes the flags of
+// `genbench run` that a gate gives and writes a journal of made-up rounds at once,
+// so that stories of gates take no measuring time.
+type recorder struct {
+	slower  map[string]float64 // by network: relative change at batch 1
+	lacks   string             // network that is not measured
+	spoils  string             // network whose rounds are all dropped
+	cpu     string             // another machine
+	engine  string             // another version of the engine
+	exit    int                // instead of measuring
+	waits   bool               // until it is interrupted, from the third launch on
+	missing string             // network that fails
+}
+
+// recorders are the commands of scripts, by name.
+func recorders() map[string]recorder {
+	return map[string]recorder{
+		"steady":    {},
+		"slower":    {slower: map[string]float64{"genet-small": 0.04}},
+		"faster":    {slower: map[string]float64{"genet-small": -0.05}},
+		"shrunk":    {lacks: "resnet-18"},
+		"failing":   {missing: "resnet-18"},
+		"spoilt":    {spoils: "resnet-18"},
+		"elsewhere": {cpu: "Another CPU"},
+		"updated":   {engine: "2.0"},
+		"uninvited": {exit: exitUsage},
+		"absent":    {exit: exitUnavailable},
+		"crashing":  {exit: 1},
+		"waiting":   {waits: true},
+	}
+}
+
+// run is the recorder as a program.
+func (r recorder) run() {
+	if err := r.record(os.Args[0], os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func (r recorder) record(name string, args []string) error {
+	flags := map[string]string{"--models": "genet-small,resnet-18", "--batches": "1,8", "--launches": "4", "--seed": "1", "--threads": "2"}
+	for i := 1; i+1 < len(args); i += 2 {
+		flags[args[i]] = args[i+1]
+	}
+	if r.exit != 0 {
+		fmt.Fprintln(os.Stderr, "genbench: it ends on purpose")
+		os.Exit(r.exit)
+	}
+	if r.waits && strings.Contains(flags["--out"], "03-") {
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, os.Interrupt)
+		fmt.Fprintln(os.Stderr, "waiting")
+		select {
+		case <-stop:
+		case <-time.After(30 * time.Second):
+		}
+		os.Exit(exitInterrupted)
+	}
+	launches, err := strconv.Atoi(flags["--launches"])
+	if err != nil {
+		return err
+	}
+	seed, err := strconv.ParseUint(flags["--seed"], 10, 64)
+	if err != nil {
+		return err
+	}
+	threads, err := strconv.Atoi(flags["--threads"])
+	if err != nil {
+		return err
+	}
+	cpu, version := "A CPU", "1.0"
+	if r.cpu != "" {
+		cpu = r.cpu
+	}
+	if r.engine != "" {
+		version = r.engine
+	}
+	hash := "abcdef012345"
+	protocol, err := bench.NewProtocol("quick")
+	if err != nil {
+		return err
+	}
+	protocol.Launches = launches
+	config := bench.Config{Suite: "default", Protocol: protocol, Threads: threads, Seed: seed}
+	var plan []bench.PlannedPoint
+	for _, model := range strings.Split(flags["--models"], ",") {
+		if model == r.lacks {
+			continue
+		}
+		for _, batch := range strings.Split(flags["--batches"], ",") {
+			n, err := strconv.Atoi(batch)
+			if err != nil {
+				return err
+			}
+			p := bench.Point{Model: model, Engine: "recorded", Precision: "fp32", Batch: n, Resolution: 224}
+			plan = append(plan, bench.PlannedPoint{ID: p.String(), Point: p})
+		}
+	}
+	journal, err := bench.CreateJournal(flags["--out"])
+	if err != nil {
+		return err
+	}
+	defer journal.Close()
+	records := []any{bench.RunRecord{
+		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: "run-" + flags["--seed"], Started: time.Date(2026, 3, int(seed%28)+1, 9, 0, 0, 0, time.UTC),
+		GenbenchVersion: "recorded", Config: config, Seed: seed, Plan: plan,
+		Host:    hardware.HostDescription{HostnameHash: &hash, CPUModel: &cpu, Architecture: "amd64"},
+		Devices: []hardware.Info{{ID: "host", Kind: hardware.Host, Name: cpu, Cores: 8}},
+		Engines: []bench.EngineRecord{{Info: engines.Info{Name: "recorded", Version: version, SHA256: "00"}, Available: true}},
+	}}
+	sum := uint64(len(name))
+	for _, c := range name + flags["--out"] {
+		sum = sum*31 + uint64(c)
+	}
+	noise := rand.New(rand.NewPCG(seed, sum))
+	for launch := 1; launch <= launches; launch++ {
+		for _, p := range plan {
+			records = append(records, r.visit(p.Point, launch, noise)...)
+		}
+	}
+	records = append(records, bench.EndRecord{Type: "end"})
+	for _, record := range records {
+		if err := journal.Append(record); err != nil {
+			return err
+		}
+	}
+	if r.missing != "" {
+		os.Exit(exitIncomplete)
+	}
+	return nil
+}
+
+// visit makes up one round: 5 ms an image, launches 0.3 % apart.
+func (r recorder) visit(p bench.Point, launch int, noise *rand.Rand) []any {
+	if p.Model == r.missing {
+		return []any{bench.PointRecord{Type: "point", ID: p.String(), Launch: launch, Round: 1, Point: p, Failed: "it fails on purpose"}}
+	}
+	center := 5e6 * float64(p.Batch) * math.Exp(0.003*noise.NormFloat64())
+	if p.Batch == 1 {
+		center *= 1 + r.slower[p.Model]
+	}
+	round := bench.RoundRecord{Type: "round", ID: p.String(), Launch: launch, Round: 1, Try: 1, Order: 1, Status: bench.OK, Steady: bench.SteadyProof{Met: true}}
+	for range 10 {
+		round.DeviceNS = append(round.DeviceNS, int64(center*math.Exp(0.002*noise.NormFloat64())))
+	}
+	if p.Model == r.spoils {
+		round.Status, round.DropReason = bench.Dropped, "dropped on purpose"
+	}
+	return []any{bench.PointRecord{Type: "point", ID: p.String(), Launch: launch, Round: 1, Point: p, BuildNS: 1e6, FirstNS: 6e6}, round}
+}

@@ -1,0 +1,90 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"math"
+	"regexp"
+	"strings"
+	"testing"
+
+	"genbench/bench"
+	"genbench/bench/verdict"
+)
+
+// hostile is a comparison in which every text that comes from outside tries to
+// break out of its place, and every number that may be unknown is.
+func hostile() *verdict.Comparison {
+	evil := "a|b\n::error::c <script> ]]> \"d\" `e` %0A [f](g) ,:"
+	infinite := verdict.Row{Point: bench.Point{Model: evil, Engine: "x", Precision: "fp32", Batch: 1, Resolution: 1}, Verdict: verdict.Regressed, Reason: evil,
+		Pairs: verdict.Pairs{0.1}, Base: 1e6, New: 2e6, Ratio: bench.Estimate{Value: 2}, Detectable: math.Inf(1), P: 1, Adjusted: 1,
+		Doubts: []bench.Warning{{Code: bench.Unsteady, Detail: evil}}}
+	missing := verdict.Row{Point: infinite.Point, Verdict: verdict.Missing, Reason: evil}
+	return &verdict.Comparison{
+		Base: bench.RunRecord{ID: evil}, New: bench.RunRecord{ID: evil}, Alpha: 0.05, Doubts: []string{evil},
+		Differences: []verdict.Difference{{Name: "cpu", Base: evil, New: evil}},
+		Families:    []verdict.Family{{Metric: verdict.Metrics()[0], Threshold: 0.01, Rows: []verdict.Row{infinite, missing}}},
+	}
+}
+
+func TestHostileComparison(t *testing.T) {
+	written := map[string]string{}
+	for _, f := range CompareFormats() {
+		var b bytes.Buffer
+		if err := f.New(&b, hostile()); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		written[f.Name] = b.String()
+	}
+	var object map[string]any
+	if err := json.Unmarshal([]byte(written["json"]), &object); err != nil || object["exit_code"] != 10.0 {
+		t.Errorf("json: %v, exit code %v", err, object["exit_code"])
+	}
+	rows, err := csv.NewReader(strings.NewReader(written["csv"])).ReadAll()
+	if err != nil || len(rows) != 3 {
+		t.Errorf("csv: %d rows, %v", len(rows), err)
+	}
+	decoder := xml.NewDecoder(strings.NewReader(written["junit"]))
+	failures := 0
+	for {
+		token, err := decoder.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("junit: %v", err)
+		}
+		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "failure" {
+			failures++
+		}
+	}
+	if failures != 1 {
+		t.Errorf("junit: %d failures, want 1", failures)
+	}
+	for line := range strings.Lines(written["github"]) {
+		if !strings.HasPrefix(line, "::notice title=genbench") && !strings.HasPrefix(line, "::error title=genbench%3A ") {
+			t.Errorf("github: a line begins with %.40q", line)
+		}
+	}
+	if n := strings.Count(written["github"], "\n"); n != 3 {
+		t.Errorf("github: %d lines, want 3", n)
+	}
+	// Within code, which two backticks begin where the text holds one, a tag is text.
+	if outside := regexp.MustCompile("``.*?``").ReplaceAllString(written["md"], ""); strings.Contains(outside, "<script>") {
+		t.Error("md: a tag of the outside stands in it")
+	}
+	for line := range strings.Lines(written["md"]) {
+		if strings.HasPrefix(line, "| `") && strings.Count(strings.ReplaceAll(line, `\|`, ""), "|") != 9 {
+			t.Errorf("md: a row has another number of cells: %s", line)
+		}
+	}
+	// Every verdict and doubt that is marked is explained.
+	for _, note := range []string{"regressed", "missing", "unsteady"} {
+		if !strings.Contains(written["md"], "[^"+note+"]: ") {
+			t.Errorf("md: no explanation of %s", note)
+		}
+	}
+}
