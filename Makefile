@@ -3,7 +3,7 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle false-alarms gate-proof
+.PHONY: help build run test race vet agree agreement torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle false-alarms gate-proof
 # go-nvml binds every function of nvml.h, those that API 13 deprecates too; that
 # this program calls none of them without a look-up does not quiet the compiler.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
@@ -40,6 +40,11 @@ agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
 	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -run AgreesWithPython ./engines/onnxruntime
+
+IMAGES ?= 48
+agreement: build ## Compare every precision with fp32 on five networks, through ONNX Runtime
+	$(BIN) setup onnxruntime
+	GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 60m -run AgreeWithFP32 ./engines/onnxruntime -agreement $(IMAGES)
 
 # PyPI's torch for Linux brings its CUDA libraries along: about 6 GB.
 TORCH_ENV := bin/torch

@@ -263,9 +263,7 @@ func (e *JournalError) Error() string {
 // intact before it.
 func ReadLog(dir string) (*Log, error) {
 	path := dir
-	if info, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("read journal: %w", err)
-	} else if info.IsDir() {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		path = filepath.Join(dir, JournalName)
 	}
 	f, err := os.Open(path)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"gonum.org/v1/gonum/stat"
+
+	"genbench/models"
 )
 
 // A Result is a run as its journal tells it: a pure function of the file.
@@ -299,7 +301,7 @@ func (m *Measurement) doubt(log *Log) {
 			warn(ReferenceEngine, "engine %s", e.Name)
 		}
 	}
-	if m.Check == nil {
+	if m.Check == nil && models.IsFile(m.Point.Model) {
 		warn(Unchecked, "%s has operators that genbench's reference does not know", m.Point.Model)
 	}
 	kept, unsteady := 0, 0

@@ -75,6 +75,22 @@ func TestDoubts(t *testing.T) {
 	}
 }
 
+// What a file answers can be checked only where the reference runs it.
+func TestUncheckedFile(t *testing.T) {
+	for name, want := range map[string][]Code{"theirs.onnx": {Unchecked}, "m": nil} {
+		p := Point{Model: name, Engine: "engine", Precision: "fp32", Batch: 1, Resolution: 32}
+		s := newScript(t, PlannedPoint{Point: p})
+		s.begin()
+		for launch := range 4 {
+			s.add(cleanRound(p, launch+1, 10+0.01*float64(launch%2)))
+		}
+		s.add(EndRecord{Type: "end"})
+		if m := s.load().Measurements[0]; m.State != Measured || !slices.Equal(codes(m.Warnings), want) {
+			t.Errorf("%s: %s, warnings %v; want %v", name, m.State, m.Warnings, want)
+		}
+	}
+}
+
 func TestRunDoubts(t *testing.T) {
 	s := newScript(t)
 	s.run.Config.Threads = 3

@@ -267,6 +267,11 @@ func TestClocksHeld(t *testing.T) {
 	if got := b.calls(t); len(got) != 1 {
 		t.Errorf("calls are %q, want none but the holder's", got)
 	}
+	if err := holder.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = holder.Wait()
+	b.givenBack(t) // until then the guardian writes into the test's folder
 }
 
 // What can't be locked leaves nothing behind.

@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-#include "cuda.h"
+#include "driver.h"
 
 typedef struct cudnnContext *cudnnHandle_t;
 typedef struct cudnnTensorStruct *cudnnTensorDescriptor_t;

@@ -167,9 +167,12 @@ func TestBuildIsCancelled(t *testing.T) {
 		}
 		return took, err
 	}
-	whole, err := compile(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	var whole time.Duration
+	for range 2 { // the first finds the library's pages on the disk
+		var err error
+		if whole, err = compile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), whole/8)
 	defer cancel()

@@ -1,7 +1,7 @@
 #ifndef GENBENCH_TRT_BRIDGE_H
 #define GENBENCH_TRT_BRIDGE_H
 
-#include "../../hardware/native/cuda.h"
+#include "../../hardware/native/driver.h"
 #include "shim/abi.h"
 
 // A context that cannot be made current shows in the call that needs it.

@@ -1,4 +1,4 @@
-#include "cuda.h"
+#include "driver.h"
 
 #include <dlfcn.h>
 #include <stdint.h>

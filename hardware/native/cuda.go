@@ -1,7 +1,7 @@
 package native
 
 // #include <stdlib.h>
-// #include "cuda.h"
+// #include "driver.h"
 import "C"
 
 import (

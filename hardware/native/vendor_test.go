@@ -26,7 +26,7 @@ func vendorFiles(t *testing.T, pattern string) []string {
 
 // TestCUDAPrototypes compiles our declarations against the vendor's.
 func TestCUDAPrototypes(t *testing.T) {
-	ours, err := filepath.Abs("cuda.h")
+	ours, err := filepath.Abs("driver.h")
 	if err != nil {
 		t.Fatal(err)
 	}

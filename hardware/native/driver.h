@@ -1,3 +1,5 @@
+// Named so that no folder of CUDA headers in CGO_CFLAGS can come before it.
+//
 // The part of the CUDA driver API that genbench calls, written by hand so that it
 // builds without the vendor's header, and the timed loop on a CUDA stream.
 //
