@@ -63,6 +63,14 @@
 // that more than a quarter of its visits left without a clean round is invalid (X1,
 // Measurement.doubt).
 //
+// Energy. With --energy a launch of its own, after everything that is timed, runs each
+// point continuously in five windows of ten seconds or a hundred updates of the
+// device's counter, each after one at rest (J1, J2, worker.energy,
+// hardware.EnergyMeter). Joules an inference, gross and net of rest, come with an
+// interval over windows (J5, estimateEnergy); a counter that disagrees with the
+// integrated power by more than 5 % is doubted (J3). Where nothing counts energy the
+// result says why.
+//
 // Drift. `ci` and `publish` visit one point of the plan, the one most like ResNet-50 in
 // fp16 at batch 8, at the start, at the end and every ten minutes, in rounds that count
 // for nothing else (D1, Plan.sentinel, worker.sentinel). On a GPU a shift of its median
@@ -134,7 +142,7 @@
 //
 // # Not yet
 //
-// Energy (J); clocks (C), and with them the lowering of a lock that
+// Clocks (C), and with them the lowering of a lock that
 // meets the power cap (X, POWER locked) and a settling that waits for slopes of clock
 // and temperature (W2); graph and cache modes (M5, M6), amortised blocks (M4) and every
 // other rule that needs a GPU. Results name the protocol's effective numbers, so that

@@ -230,6 +230,7 @@ type Log struct {
 	Models   []ModelRecord
 	Points   []PointRecord
 	Rounds   []RoundRecord
+	Energies []EnergyRecord
 	Readings []ReadingRecord
 	Resumes  []ResumeRecord
 	// End is nil where the run was cut off. A run that was resumed has its last.
@@ -349,6 +350,8 @@ func (l *Log) add(line []byte, first bool) string {
 		}
 		l.Rounds = append(l.Rounds, r)
 		return ""
+	case "energy":
+		return appendRecord(&l.Energies, into)
 	case "reading":
 		return appendRecord(&l.Readings, into)
 	case "resume":

@@ -164,8 +164,8 @@ func TestDamagedJournals(t *testing.T) {
 		}
 	})
 	t.Run("unknown record", func(t *testing.T) {
-		r := whole(t).text("{\"type\":\"energy\"}\n{\"type\":\"energy\"}\n").load()
-		if r.Log.Unknown["energy"] != 2 || len(r.Log.Rounds) != 2 {
+		r := whole(t).text("{\"type\":\"dream\"}\n{\"type\":\"dream\"}\n").load()
+		if r.Log.Unknown["dream"] != 2 || len(r.Log.Rounds) != 2 {
 			t.Errorf("unknown %v, %d rounds", r.Log.Unknown, len(r.Log.Rounds))
 		}
 	})

@@ -108,6 +108,12 @@ func (l *listener) take(line []byte) error {
 			return fmt.Errorf("worker sent a %s", reason)
 		}
 		return l.round(round)
+	case "energy":
+		var energy EnergyRecord
+		if err := read(&energy); err != nil {
+			return err
+		}
+		return l.metered(energy)
 	case "reading":
 		var reading ReadingRecord
 		if err := read(&reading); err != nil {
@@ -147,6 +153,25 @@ func (l *listener) round(round RoundRecord) error {
 	}
 	e.Latency, _ = r.latency(point, round.Launch+1)
 	e.Done, e.Total, e.Left = r.pace.done, r.pace.total, r.pace.left()
+	r.Events(e)
+	return nil
+}
+
+// metered writes down a point's energy.
+func (l *listener) metered(energy EnergyRecord) error {
+	r := l.runner
+	if err := r.append(energy); err != nil {
+		return err
+	}
+	point, err := ParsePoint(energy.ID)
+	if err != nil {
+		return err
+	}
+	r.done[visitID{energy.Launch, 1, point}] = true
+	e := Event{Kind: Metered, Point: point, Launch: energy.Launch, Text: energy.Missing, Done: r.pace.done, Total: r.pace.total}
+	if found := estimateEnergy(energy.Windows); found != nil {
+		e.Energy = found.Gross
+	}
 	r.Events(e)
 	return nil
 }

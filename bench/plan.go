@@ -41,9 +41,11 @@ type Config struct {
 	// Shapes of inputs that an ONNX file leaves open.
 	Shapes map[string]models.Shape `json:"shapes,omitempty"`
 	// AllowEmulated measures precisions that an engine only converts to and from.
-	AllowEmulated bool        `json:"allow_emulated,omitempty"`
-	Calibration   Calibration `json:"calibration"`
-	Seed          uint64      `json:"seed"`
+	AllowEmulated bool `json:"allow_emulated,omitempty"`
+	// Energy asks for the energy pass.
+	Energy      bool        `json:"energy,omitempty"`
+	Calibration Calibration `json:"calibration"`
+	Seed        uint64      `json:"seed"`
 }
 
 // Calibration is how the ranges of int8 are found.
@@ -171,7 +173,8 @@ func (c Config) judge(p *PlannedPoint, s *subject, e engines.Engine, reference b
 // guess is the time of all visits to a point before anything was measured. It
 // assumes 45 billion MACs a second and thread, what ONNX Runtime reached for
 // ResNet-50 on two threads of an AMD EPYC (results/host-epyc-2cpu), and a
-// fourteenth of it for the reference engine, as measured there; the first launch replaces guesses by what visits took.
+// fourteenth of it for the reference engine, as measured there; the first launch
+// replaces guesses by what visits took.
 func (c Config) guess(p PlannedPoint, reference bool) time.Duration {
 	rate := 45e9 * float64(c.Threads)
 	if reference {
@@ -241,6 +244,10 @@ func (p *Plan) PlannedSeconds() float64 {
 	seconds := (proto.Settle + time.Duration(proto.Launches-1)*proto.SettleAgain).Seconds()
 	for _, point := range p.Points {
 		seconds += point.PlannedSeconds
+	}
+	if p.Config.Energy {
+		// Each window under load has one at rest before it.
+		seconds += float64(p.Measurable()*proto.EnergyWindows) * 2 * proto.EnergyWindow.Seconds()
 	}
 	return seconds
 }

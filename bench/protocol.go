@@ -43,9 +43,10 @@ type Protocol struct {
 	Settle      time.Duration `json:"settle_ns" yaml:"settle"`
 	SettleAgain time.Duration `json:"settle_again_ns" yaml:"settle_again"`
 
-	// Steady state is proven by three consecutive windows of at least both sizes
-	// whose medians differ by no more than SteadyRatio and drift by less than
-	// SteadyDrift; not met within SteadyCap, the round is marked unsteady (W4).
+	// Steady state is proven by the last three or more windows of at least both
+	// sizes, whose medians differ by no more than SteadyRatio and drift by less than
+	// SteadyDrift beyond what their noise explains; still drifting at SteadyCap, the
+	// round is marked unsteady (W4; see SteadyProof.judge).
 	WindowSamples int           `json:"window_samples" yaml:"window_samples"`
 	WindowTime    time.Duration `json:"window_time_ns" yaml:"window_time"`
 	SteadyRatio   float64       `json:"steady_ratio" yaml:"steady_ratio"`
@@ -87,6 +88,12 @@ type Protocol struct {
 	// RelWidth is the half-width of the 95 % interval, relative to the median,
 	// above which a result is called imprecise (S5).
 	RelWidth float64 `json:"rel_width" yaml:"rel_width"`
+
+	// The energy pass takes EnergyWindows of at least EnergyWindow under load, each
+	// after one at rest; a counter that is slow stretches them to a hundred of its
+	// updates (J1, J2).
+	EnergyWindows int           `json:"energy_windows" yaml:"energy_windows"`
+	EnergyWindow  time.Duration `json:"energy_window_ns" yaml:"energy_window"`
 }
 
 // HostProtocol holds a host device's numbers before a profile sets how often all is
@@ -99,9 +106,8 @@ type Protocol struct {
 // round above 1 % would leave such a box without a result. So above 1 % is
 // tagged, which costs the quality class, and above 10 % dropped. And `quick` gives
 // up proving steadiness after 1.5 s rather than 10 and ends a round after 1 s
-// rather than 2: on such a box most visits never settle to 1 %, and 56 of them
-// took 6 minutes with 3 s and 2 s, past what an editing loop waits for. The mark
-// `unsteady` tells the reader either way.
+// rather than 2: on such a box 56 visits took 6 minutes with 3 s and 2 s, past what
+// an editing loop waits for. The mark `unsteady` tells the reader either way.
 //
 // A host device is not stopped by drift: what a shared machine gives changes by
 // more than 3 % from minute to minute, the launches are spread over all of it,
@@ -135,6 +141,8 @@ func HostProtocol() Protocol {
 		Watchdog:          60 * time.Second,
 		TelemetryPatience: time.Second,
 		RelWidth:          0.005,
+		EnergyWindows:     5,
+		EnergyWindow:      10 * time.Second,
 	}
 }
 
@@ -239,6 +247,7 @@ func (p Protocol) Check() error {
 	want(p.DriftStop >= 0, "drift_stop", p.DriftStop, "0 or a fraction")
 	want(p.Watchdog > 0, "watchdog", p.Watchdog, "a positive time")
 	want(p.TelemetryPatience > 0, "telemetry_patience", p.TelemetryPatience, "a positive time")
+	want(p.EnergyWindows >= 0, "energy_windows", p.EnergyWindows, "0 or more")
 	for _, d := range []struct {
 		key   string
 		value time.Duration
@@ -246,6 +255,7 @@ func (p Protocol) Check() error {
 		{"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
 		{"settle_again", p.SettleAgain}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
 		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"sentinel_every", p.SentinelEvery},
+		{"energy_window", p.EnergyWindow},
 	} {
 		want(d.value >= 0 && d.value <= 24*time.Hour, d.key, d.value, "a time from 0 to 24h")
 	}

@@ -63,6 +63,8 @@ type Measurement struct {
 
 	Build, First time.Duration // medians over visits
 	Check        *Check        // the worst of all launches
+	Energy       *Energy       // of one inference; nil without an energy pass that could measure it
+	NoEnergy     string        // why
 
 	Quality Quality
 	// Lowered says why the quality is no better than it is; empty at Q1.
@@ -177,11 +179,28 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 		return m
 	}
 	m.estimate(log, of)
+	m.meter(log, planned.ID)
 	if planned.Emulated != "" {
 		m.Warnings = append(m.Warnings, Warning{Emulated, planned.Emulated})
 	}
 	m.doubt(log)
 	return m
+}
+
+// NoEnergyPass is why a run that was not asked for energy tells none.
+const NoEnergyPass = "the run took no energy pass"
+
+// meter takes in the energy pass (J).
+func (m *Measurement) meter(log *Log, id string) {
+	m.NoEnergy = NoEnergyPass
+	for i := range log.Energies {
+		if e := &log.Energies[i]; e.ID == id {
+			m.Energy, m.NoEnergy = estimateEnergy(e.Windows), e.Missing
+		}
+	}
+	if m.Energy != nil && m.Energy.Suspect > 0 {
+		m.Warnings = append(m.Warnings, Warning{EnergySuspect, fmt.Sprintf("%d windows", m.Energy.Suspect)})
+	}
 }
 
 // prepare takes in the point records: build times, the worst check, a failure.

@@ -93,6 +93,11 @@ func (r *Runner) recall(log *Log) {
 			r.strike(visitID{p.Launch, p.Round, p.Point})
 		}
 	}
+	for _, e := range log.Energies {
+		if p, err := ParsePoint(e.ID); err == nil {
+			r.done[visitID{e.Launch, 1, p}] = true
+		}
+	}
 	for i := range log.Rounds {
 		round := &log.Rounds[i]
 		p, err := ParsePoint(round.ID)

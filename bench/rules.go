@@ -237,6 +237,18 @@ func (j *ruleJudge) contamination() []Rule {
 	return append(rules, met("X2", "%d dropped rounds are in the journal with their reasons", dropped))
 }
 
+// energy looks at the energy pass, which is taken where it was asked for.
+func (j *ruleJudge) energy() Rule {
+	if !j.r.Log.Run.Config.Energy {
+		return notMet("J", "no energy pass was asked for (--energy)")
+	}
+	known := holding(j.measured, func(m *Measurement) bool { return m.Energy != nil })
+	if known == 0 && len(j.measured) > 0 {
+		return notMet("J", "%s", j.measured[0].NoEnergy)
+	}
+	return all("J", known, len(j.measured), "points have the energy of an inference, in a pass of its own")
+}
+
 func (j *ruleJudge) drift() []Rule {
 	d := j.r.Drift
 	var rules []Rule
@@ -271,5 +283,5 @@ func (j *ruleJudge) estimates() []Rule {
 		met("E3", "n, n_eff, spread, shares of variance and outliers are in the report"),
 		all("E4", holding(j.measured, func(m *Measurement) bool { return m.Cycles != nil }), len(j.measured), "points have their latency in cycles"),
 	}
-	return append(rules, notMet("J", "the run took no energy pass"))
+	return append(rules, j.energy())
 }

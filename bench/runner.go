@@ -56,7 +56,8 @@ type Event struct {
 	Text   string // of a failure, a dropped round, or a stage
 	// Latency over the launches so far, for Visited.
 	Latency Estimate
-	Unclean bool // the round was dropped or unsteady
+	Energy  Estimate // joules an inference, for Metered
+	Unclean bool     // the round was dropped or unsteady
 	// Done and Total count visits; Left estimates the time until the last.
 	Done, Total int
 	Left        time.Duration
@@ -71,6 +72,8 @@ const (
 	Extended                   // as Launched, for a launch added to narrow intervals
 	Visited                    // a round ended
 	Watched                    // the sentinel was visited
+	Metering                   // the energy pass began
+	Metered                    // a point's energy was measured
 	Broken                     // a point failed and is given up
 )
 
@@ -181,12 +184,30 @@ func (r *Runner) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.watch.seen == 0 {
+	if r.watch.seen > 0 {
+		// The last look at the sentinel: a launch with nothing else to do.
+		r.watch.due = 0
+		if err := r.launch(ctx, LaunchSpec{Launch: last}, readings); err != nil {
+			return err
+		}
+	}
+	return r.meter(ctx, readings)
+}
+
+// meter is the energy pass, after everything that is timed.
+func (r *Runner) meter(ctx context.Context, readings <-chan ReadingRecord) error {
+	proto := r.Plan.Config.Protocol
+	spec := LaunchSpec{Launch: max(proto.Launches, proto.MaxLaunches) + 1, Energy: true}
+	for _, p := range r.Plan.Points {
+		if p.Skip == "" && !r.failed[p.Point] && !r.done[visitID{spec.Launch, 1, p.Point}] {
+			spec.Visits = append(spec.Visits, Visit{Point: p.Point, Round: 1})
+		}
+	}
+	if !r.Plan.Config.Energy || len(spec.Visits) == 0 {
 		return nil
 	}
-	// The last look at the sentinel: a launch with nothing else to do.
-	r.watch.due = 0
-	return r.launch(ctx, LaunchSpec{Launch: last}, readings)
+	r.Events(Event{Kind: Metering, Launch: spec.Launch, Done: r.pace.done, Total: r.pace.total})
+	return r.launch(ctx, spec, readings)
 }
 
 // expect computes the outputs that no earlier part of the run has left.
@@ -319,7 +340,7 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		if spec.Launch > 0 {
+		if spec.Launch > 0 && !spec.Energy {
 			spec.Sentinel = r.sentinel()
 		}
 		if len(spec.Visits) == 0 && (spec.Sentinel == nil || spec.Sentinel.Due > 0) {

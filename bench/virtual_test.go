@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,9 @@ type simulation struct {
 	fault func(inference) string
 	// deferred is how long an engine's output is in coming after its calls returned.
 	deferred func(engine string) time.Duration
+	// noCounter is why the device has no energy counter; empty where it has one, of
+	// 50 W at rest and 100 W more under load.
+	noCounter string
 	// interrupt cancels the run at a time; 0 never.
 	interrupt time.Duration
 
@@ -223,6 +227,7 @@ func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string
 	on := surroundings{
 		open:    func() (hardware.Device, error) { return device, nil },
 		sampler: func(hardware.Device) (hardware.Sampler, error) { return simulatedSampler{l.simulation, l.now}, nil },
+		meter:   func(hardware.Device) (energyMeter, error) { return l.simulation.meter(device) },
 		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
 		now:     l.now,
 		sleep:   time.Sleep,
@@ -254,6 +259,7 @@ type simulatedDevice struct {
 	killed  <-chan struct{}
 	now     func() int64
 	die     func(words string)
+	busy    atomic.Int64      // nanoseconds of work done
 	session *simulatedSession // whose Call was asked for last
 }
 
@@ -290,8 +296,32 @@ func (d *simulatedDevice) Time(_ native.Call, s []hardware.Sample) error {
 	case <-d.killed:
 		return errors.New("killed")
 	case <-time.After(total):
+		d.busy.Add(total.Nanoseconds())
 		return nil
 	}
+}
+
+// A simulatedMeter counts joules of what its device does.
+type simulatedMeter struct{ device *simulatedDevice }
+
+func (s *simulation) meter(d *simulatedDevice) (energyMeter, error) {
+	if s.noCounter != "" {
+		return nil, &hardware.EnergyUnavailableError{Device: "sim", Why: s.noCounter}
+	}
+	return simulatedMeter{d}, nil
+}
+
+func (m simulatedMeter) Measure(ctx context.Context, atLeast time.Duration) (hardware.EnergyWindow, error) {
+	w := hardware.EnergyWindow{StartNS: m.device.now()}
+	busy := m.device.busy.Load()
+	select {
+	case <-ctx.Done():
+		return w, ctx.Err()
+	case <-time.After(atLeast):
+	}
+	w.EndNS = m.device.now()
+	w.GrossJ = 50*w.Seconds() + 100*time.Duration(m.device.busy.Load()-busy).Seconds()
+	return w, nil
 }
 
 // A simulatedSampler reads a machine that is quiet but for what the script says.

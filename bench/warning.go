@@ -28,6 +28,7 @@ const (
 	FakeEngine      Code = "fake"
 	Emulated        Code = "emulated"
 	Unchecked       Code = "unchecked_output"
+	EnergySuspect   Code = "energy_suspect"
 	Oversubscribed  Code = "oversubscribed"
 	Disturbed       Code = "disturbed"
 	Interrupted     Code = "interrupted"
@@ -49,6 +50,7 @@ func Codes() []CodeInfo {
 		{ReferenceEngine, "the reference engine checks others and is not built for speed", "do not quote its latency; choose another engine with --engines"},
 		{Emulated, "the engine does not compute in this precision: it converts and computes in another", "do not quote it as a latency of this precision; leave --allow-emulated away to skip such points"},
 		{Unchecked, "nothing here could tell what this file's output should be, so a wrong answer would not be noticed", "compare its output with that of the program it comes from"},
+		{EnergySuspect, "the device's energy counter and its power integrated over time differ by more than 5 %", "do not quote the energy; the latency is not touched by it"},
 		{Unsteady, "latency was still going up or down, beyond what its noise explains, when the time ended that the protocol allows for settling", "close other programs, fix the clocks, or take a longer profile"},
 		{Stolen, "the hypervisor gave this machine's processors to others while it measured", "measure on a dedicated machine"},
 		{ForeignLoad, "other processes used the processors while rounds were taken that --max-foreign let pass", "stop them, or leave --max-foreign at its default so that such rounds are taken again"},

@@ -27,6 +27,8 @@ type LaunchSpec struct {
 	Settle    *Point        `json:"settle,omitempty"`
 	SettleFor time.Duration `json:"settle_for_ns,omitempty"`
 	Visits    []Visit       `json:"visits"`
+	// Energy makes the launch the energy pass, in which nothing is timed.
+	Energy bool `json:"energy,omitempty"`
 	// Sentinel is the point to visit whenever it is due; nil without one (D1).
 	Sentinel *SentinelSpec `json:"sentinel,omitempty"`
 	// Expected holds the fp32 reference's logits by "MODEL@RESOLUTION".
@@ -106,6 +108,7 @@ func RunWorker(ctx context.Context, drivers []engines.Driver, stdin io.Reader) e
 type surroundings struct {
 	open    func() (hardware.Device, error)
 	sampler func(hardware.Device) (hardware.Sampler, error)
+	meter   func(hardware.Device) (energyMeter, error)
 	usage   func() (hardware.ProcessUsage, error)
 	now     func() int64 // the clock that t_ns count on
 	sleep   func(time.Duration)
@@ -123,6 +126,7 @@ func theMachine(spec LaunchSpec) surroundings {
 	return surroundings{
 		open:    func() (hardware.Device, error) { return hardware.Open(device) },
 		sampler: func(d hardware.Device) (hardware.Sampler, error) { return openCounters(d, spec.Config.NVML) },
+		meter:   func(d hardware.Device) (energyMeter, error) { return openMeter(d, spec.Config.NVML) },
 		usage:   hardware.Usage,
 		now:     native.Now,
 		sleep:   native.Sleep,
@@ -139,6 +143,9 @@ func work(ctx context.Context, spec LaunchSpec, drivers []engines.Driver, on sur
 	defer w.close()
 	if spec.Launch == 0 {
 		return w.expect(ctx)
+	}
+	if spec.Energy {
+		return w.energy(ctx)
 	}
 	return w.measure(ctx)
 }

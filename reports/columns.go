@@ -26,6 +26,9 @@ type column struct {
 	axis bool
 	// explain has doc printed under a table for people.
 	explain bool
+	// silent is a reason for knowing nothing that people need not be told: that
+	// nobody asked.
+	silent string
 	// statistic marks a column that only the page's table of statistics shows.
 	statistic bool
 	doc       string
@@ -168,7 +171,20 @@ func columns() []column {
 			}
 			return cell{value: r.Model.Top1Source}
 		}},
-		{key: "energy_j", doc: "energy of one inference", cell: func(r row) cell { return unknown("the run took no energy pass") }},
+		{key: "energy_j", header: "J", explain: true, silent: bench.NoEnergyPass, right: true, leave: 2, doc: "energy of one inference of the whole batch, from the device's own counter, in a pass of its own", cell: measuredCell(func(r row) cell {
+			if r.Energy == nil {
+				return unknown("%s", r.NoEnergy)
+			}
+			return number(r.Energy.Gross.Value, roundTo(r.Energy.Gross.Value, decimals(r.Energy.Gross)))
+		})},
+		{key: "energy_ci_low_j", doc: "lower end of its 95 % interval, over windows", cell: energyBound(func(e bench.Estimate) *float64 { return e.Low })},
+		{key: "energy_ci_high_j", doc: "upper end of its 95 % interval, over windows", cell: energyBound(func(e bench.Estimate) *float64 { return e.High })},
+		{key: "energy_net_j", doc: "energy of one inference without what the device takes at rest", cell: measuredCell(func(r row) cell {
+			if r.Energy == nil {
+				return unknown("%s", r.NoEnergy)
+			}
+			return number(r.Energy.Net.Value, roundTo(r.Energy.Net.Value, decimals(r.Energy.Net)))
+		})},
 
 		{key: "samples", header: "samples", right: true, leave: 11, doc: "inferences that count", cell: visitedCell(func(r row) cell { return cell{value: r.Samples} })},
 		{key: "effective_samples", header: "n eff.", statistic: true, explain: true, right: true, doc: "independent samples that they are worth after lag-1 autocorrelation",
@@ -527,4 +543,18 @@ func percent(v float64) string {
 
 func protocolText(run bench.RunRecord) string {
 	return strings.TrimSpace(run.Config.Protocol.ID + " " + run.Config.Protocol.Profile)
+}
+
+// energyBound shows an end of the interval of the energy.
+func energyBound(of func(bench.Estimate) *float64) func(row) cell {
+	return measuredCell(func(r row) cell {
+		if r.Energy == nil {
+			return unknown("%s", r.NoEnergy)
+		}
+		bound := of(r.Energy.Gross)
+		if bound == nil {
+			return unknown("an interval takes two windows")
+		}
+		return number(*bound, roundTo(*bound, decimals(r.Energy.Gross)))
+	})
 }

@@ -49,7 +49,7 @@ func tableOf(rows []row, width int, keep func(column) bool) table {
 			continue
 		}
 		if reason, none := unknownEverywhere(c, rows); none {
-			if reason != "" {
+			if reason != "" && reason != c.silent {
 				t.empty = append(t.empty, fmt.Sprintf("%s: %s", c.header, reason))
 			}
 			continue

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"genbench/bench"
 	"genbench/hardware"
 )
 
@@ -51,7 +52,7 @@ func (a *app) doctorCommand() *cobra.Command {
 			if threads == 0 {
 				threads = device.Info().Cores
 			}
-			m, err := openMachine(cmd.Context(), threads)
+			m, err := openMachine(cmd.Context(), bench.Config{Threads: threads})
 			if err != nil {
 				return err
 			}

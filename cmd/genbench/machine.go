@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"genbench/bench"
@@ -29,15 +30,19 @@ type machine struct {
 
 // openMachine watches the machine for a moment and opens its counters. A machine
 // without NVML is an ordinary one.
-func openMachine(ctx context.Context, threads int) (*machine, error) {
+func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
 	m := &machine{}
 	host, err := hardware.NewHostSampler("")
 	if err != nil {
 		return nil, err
 	}
 	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
-	if m.findings, err = hardware.Preflight(ctx, "", preflightIdle, threads); err != nil {
+	if m.findings, err = hardware.Preflight(ctx, "", preflightIdle, c.Threads); err != nil {
 		return nil, errors.Join(err, m.close())
+	}
+	if len(c.CPUs) > 0 {
+		// The workers will be bound; this process, which only listens, is not.
+		m.findings = slices.DeleteFunc(m.findings, func(f hardware.Finding) bool { return f.Code == "no_pinning" })
 	}
 	if err := m.openGPUs(); err != nil {
 		return nil, errors.Join(err, m.close())

@@ -56,6 +56,14 @@ func (p *progress) event(e bench.Event) {
 			mark = "  unsteady"
 		}
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  %s%s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, latency(e.Latency), mark)
+	case bench.Metering:
+		fmt.Fprintln(p.out, "energy")
+	case bench.Metered:
+		text := "no energy: " + e.Text
+		if e.Text == "" {
+			text = fmt.Sprintf("%.3g J", e.Energy.Value)
+		}
+		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, text)
 	case bench.Broken:
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  failed: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	}

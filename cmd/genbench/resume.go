@@ -44,7 +44,7 @@ func (a *app) resume(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	m, err := openMachine(ctx, plan.Config.Threads)
+	m, err := openMachine(ctx, plan.Config)
 	if err != nil {
 		return err
 	}

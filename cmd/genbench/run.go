@@ -52,6 +52,7 @@ type runFlags struct {
 	out        string
 	resume     string
 	emulated   bool
+	energy     bool
 	calibrate  string
 	calibrator string
 	dryRun     bool
@@ -103,6 +104,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.Float64Var(&f.maxSteal, "max-steal", usual.DropSteal, "drop a round when a hypervisor took more than this fraction of the machine")
 	flags.Float64Var(&f.maxForeign, "max-foreign", usual.DropForeign, "drop a round when other processes used more than this many cores")
 	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
+	flags.BoolVar(&f.energy, "energy", false, "measure the energy of an inference as well, in a pass after the others, where the device counts it")
 	flags.StringVar(&f.calibrate, "calibrate", "", "directory of JPEG and PNG images to calibrate int8 on (default: synthetic images)")
 	flags.StringVar(&f.calibrator, "calibration", string(models.Percentile), "how ranges of int8 follow from values: min-max, percentile or entropy")
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
@@ -183,7 +185,7 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated,
+	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated, Energy: f.energy,
 		Calibration: bench.Calibration{Method: models.CalibrationMethod(f.calibrator), Directory: f.calibrate, Images: calibrationImages}}
 	if f.models != nil {
 		c.Grid.Models = f.models
@@ -474,7 +476,7 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 		return usage(err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	m, err := openMachine(ctx, plan.Config.Threads)
+	m, err := openMachine(ctx, plan.Config)
 	if err != nil {
 		return err
 	}
@@ -509,11 +511,17 @@ func describeRun(plan *bench.Plan, device hardware.Device, m *machine, started t
 	if err != nil {
 		return bench.RunRecord{}, err
 	}
+	host := hardware.DescribeHost("")
+	if cpus := plan.Config.CPUs; len(cpus) > 0 {
+		// The workers are bound; this process, which only listens, is not.
+		host.PinnedCPUs = cpus
+		delete(host.Reasons, "pinned_cpus")
+	}
 	return bench.RunRecord{
 		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: runID(started), Started: started.UTC(),
 		MonotonicBase: native.Now(), GenbenchVersion: version(), GenbenchSHA256: sum, Argv: publicArgs(os.Args),
 		Config: plan.Config, Seed: plan.Config.Seed, PlannedSeconds: plan.PlannedSeconds(),
-		Host: hardware.DescribeHost(""), Devices: []hardware.Info{device.Info()}, Engines: plan.Engines, Plan: plan.Points,
+		Host: host, Devices: []hardware.Info{device.Info()}, Engines: plan.Engines, Plan: plan.Points,
 		GPUs: m.gpus, GPUsReason: m.gpusReason, Findings: m.findings,
 	}, nil
 }

@@ -1,0 +1,184 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"genbench/hardware"
+)
+
+// An EnergyRecord is the energy pass of a point (J): windows of inferences back to
+// back, each after a window at rest.
+type EnergyRecord struct {
+	Type   string `json:"type"` // "energy"
+	ID     string `json:"point"`
+	Launch int    `json:"launch"` // that of the pass
+	// Missing says why there are no windows; empty where there are.
+	Missing string         `json:"energy_reason,omitempty"`
+	Windows []EnergySample `json:"windows"`
+}
+
+// An EnergySample is one window under load beside the rest before it.
+type EnergySample struct {
+	Idle hardware.EnergyWindow `json:"idle"`
+	Busy hardware.EnergyWindow `json:"busy"`
+	// Rate is inferences a second while the window lasted and until the load ended.
+	Rate float64 `json:"inferences_per_s"`
+}
+
+// gross and net are joules an inference, net of what the device takes at rest.
+func (s EnergySample) gross() float64 { return s.Busy.MeanW() / s.Rate }
+func (s EnergySample) net() float64   { return (s.Busy.MeanW() - s.Idle.MeanW()) / s.Rate }
+
+// Energy is what one inference of a point takes, in joules, over the windows of its
+// pass.
+type Energy struct {
+	Gross Estimate `json:"gross_j"`
+	Net   Estimate `json:"net_j"`
+	IdleW float64  `json:"idle_w"`
+	BusyW float64  `json:"busy_w"`
+	// Suspect counts windows whose counter and integrated power differ by more than
+	// 5 % (J3).
+	Suspect int `json:"suspect_windows"`
+}
+
+// estimateEnergy builds a t interval over windows. Windows follow each other within
+// one process, so the interval does not tell what another launch would take.
+func estimateEnergy(windows []EnergySample) *Energy {
+	if len(windows) == 0 {
+		return nil
+	}
+	e := &Energy{}
+	var gross, net []float64
+	for _, w := range windows {
+		gross, net = append(gross, w.gross()), append(net, w.net())
+		e.IdleW += w.Idle.MeanW() / float64(len(windows))
+		e.BusyW += w.Busy.MeanW() / float64(len(windows))
+		if w.Busy.Suspect {
+			e.Suspect++
+		}
+	}
+	e.Gross, e.Net = overWindows(gross), overWindows(net)
+	return e
+}
+
+func overWindows(values []float64) Estimate {
+	mean, sd := stat.MeanStdDev(values, nil)
+	e := Estimate{Value: mean, Level: level, Launches: 1}
+	if n := float64(len(values)); n >= 2 {
+		half := distuv.StudentsT{Sigma: 1, Nu: n - 1}.Quantile(1-(1-level)/2) * sd / math.Sqrt(n)
+		low, high := mean-half, mean+half
+		e.Low, e.High = &low, &high
+	}
+	return e
+}
+
+// An energyMeter is hardware.EnergyMeter, or a simulated one.
+type energyMeter interface {
+	Measure(ctx context.Context, atLeast time.Duration) (hardware.EnergyWindow, error)
+}
+
+// openMeter gives the energy counter of a device.
+func openMeter(d hardware.Device, nvml string) (energyMeter, error) {
+	if d.Info().Kind == hardware.Host {
+		return hardware.NewHostEnergyMeter("")
+	}
+	library, err := hardware.OpenNVML(nvml)
+	var absent *hardware.NVMLUnavailableError
+	if errors.As(err, &absent) {
+		return nil, &hardware.EnergyUnavailableError{Device: d.Info().ID, Why: err.Error()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The library stays open as long as this process, which measures nothing else.
+	return hardware.NewGPUEnergyMeter(library, d.Info().ID)
+}
+
+// energy is the pass after the last launch: every point is run continuously while
+// its device's counter is read, apart from all timing (J1).
+func (w *worker) energy(ctx context.Context) error {
+	meter, err := w.meter(w.device)
+	var unavailable *hardware.EnergyUnavailableError
+	if err != nil && !errors.As(err, &unavailable) {
+		return err
+	}
+	for _, v := range w.spec.Visits {
+		record := EnergyRecord{Type: "energy", ID: v.Point.String(), Launch: w.spec.Launch}
+		if unavailable != nil {
+			record.Missing = unavailable.Why
+		} else if record.Windows, err = w.windows(ctx, meter, v.Point); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			// Latency was measured and stands; only its energy is not known.
+			record.Missing, record.Windows = err.Error(), nil
+		}
+		if err := w.say(record); err != nil {
+			return err
+		}
+	}
+	return w.say(doneMessage{Type: "done", MeasuringSeconds: w.busy.Seconds()})
+}
+
+// windows takes a point's windows at rest and under load.
+func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]EnergySample, error) {
+	session, err := w.build(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	first := make([]hardware.Sample, 1)
+	if err := w.time(session, first); err != nil {
+		return nil, err
+	}
+	_, inference, err := w.warmUp(session, p, time.Duration(first[0].Host))
+	if err != nil {
+		return nil, err
+	}
+	proto := w.spec.Config.Protocol
+	block := w.samples(max(1, int(proto.WindowTime/max(inference, 1))))
+	var all []EnergySample
+	for range proto.EnergyWindows {
+		var s EnergySample
+		// A slow counter stretches a window to a hundred of its updates.
+		if err := w.begin(p, "energy at rest", 4*proto.EnergyWindow); err != nil {
+			return nil, err
+		}
+		if s.Idle, err = meter.Measure(ctx, proto.EnergyWindow); err != nil {
+			return nil, fmt.Errorf("measure energy at rest: %w", err)
+		}
+		if err := w.begin(p, "energy", 4*proto.EnergyWindow); err != nil {
+			return nil, err
+		}
+		loading, stop := context.WithCancel(ctx)
+		loaded := make(chan error, 1)
+		started := w.now()
+		inferences := 0
+		go func() {
+			for loading.Err() == nil {
+				if err := w.time(session, block); err != nil {
+					loaded <- err
+					return
+				}
+				inferences += len(block)
+			}
+			loaded <- nil
+		}()
+		window, err := meter.Measure(ctx, proto.EnergyWindow)
+		stop()
+		if err := errors.Join(err, <-loaded); err != nil {
+			return nil, fmt.Errorf("measure energy: %w", err)
+		}
+		s.Busy = window
+		s.Rate = float64(inferences) / time.Duration(w.now()-started).Seconds()
+		all = append(all, s)
+	}
+	return all, nil
+}
