@@ -169,12 +169,9 @@ func hashWeights(n *models.Network) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// calibrate runs images through the network in fp32 and gives the ranges that int8
-// is to represent. One that has no images of its own takes synthetic ones of a seed
-// that no input of a measurement has.
+// calibrate gives the ranges that int8 is to represent.
 func (w *worker) calibrate(ctx context.Context, p Point, name string, network *models.Network) (*models.Ranges, error) {
 	fail := func(err error) (*models.Ranges, error) { return nil, fmt.Errorf("calibrate %s: %w", p, err) }
-	c := w.spec.Config.Calibration
 	engine, err := w.engine(ctx, name)
 	if err != nil {
 		return fail(err)
@@ -183,30 +180,44 @@ func (w *worker) calibrate(ctx context.Context, p Point, name string, network *m
 	if !ok {
 		return fail(fmt.Errorf("engine %s shows no activations", name))
 	}
-	images := models.SyntheticImages(network, c.Images, 0)
-	if c.Directory != "" {
-		if images, err = models.ImageDir(c.Directory, network); err != nil {
-			return fail(err)
-		}
-	}
 	cost, err := models.CostOf(network)
 	if err != nil {
 		return fail(err)
 	}
-	collect, err := models.NewCalibration(network, models.CalibrationOptions{Method: c.Method, Source: images.Source})
+	ranges, err := w.spec.Config.Calibration.Ranges(ctx, observer, network, func() error {
+		return w.begin(p, "calibration", time.Duration(cost.MACs)) // 1 GMAC/s
+	})
 	if err != nil {
 		return fail(err)
 	}
+	return ranges, nil
+}
+
+// Ranges runs images through the network in fp32 and gives what its activations
+// span. One that has no images of its own takes synthetic ones of a seed that no
+// input of a measurement has. It calls each before every image.
+func (c Calibration) Ranges(ctx context.Context, observer engines.Observer, network *models.Network, each func() error) (*models.Ranges, error) {
+	images := models.SyntheticImages(network, c.Images, 0)
+	if c.Directory != "" {
+		var err error
+		if images, err = models.ImageDir(c.Directory, network); err != nil {
+			return nil, err
+		}
+	}
+	collect, err := models.NewCalibration(network, models.CalibrationOptions{Method: c.Method, Source: images.Source})
+	if err != nil {
+		return nil, err
+	}
 	for i := range min(images.Len(), c.Images) {
-		if err := w.begin(p, "calibration", time.Duration(cost.MACs)); err != nil { // 1 GMAC/s
-			return fail(err)
+		if err := each(); err != nil {
+			return nil, err
 		}
 		image, err := images.At(i)
 		if err != nil {
-			return fail(err)
+			return nil, err
 		}
 		if err := observer.Observe(ctx, network, image, collect.See); err != nil {
-			return fail(err)
+			return nil, err
 		}
 	}
 	return collect.Ranges()

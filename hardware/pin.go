@@ -70,23 +70,6 @@ func FormatCPUs(cpus []int) string {
 // AllowedCPUs lists the CPUs that this process may run on.
 func AllowedCPUs() ([]int, error) { return allowedCPUs(openTree("")) }
 
-// CoresFirst picks n of the CPUs that this process may run on: one of each core
-// before the second of any, so that threads do not share a core while another is
-// free. Of fewer than n it picks all.
-func CoresFirst(n int) ([]int, error) {
-	t := openTree("")
-	allowed, err := allowedCPUs(t)
-	if err != nil {
-		return nil, fmt.Errorf("choose CPUs: %w", err)
-	}
-	topology, err := readTopology(t)
-	if err != nil {
-		return nil, fmt.Errorf("choose CPUs: %w", err)
-	}
-	cpus := topology.coresFirst(allowed)
-	return slices.Sorted(slices.Values(cpus[:max(1, min(n, len(cpus)))])), nil
-}
-
 // Pin binds this whole process to CPUs: the threads it has, and those that it or a
 // library will start, which inherit the binding. A worker calls it before it opens an
 // engine. It fails, and leaves part of the threads bound, where a CPU is offline or

@@ -64,30 +64,6 @@ func TestFormatCPUs(t *testing.T) {
 	}
 }
 
-func TestCoresFirst(t *testing.T) {
-	p := topology{cores: [][]int{{0, 4}, {1, 5}, {2, 6}, {3, 7}}}
-	for _, c := range []struct{ cpus, want []int }{
-		{[]int{0, 1, 2, 3, 4, 5, 6, 7}, []int{0, 1, 2, 3, 4, 5, 6, 7}},
-		{[]int{0, 4, 5}, []int{0, 5, 4}},
-		{[]int{4, 0, 9, 8}, []int{0, 4, 9, 8}}, // 8 and 9 are on no known core
-		{nil, nil},
-	} {
-		if got := p.coresFirst(c.cpus); !slices.Equal(got, c.want) {
-			t.Errorf("%v is ordered %v, want %v", c.cpus, got, c.want)
-		}
-	}
-	if got, err := CoresFirst(1); err != nil || len(got) != 1 {
-		t.Errorf("one CPU of this machine is %v, %v", got, err)
-	}
-	allowed, err := AllowedCPUs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := CoresFirst(1 << 20); err != nil || !slices.Equal(got, allowed) {
-		t.Errorf("all CPUs of this machine are %v, %v; want %v", got, err, allowed)
-	}
-}
-
 const pinChildKey = "GENBENCH_TEST_PIN"
 
 // TestPinChild binds the whole process, so it is one of its own.

@@ -1,30 +1,38 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"genbench/bench"
+	"genbench/engines"
+	"genbench/hardware"
 	"genbench/models"
 )
 
 func (a *app) exportCommand() *cobra.Command {
 	var (
-		output, precision, weights string
-		batch, resolution          int
+		output, precision, weights, form string
+		batch, resolution                int
+		calibration                      = bench.Calibration{Images: calibrationImages}
 	)
 	cmd := &cobra.Command{
 		Use:   "export MODEL -o FILE.onnx",
 		Short: "Write a network as an ONNX file, the same bytes every time",
 		Example: "  genbench export genet-large -o genet-large.onnx\n" +
 			"  genbench export resnet-50 --batch 8 --resolution 192 -o resnet-50.onnx\n" +
-			"  genbench export resnet-50 --weights resnet50.safetensors -o resnet-50.onnx",
+			"  genbench export resnet-50 --weights resnet50.safetensors -o resnet-50.onnx\n" +
+			"  genbench export resnet-50 --precision int8 --calibrate photos -o resnet-50.int8.onnx",
 		Args:              exactArgs(1, "one model"),
 		ValidArgsFunction: completeModels,
-		RunE: func(_ *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if output == "" {
 				return usage(errors.New("export needs -o FILE.onnx"))
 			}
@@ -46,7 +54,17 @@ func (a *app) exportCommand() *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, source.close()) }()
-			data, err := models.ONNX(network, models.ExportOptions{Batch: batch, Precision: models.Precision(precision)})
+			options := models.ExportOptions{Batch: batch, Precision: models.Precision(precision)}
+			if options.Precision == models.INT8 {
+				if options.Kernels, err = kernelsNamed(form); err != nil {
+					return usage(err)
+				}
+				fmt.Fprintf(a.stderr, "calibrating on %d images at most\n", calibration.Images)
+				if options.Ranges, err = a.ranges(cmd.Context(), calibration, network); err != nil {
+					return usage(fmt.Errorf("calibrate %s: %w", network.Name, err))
+				}
+			}
+			data, err := models.ONNX(network, options)
 			if err != nil {
 				var unsupported *models.PrecisionError
 				if errors.As(err, &unsupported) {
@@ -63,10 +81,52 @@ func (a *app) exportCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write")
 	cmd.Flags().StringVar(&precision, "precision", "fp32", "element type of compute")
+	cmd.Flags().StringVar(&form, "kernels", kernelForms[0], kernelsUsage)
+	cmd.Flags().StringVar(&calibration.Directory, "calibrate", "", calibrateUsage)
+	cmd.Flags().StringVar((*string)(&calibration.Method), "calibration", string(models.Percentile), calibrationUsage)
 	cmd.Flags().StringVar(&weights, "weights", synthetic, weightsUsage)
 	cmd.Flags().IntVar(&batch, "batch", 1, "images per inference")
 	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
 	return cmd
+}
+
+// kernelForms are the names of models.Kernels, in their order.
+var kernelForms = [...]string{"fused", "operators"}
+
+const (
+	kernelsUsage     = "form of an int8 model: fused, as TensorRT wants it, or operators, as ONNX Runtime does"
+	calibrateUsage   = "directory of JPEG and PNG images to calibrate int8 on (default: synthetic images)"
+	calibrationUsage = "how ranges of int8 follow from values: min-max, percentile or entropy"
+)
+
+func kernelsNamed(form string) (models.Kernels, error) {
+	i := slices.Index(kernelForms[:], form)
+	if i < 0 {
+		return 0, fmt.Errorf("--kernels %q: want one of %s", form, strings.Join(kernelForms[:], ", "))
+	}
+	return models.Kernels(i), nil
+}
+
+// ranges calibrates through the reference engine.
+func (a *app) ranges(ctx context.Context, c bench.Calibration, network *models.Network) (*models.Ranges, error) {
+	if !slices.Contains(models.CalibrationMethods(), c.Method) {
+		return nil, fmt.Errorf("--calibration %q: want one of %v", c.Method, models.CalibrationMethods())
+	}
+	i := slices.IndexFunc(a.drivers, func(d engines.Driver) bool { return d.Reference })
+	if i < 0 {
+		return nil, errors.New("no reference engine is built into this binary")
+	}
+	device, err := hardware.NewHost()
+	if err != nil {
+		return nil, err
+	}
+	defer device.Close()
+	engine, err := a.drivers[i].Open(ctx, device)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+	return c.Ranges(ctx, engine.(engines.Observer), network, func() error { return ctx.Err() })
 }
 
 // network builds a network; a bad name or resolution is the caller's error.

@@ -20,12 +20,15 @@ func (a *app) showCommand() *cobra.Command {
 		asJSON     bool
 		resolution int
 		weights    string
+		precision  string
+		form       string
 		shapes     []string
 	)
 	cmd := &cobra.Command{
 		Use:   "show MODEL|FILE.onnx",
 		Short: "Show every layer of a network or an ONNX file: shapes, parameters, MACs",
 		Example: "  genbench show genet-large\n" +
+			"  genbench show efficientnet-b0 --precision int8\n" +
 			"  genbench show resnet-50 --weights resnet50.safetensors\n" +
 			"  genbench show mine.onnx --shape input:1x3x224x224",
 		Args:              exactArgs(1, "one model or file"),
@@ -43,6 +46,13 @@ func (a *app) showCommand() *cobra.Command {
 			network, err := network(args[0], resolution)
 			if err != nil {
 				return err
+			}
+			switch precision {
+			case string(models.FP32):
+			case string(models.INT8):
+				return a.showQuantization(network, form, asJSON)
+			default:
+				return usage(fmt.Errorf("--precision %s: want fp32, or int8, in which not every layer computes in integers", precision))
 			}
 			network, source, err := withWeights(network, weights)
 			if err != nil {
@@ -81,10 +91,45 @@ func (a *app) showCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&precision, "precision", string(models.FP32), "int8 tells which layers compute in integers, and why the others do not")
+	cmd.Flags().StringVar(&form, "kernels", kernelForms[0], kernelsUsage)
 	cmd.Flags().StringVar(&weights, "weights", synthetic, weightsUsage)
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "shape of an ONNX file's input, name:1x3x224x224; once for each input")
 	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
 	return cmd
+}
+
+// showQuantization prints what becomes of every layer in an int8 export.
+func (a *app) showQuantization(network *models.Network, form string, asJSON bool) error {
+	kernels, err := kernelsNamed(form)
+	if err != nil {
+		return usage(err)
+	}
+	nodes, err := models.Quantization(network, nil, kernels)
+	if err != nil {
+		return err
+	}
+	integers := 0
+	rows := make([][]string, len(nodes))
+	for i, n := range nodes {
+		computes := "float"
+		if n.Int8 {
+			computes = "int8"
+			integers++
+		}
+		rows[i] = []string{n.Node, n.Kind, computes, n.Reason}
+	}
+	if asJSON {
+		return writeJSON(a.stdout, struct {
+			Name       string                 `json:"name"`
+			Resolution int                    `json:"resolution"`
+			Kernels    string                 `json:"kernels"`
+			Int8       int                    `json:"int8"`
+			Layers     []models.QuantizedNode `json:"layers"`
+		}{network.Name, network.Resolution, form, integers, nodes})
+	}
+	fmt.Fprintf(a.stdout, "%s in int8, %s: %d of %d layers, batch norms folded, compute in integers\n\n", network.Name, form, integers, len(nodes))
+	return table(a.stdout, []string{"layer", "op", "in", "why"}, rows, nil, 4)
 }
 
 // completeModelsAndFiles leaves what is no name of a network to the shell.
