@@ -25,9 +25,10 @@ test: build vet ## Run all tests; fetches ONNX Runtime if there is none
 	$(BIN) setup onnxruntime
 	GENBENCH_REQUIRE=onnxruntime go test -p 1 ./...
 
+RACE ?= ./...
 race: build ## Run all tests under the race detector
 	$(BIN) setup onnxruntime
-	GENBENCH_REQUIRE=onnxruntime go test -p 1 -race -short ./...
+	GENBENCH_REQUIRE=onnxruntime go test -p 1 -race -short $(RACE)
 
 vet: ## Check formatting and run go vet
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }

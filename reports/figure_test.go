@@ -40,9 +40,19 @@ func every(t *testing.T, test func(t *testing.T, name string, p picture)) {
 	}
 }
 
+// skipDrawing leaves drawing out of a short pass: the race detector slows it tenfold
+// and has nothing to find where there is one goroutine.
+func skipDrawing(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("drawing takes long")
+	}
+}
+
 // TestPictures: each is a PNG of the width it promises and a well-formed SVG, has
 // its words, and nothing is cut off at an edge; or it says why it is not there.
 func TestPictures(t *testing.T) {
+	skipDrawing(t)
 	missing := map[string]bool{
 		"none/latency": true, "none/accuracy": true, "none/samples": true, "none/timeline": true, // nothing was measured
 		"one/accuracy": true, // nothing to compare
@@ -111,6 +121,7 @@ func TestPictures(t *testing.T) {
 
 // TestPicturesAreDeterministic draws everything twice.
 func TestPicturesAreDeterministic(t *testing.T) {
+	skipDrawing(t)
 	for _, name := range []string{"cpu", "troubled"} {
 		first, err := pictures(load(t, name))
 		if err != nil {
@@ -131,6 +142,7 @@ func TestPicturesAreDeterministic(t *testing.T) {
 // TestPicturesSayWhere: every picture names its run and machine, and says of
 // top-1 that it is published.
 func TestPicturesSayWhere(t *testing.T) {
+	skipDrawing(t)
 	all, err := pictures(load(t, "cpu"))
 	if err != nil {
 		t.Fatal(err)

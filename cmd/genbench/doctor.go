@@ -168,10 +168,11 @@ func (a *app) writeDiagnosis(d diagnosis) error {
 	for _, e := range d.Engines {
 		if e.Available {
 			p.write("  ok        ", e.Name+" "+*e.Version)
-			continue
 		}
+	}
+	for _, missing := range missingEngines(d.Engines) {
 		first := "  missing   "
-		for line := range strings.Lines(*e.Reason) {
+		for line := range strings.Lines(missing) {
 			p.write(first, line)
 			first = under
 		}

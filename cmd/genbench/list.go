@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -146,12 +147,36 @@ func (a *app) writeEngines(list []engineStatus) error {
 	if err := table(a.stdout, []string{"engine", "available", "version", "library", "what it is"}, rows, nil, 5); err != nil {
 		return err
 	}
-	for _, s := range list {
-		if !s.Available {
-			fmt.Fprintf(a.stdout, "\n%s\n", *s.Reason)
-		}
+	for _, m := range missingEngines(list) {
+		fmt.Fprintf(a.stdout, "\n%s\n", m)
 	}
 	return nil
+}
+
+// missingEngines says why engines are not available, once where several lack the
+// same, such as a GPU.
+func missingEngines(list []engineStatus) []string {
+	names := map[string][]string{}
+	var reasons []string
+	for _, s := range list {
+		if s.Available {
+			continue
+		}
+		reason := strings.TrimPrefix(*s.Reason, "engine "+s.Name+" unavailable: ")
+		if names[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		names[reason] = append(names[reason], s.Name)
+	}
+	lines := make([]string, len(reasons))
+	for i, reason := range reasons {
+		noun := "engine"
+		if len(names[reason]) > 1 {
+			noun = "engines"
+		}
+		lines[i] = fmt.Sprintf("%s %s unavailable: %s", noun, strings.Join(names[reason], ", "), reason)
+	}
+	return lines
 }
 
 func (a *app) listSuites(_ context.Context, asJSON bool) error {
@@ -171,9 +196,14 @@ func (a *app) listPrecisions(_ context.Context, asJSON bool) error {
 	if asJSON {
 		return writeJSON(a.stdout, list)
 	}
+	var rows [][]string
 	for _, p := range list {
-		fmt.Fprintf(a.stdout, "%-5s %s\n", p.Name, p.Doc)
+		rows = append(rows, []string{string(p.Name), p.Doc, fmt.Sprint(p.Tolerance.MinCosine), fmt.Sprint(p.Tolerance.MaxRelErr)})
 	}
+	if err := table(a.stdout, []string{"precision", "what it is", "least cosine", "largest error"}, rows, nil, 2); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, "\nleast cosine, largest error: how near to fp32 the logits must be; the error is over their root mean square")
 	return nil
 }
 
