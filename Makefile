@@ -36,11 +36,12 @@ vet: ## Check formatting and run go vet
 
 # The library's Python package in the version that `genbench setup` pins.
 AGREE_ENV := bin/agree
+LAUNCHES ?= 12
 agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	$(BIN) setup onnxruntime
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
-	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -run AgreesWithPython ./engines/onnxruntime
+	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 3h -run AgreesWithPython ./engines/onnxruntime -agree-launches $(LAUNCHES)
 
 IMAGES ?= 48
 agreement: build ## Compare every precision with fp32 on five networks, through ONNX Runtime

@@ -3,6 +3,7 @@ package onnxruntime
 import (
 	"bufio"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -22,6 +23,10 @@ import (
 	"genbench/models"
 )
 
+// agreeLaunches is how often both sides start afresh: twice as many narrow the interval
+// by a third.
+var agreeLaunches = flag.Int("agree-launches", 12, "fresh launches of each side in the comparison with Python")
+
 // The same file, library version, input and thread count, timed by genbench's C loop
 // and by ONNX Runtime's own Python session loop, in turn, must agree within 1 % at the
 // median (`make agree`). Where the pages of a process come to lie moves its latency for
@@ -35,10 +40,8 @@ func TestAgreesWithPython(t *testing.T) {
 	if python == "" {
 		t.Skip("GENBENCH_AGREE_PYTHON names no Python with numpy and onnxruntime; `make agree` makes one")
 	}
-	const (
-		limit    = 0.01
-		launches = 12
-	)
+	const limit = 0.01
+	launches := *agreeLaunches
 	// Batches are chosen for some 40 ms an inference here, so that what Python itself
 	// adds to a call, tens of microseconds, does not count.
 	for _, c := range []struct {
@@ -56,7 +59,7 @@ func TestAgreesWithPython(t *testing.T) {
 				ratios, latencies = append(ratios, math.Log(ratio)), append(latencies, latency)
 			}
 			mean, sd := stat.MeanStdDev(ratios, nil)
-			half := distuv.StudentsT{Sigma: 1, Nu: launches - 1}.Quantile(0.975) * sd / math.Sqrt(launches)
+			half := distuv.StudentsT{Sigma: 1, Nu: float64(launches - 1)}.Quantile(0.975) * sd / math.Sqrt(float64(launches))
 			ratio, low, high := math.Exp(mean), math.Exp(mean-half), math.Exp(mean+half)
 			verdict := "undecided"
 			switch {

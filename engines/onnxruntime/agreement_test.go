@@ -20,6 +20,9 @@ var wholeAgreement = flag.Int("agreement", 0, "images on which precisions are co
 // as its tolerance asks, in networks of five families, on images that int8 was not
 // calibrated on. `make agreement` prints how near, in full.
 func TestPrecisionsAgreeWithFP32(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the reference takes a minute under the race detector")
+	}
 	const seedOfRanges, seedOfImages = 0, 1
 	e := opened(t)
 	resolution, ranged, images := 64, 4, 4
