@@ -45,9 +45,12 @@ for release in bookworm trixie; do
 	test -e "$folder/driver-$release/complete" && continue
 	command -v apt-get >/dev/null && test -e /usr/share/keyrings/debian-archive-keyring.gpg || continue
 	echo "fetching libcuda1 of Debian $release"
+	# Whatever mirror this machine's apt is set to.
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' | sed -n 1p)
+	test -n "$mirror" || continue
 	apt=$(mktemp -d)
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$folder/driver-$release"
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $release non-free" >"$apt/list"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release non-free" >"$apt/list"
 	options="-qq -oDir::State::Lists=$apt/lists -oDir::Etc::SourceList=$apt/list -oDir::Etc::SourceParts=/dev/null -oDir::State::status=/dev/null -oDir::Cache=$apt/cache -oAPT::Sandbox::User="
 	# shellcheck disable=SC2086 # options are words
 	if (cd "$apt" && apt-get $options update && apt-get $options download libcuda1); then
