@@ -36,7 +36,7 @@ vet: ## Check formatting and run go vet
 
 # The library's Python package in the version that `genbench setup` pins.
 AGREE_ENV := bin/agree
-LAUNCHES ?= 12
+LAUNCHES ?= 40
 agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	$(BIN) setup onnxruntime
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)

@@ -7,8 +7,9 @@
 //	  -> Grid           product of models x engines x precisions x batches x gaps
 //	  -> Plan           NewPlan: points, skipped ones with their reason; Plan.Order: a random order per round
 //	  -> launch         Runner.launch: a fresh worker process (Processes); a crash or a hang costs one point
-//	  -> visit          worker.visit: build, first inference, warm-up, output check, steady state, one round
-//	  -> round          hardware.Stream.Time: n inferences timed by one C loop, counters read at both ends
+//	  -> visit          worker.visit: build, first inference, warm-up, output check, one round
+//	  -> round          worker.round: windows until they agree, each timed by one C loop (hardware.Stream.Time);
+//	                    counters read at both ends
 //	  -> journal        Journal.Append: one JSON line, synced, after every round
 //	  -> Result         NewResult: estimates, intervals, doubts, quality; a pure function of the journal
 //
@@ -28,17 +29,19 @@
 // (worker.deferred).
 //
 // Warm-up. At least three inferences and 0.3 s (W1, worker.warmUp); the heaviest point
-// runs for 2 s before the first launch takes anything (W2, worker.settle); then
-// windows, until the last three differ by at most 1 % and drift by less than 0.25 %
-// beyond what the noise within them explains; where three are too noisy to show a
-// drift, more are taken (W4, worker.prove, SteadyProof.judge). A round that begins
-// while latency still moves is taken and marked unsteady; nothing is silent. Noise
+// runs for 2 s before the first launch takes anything (W2, worker.settle). A round
+// leaves out its first inference, on a GPU five and 300 ms (W3, Protocol.ramp). Then
+// windows run, until the last three differ by at most 1 % and drift by less than
+// 0.25 % beyond what the noise within them explains; where three are too noisy to show
+// a drift, more are taken (W4, worker.steady, SteadyProof.judge). A round in which
+// latency still moves is taken and marked unsteady; nothing is silent. Noise
 // alone is no such mark: the interval tells of it. What latency does after the device
 // idled is measured on purpose: --gaps makes points of idle times, slept through in C
 // outside of what is timed (W5, worker.block).
 //
-// Sampling. A round is the larger of 10 samples and 0.5 s, at most 2 s and 2000
-// samples, at least 3 samples (S1, Protocol.samples). `quick` takes 4 launches of one
+// Sampling. A round is made of the samples of those windows that agree, the last 2000
+// of them; where they are less than the larger of 10 samples and 0.5 s more are added,
+// as far as 2 s go (S1, Protocol.samples). `quick` takes 4 launches of one
 // round, `ci` 12 of one and never looks at the numbers before the last, `publish` 5
 // of 4 (S2, Profiles). Each round of a launch visits the points in a fresh permutation
 // of the run's seed (S3, Plan.Order). After its launches `publish` adds more, up to
@@ -122,8 +125,7 @@
 //
 // On a host device steal time above 1 % tags a round and above 10 % drops it, where
 // the protocol said that 1 % drops; `quick` waits 1.5 s and `ci` 3 s for a steady
-// state, where it said 10, and both end a round after 1 s, where it said 2; and drift
-// does not stop a run. HostProtocol gives the reasons. `ci` aims for 1 %, the least
+// state, where it said 10; and drift does not stop a run. HostProtocol gives the reasons. `ci` aims for 1 %, the least
 // that its gate tells apart. GPUProtocol holds the protocol's own figures, which
 // nobody has calibrated on a board yet.
 //
@@ -134,6 +136,11 @@
 // twelve launches, but 1.4 to 3 times as wide with four, and covers as much where
 // launches scatter symmetrically; where one launch in a few is slow it covers 91 %
 // where t covers 88 (TestSkewedLaunches).
+//
+// The windows that prove a steady state are the round, where the protocol let a round
+// follow them: what was proven is then true of the samples themselves, and none is
+// thrown away. Of a run of the default suite on a two-core machine the windows took
+// 108 s and the rounds after them 40 s.
 //
 // W4's three windows within 1 % cannot be met by noise of a few percent a sample,
 // though nothing drifts: of 56 rounds on a shared two-core machine 53 failed it. Noise

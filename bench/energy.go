@@ -143,7 +143,7 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 		return nil, err
 	}
 	proto := w.spec.Config.Protocol
-	block := w.samples(max(1, int(proto.WindowTime/max(inference, 1))))
+	block := samples(max(1, int(proto.WindowTime/max(inference, 1))))
 	var all []EnergySample
 	for range proto.EnergyWindows {
 		var s EnergySample

@@ -191,11 +191,17 @@ func (c Config) guess(p PlannedPoint, reference bool) time.Duration {
 func (p Protocol) visitTime(inference, gap time.Duration) time.Duration {
 	each := inference + gap
 	warmup := max(p.WarmupTime, time.Duration(p.WarmupSamples)*each)
-	return warmup + time.Duration(steadyWindows*p.window(each)+p.samples(each))*each
+	return warmup + time.Duration(p.ramp(each)+max(steadyWindows*p.window(each), p.samples(each)))*each
 }
 
-// samples is how many samples a round takes when one inference and the gap before
-// it last so long (S1).
+// ramp is how many inferences before a round are left out of it (W3).
+func (p Protocol) ramp(each time.Duration) int {
+	each = max(each, 1)
+	return max(p.RampSamples, int((p.RampTime+each-1)/each))
+}
+
+// samples is how many samples a round takes at least when one inference and the gap
+// before it last so long (S1).
 func (p Protocol) samples(each time.Duration) int {
 	each = max(each, 1)
 	n := max(p.RoundSamples, int((p.RoundTime+each-1)/each))

@@ -24,8 +24,14 @@ type Protocol struct {
 	// wider than RelWidth (S5); 0 keeps the number fixed.
 	MaxLaunches int `json:"max_launches" yaml:"max_launches"`
 
-	// A round takes the larger of RoundSamples and RoundTime, at most RoundMost
-	// samples, but stops short of RoundCap as long as RoundMin samples are in it (S1).
+	// A round begins with a ramp of the larger of RampSamples and RampTime, which is
+	// left out of it (W3).
+	RampSamples int           `json:"ramp_samples" yaml:"ramp_samples"`
+	RampTime    time.Duration `json:"ramp_time_ns" yaml:"ramp_time"`
+
+	// A round holds the samples of the windows that proved its steady state, the last
+	// RoundMost of them. Where that is less than the larger of RoundSamples and
+	// RoundTime more follow, as far as RoundCap allows once RoundMin are in it (S1).
 	RoundSamples int           `json:"round_samples" yaml:"round_samples"`
 	RoundTime    time.Duration `json:"round_time_ns" yaml:"round_time"`
 	RoundCap     time.Duration `json:"round_cap_ns" yaml:"round_cap"`
@@ -105,9 +111,9 @@ type Protocol struct {
 // 8 % of the machine's time stolen, and up to 35 % while busy; dropping every
 // round above 1 % would leave such a box without a result. So above 1 % is
 // tagged, which costs the quality class, and above 10 % dropped. And `quick` gives
-// up proving steadiness after 1.5 s rather than 10 and ends a round after 1 s
-// rather than 2: on such a box 56 visits took 6 minutes with 3 s and 2 s, past what
-// an editing loop waits for. The mark `unsteady` tells the reader either way.
+// up proving steadiness after 1.5 s rather than 10: on such a box 56 visits took 6
+// minutes with 3 s, past what an editing loop waits for. The mark `unsteady` tells
+// the reader either way.
 //
 // A host device is not stopped by drift: what a shared machine gives changes by
 // more than 3 % from minute to minute, the launches are spread over all of it,
@@ -115,6 +121,7 @@ type Protocol struct {
 func HostProtocol() Protocol {
 	return Protocol{
 		ID:                ProtocolID,
+		RampSamples:       1,
 		RoundSamples:      10,
 		RoundTime:         500 * time.Millisecond,
 		RoundCap:          2 * time.Second,
@@ -151,6 +158,7 @@ func HostProtocol() Protocol {
 // been calibrated on a board yet.
 func GPUProtocol() Protocol {
 	p := HostProtocol()
+	p.RampSamples, p.RampTime = 5, 300*time.Millisecond
 	p.RoundSamples, p.RoundTime, p.RoundCap = 100, time.Second, 5*time.Second
 	p.WarmupSamples, p.WarmupTime = 10, time.Second
 	p.Settle, p.SettleAgain = 30*time.Second, 5*time.Second
@@ -175,7 +183,6 @@ func Profiles() []Profile {
 			p.RelWidth = 0.05
 			if kind == hardware.Host {
 				p.SteadyCap = 1500 * time.Millisecond
-				p.RoundCap = time.Second
 			}
 		}},
 		// Fewer than 12 launches cannot reach the p that a gate over a few points needs
@@ -187,7 +194,6 @@ func Profiles() []Profile {
 			p.SentinelEvery = 10 * time.Minute
 			if kind == hardware.Host {
 				p.SteadyCap = 3 * time.Second
-				p.RoundCap = time.Second
 			}
 		}},
 		{"publish", "5 launches of 4 rounds, up to 12 launches where the interval is still too wide: for reports and papers", func(p *Protocol, _ hardware.DeviceKind) {
@@ -229,6 +235,7 @@ func (p Protocol) Check() error {
 	want(p.Launches >= 1, "launches", p.Launches, "at least 1")
 	want(p.Rounds >= 1, "rounds", p.Rounds, "at least 1")
 	want(p.MaxLaunches == 0 || p.MaxLaunches >= p.Launches, "max_launches", p.MaxLaunches, "0, or no fewer than launches")
+	want(p.RampSamples >= 0 && p.RampSamples <= p.RoundMost, "ramp_samples", p.RampSamples, "0 to round_most_samples")
 	want(p.RoundMin >= 1, "round_min_samples", p.RoundMin, "at least 1")
 	want(p.RoundMost >= p.RoundMin, "round_most_samples", p.RoundMost, "no fewer than round_min_samples")
 	want(p.RoundSamples >= 1 && p.RoundSamples <= p.RoundMost, "round_samples", p.RoundSamples, "1 to round_most_samples")
@@ -252,7 +259,7 @@ func (p Protocol) Check() error {
 		key   string
 		value time.Duration
 	}{
-		{"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
+		{"ramp_time", p.RampTime}, {"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
 		{"settle_again", p.SettleAgain}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
 		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"sentinel_every", p.SentinelEvery},
 		{"energy_window", p.EnergyWindow},

@@ -155,9 +155,20 @@ func (j *ruleJudge) warmUp() []Rule {
 		rules = append(rules, notMet("W2", "the machine was not warmed up before the first launch"))
 	}
 	return append(rules,
-		met("W3", "the windows of W4 run directly before each round"),
-		all("W4", holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met }), len(j.kept), "rounds began in a steady state"),
+		ramp(p),
+		all("W4", holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met }), len(j.kept), "rounds were taken in a steady state"),
 		notApplicable("W5", "no scenario with gaps was asked for"))
+}
+
+// ramp says what a round leaves out at its start.
+func ramp(p Protocol) Rule {
+	switch {
+	case p.RampTime > 0:
+		return met("W3", "the first %s of every round, at least %d inferences, are left out of it", p.RampTime, p.RampSamples)
+	case p.RampSamples > 0:
+		return met("W3", "inferences left out at the start of every round: %d", p.RampSamples)
+	}
+	return notMet("W3", "rounds count their first inference")
 }
 
 // roundSlack is how far a round may miss its planned length: it was sized from the

@@ -100,7 +100,7 @@ func TestOrderIsDrawnForEveryRound(t *testing.T) {
 func TestLaunchesAreAddedForWidth(t *testing.T) {
 	s := simulate(t, "publish", hardware.Host)
 	s.config.Grid.Engines = []string{"still", "shaky", "hopeless"}
-	still, shaky, hopeless := noisy(20, 0, 0.0001), noisy(20, 0.005, 0.0001), noisy(20, 0.2, 0.0001)
+	still, shaky, hopeless := noisy(20, 0, 0.0001), noisy(20, 0.006, 0.0001), noisy(20, 0.2, 0.0001)
 	s.latency = func(i inference) time.Duration {
 		switch i.engine {
 		case "still":
@@ -176,7 +176,7 @@ func TestTwoHoursOfPublish(t *testing.T) {
 
 func TestDriftStops(t *testing.T) {
 	drifting := func(i inference) time.Duration {
-		return time.Duration(20e6 * (1 + 0.1*i.at.Hours()))
+		return time.Duration(20e6 * (1 + 0.2*i.at.Hours()))
 	}
 	s := simulate(t, "publish", hardware.CUDA)
 	s.config.Grid.Batches = []int{1, 2, 3, 4, 5, 6}
@@ -467,5 +467,50 @@ func TestPrecisions(t *testing.T) {
 				t.Errorf("%s: %s %s, %d launches", m.Point, m.State, m.Reason, m.Launches)
 			}
 		}
+	}
+}
+
+// A round is the samples of the windows that agreed, without the ramp and the windows
+// before them; the last ones where they are too many, with more where too few (W3, W4,
+// S1).
+func TestRoundIsWhatWasProven(t *testing.T) {
+	visit := func(set func(*Protocol)) RoundRecord {
+		s := simulate(t, "quick", hardware.Host)
+		set(&s.config.Protocol)
+		n := 0
+		s.latency = func(i inference) time.Duration {
+			if i.launch != 2 {
+				return 10 * time.Millisecond
+			}
+			switch n++; { // the first inference and 30 of warm-up
+			case n == 32:
+				return 50 * time.Millisecond // the ramp
+			case n > 32 && n <= 32+20+19:
+				return 11 * time.Millisecond // two windows of 0.2 s, sized by the latency before them
+			}
+			return 10 * time.Millisecond
+		}
+		for _, r := range s.run(t).Log.Rounds {
+			if r.Launch == 2 {
+				return r
+			}
+		}
+		t.Fatal("no round of launch 2")
+		return RoundRecord{}
+	}
+	whole := visit(func(*Protocol) {})
+	if !whole.Steady.Met || whole.Steady.Windows != 3 || len(whole.Steady.WindowMedians) != 5 {
+		t.Errorf("proof %+v, want met by the last three of five windows", whole.Steady)
+	}
+	if want := slices.Repeat([]int64{10e6}, 19+20+20); !slices.Equal(whole.DeviceNS, want) {
+		t.Errorf("%d samples %v, want the 59 of 10 ms", len(whole.DeviceNS), whole.DeviceNS)
+	}
+	cut := visit(func(p *Protocol) { p.RoundMost = 50 })
+	if later := time.Duration(cut.Start - whole.Start); len(cut.DeviceNS) != 50 || later != 90*time.Millisecond {
+		t.Errorf("with room for 50: %d samples that begin %s later, want 50 and 90 ms", len(cut.DeviceNS), later)
+	}
+	filled := visit(func(p *Protocol) { p.WindowTime = 0 })
+	if len(filled.DeviceNS) != 46 {
+		t.Errorf("windows of three: %d samples, want 46 of 11 ms for half a second", len(filled.DeviceNS))
 	}
 }

@@ -7,15 +7,15 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// A SteadyProof is the evidence that latency had settled before a round (W4).
+// A SteadyProof is the evidence that latency had settled in a round (W4).
 type SteadyProof struct {
 	Met bool `json:"met"`
 	// WindowMedians are the medians of all windows run, in order, WindowErrors their
 	// standard errors as the samples within each window predict them.
 	WindowMedians []int64   `json:"window_median_ns"`
 	WindowErrors  []float64 `json:"window_error_ns"`
-	// Windows is how many of the last ones were judged: three, or more where three
-	// were too noisy to show a drift. Ratio is the largest over the smallest of their
+	// Windows is how many of the last ones were judged, whose samples are the round's:
+	// three, or more where three were too noisy to show a drift. Ratio is the largest over the smallest of their
 	// medians, Drift the Theil-Sen slope over them from first to last relative to
 	// their median, DriftError the half-width of its 95 % interval.
 	Windows    int     `json:"windows"`

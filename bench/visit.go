@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"genbench/engines"
@@ -198,7 +199,7 @@ func (w *worker) coolDown(ctx context.Context, p Point, limit time.Duration) err
 
 // warmUp runs until both minima are reached and the last inference lies near the
 // median of the last five (W1), and gives the number of inferences and the last
-// median. A network that never comes near is left to the steady-state proof.
+// median. A network that never comes near is left to the round's windows.
 func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (int, time.Duration, error) {
 	proto := w.spec.Config.Protocol
 	if err := w.begin(p, "warm-up", time.Duration(proto.WarmupSamples+5)*(guess+p.Gap)); err != nil {
@@ -267,21 +268,12 @@ func (w *worker) check(session engines.Session, p Point) (*Check, error) {
 	return checkOutput(out.Data[:len(out.Data)/p.Batch], want, models.Precision(p.Precision).Tolerance())
 }
 
-// round proves a steady state and takes one block of samples, with the counters
-// read at both ends and nothing but the C loop in between. It gives the median,
-// from which the next try is sized.
+// round takes samples until a steady state is proven and enough of them are in it,
+// with the counters read at both ends and nothing but the C loop and its windows'
+// medians in between. It gives the median, from which the next try is sized.
 func (w *worker) round(session engines.Session, p Point, inference time.Duration, r *RoundRecord) (verdict, time.Duration, error) {
 	proto := w.spec.Config.Protocol
 	var none verdict
-	var err error
-	if r.Steady, inference, err = w.prove(session, p, inference); err != nil {
-		return none, 0, err
-	}
-	n := proto.samples(inference + p.Gap)
-	s := w.samples(n)
-	if err := w.begin(p, "round", time.Duration(n)*(inference+p.Gap)); err != nil {
-		return none, 0, err
-	}
 	from, fromMissing, err := w.sample()
 	if err != nil {
 		return none, 0, err
@@ -290,8 +282,13 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	if err != nil {
 		return none, 0, err
 	}
-	start := w.now()
-	if err := w.quietly(func() error { return w.block(session, p, s) }); err != nil {
+	var s []hardware.Sample
+	var start int64
+	err = w.quietly(func() (err error) {
+		r.Steady, s, start, err = w.steady(session, p, inference)
+		return err
+	})
+	if err != nil {
 		return none, 0, err
 	}
 	ownTo, err := w.usage()
@@ -348,34 +345,66 @@ func (w *worker) sample() (reading hardware.Reading, missing string, err error) 
 	return reading, missing, w.say(ReadingRecord{Type: "reading", Device: w.device.Info().ID, Missing: missing, Reading: relative})
 }
 
-// prove runs windows until three in a row agree (W4) or the protocol's patience
-// ends, and gives the last window's median.
-func (w *worker) prove(session engines.Session, p Point, inference time.Duration) (SteadyProof, time.Duration, error) {
+// steady leaves out a ramp (W3) and runs windows until the last ones agree (W4) or
+// the protocol's patience ends. The samples of those are the round's, for what was
+// proven is proven of them; where they are too few for a round, more follow. It gives
+// the samples and when the first of them began.
+func (w *worker) steady(session engines.Session, p Point, inference time.Duration) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
 	proto := w.spec.Config.Protocol
-	var proof SteadyProof
-	start := w.now()
-	for {
-		n := proto.window(inference + p.Gap)
-		s := w.samples(n)
-		if err := w.begin(p, "steady state", time.Duration(n)*(inference+p.Gap)); err != nil {
-			return proof, 0, err
+	take := func(n int) ([]hardware.Sample, error) {
+		if err := w.begin(p, "round", time.Duration(n)*(inference+p.Gap)); err != nil {
+			return nil, err
 		}
-		if err := w.quietly(func() error { return w.block(session, p, s) }); err != nil {
-			return proof, 0, err
+		s := samples(n)
+		return s, w.block(session, p, s)
+	}
+	if _, err := take(proto.ramp(inference + p.Gap)); err != nil {
+		return proof, nil, 0, err
+	}
+	var windows [][]hardware.Sample
+	var starts []int64
+	for began := w.now(); ; {
+		starts = append(starts, w.now())
+		s, err := take(proto.window(inference + p.Gap))
+		if err != nil {
+			return proof, nil, 0, err
 		}
-		ns := make([]int64, n)
-		for i := range s {
-			ns[i] = max(s[i].Device, 1) // a clock that runs backwards is judged with the round
-		}
-		proof.add(ns)
-		inference = time.Duration(proof.WindowMedians[len(proof.WindowMedians)-1])
-		took := time.Duration(w.now() - start)
+		windows = append(windows, s)
+		proof.add(deviceTimes(s))
+		inference = time.Duration(proof.WindowMedians[len(windows)-1])
+		took := time.Duration(w.now() - began)
 		proof.Seconds = took.Seconds()
-		last := len(proof.WindowMedians) >= steadyWindows && took >= proto.SteadyCap
+		last := len(windows) >= steadyWindows && took >= proto.SteadyCap
 		if proof.judge(proto, last); proof.Met || last {
-			return proof, inference, nil
+			break
 		}
 	}
+	first := len(windows) - proof.Windows
+	kept, start = slices.Concat(windows[first:]...), starts[first]
+	if missing := proto.samples(inference+p.Gap) - len(kept); missing > 0 {
+		s, err := take(missing)
+		if err != nil {
+			return proof, nil, 0, err
+		}
+		kept = append(kept, s...)
+	}
+	if excess := len(kept) - proto.RoundMost; excess > 0 {
+		for _, s := range kept[:excess] {
+			start += s.Host + p.Gap.Nanoseconds()
+		}
+		kept = kept[excess:]
+	}
+	return proof, kept, start, nil
+}
+
+// deviceTimes gives the device times of samples for the proof; what a clock that runs
+// backwards gave is judged with the round.
+func deviceTimes(s []hardware.Sample) []int64 {
+	ns := make([]int64, len(s))
+	for i := range s {
+		ns[i] = max(s[i].Device, 1)
+	}
+	return ns
 }
 
 // quietly runs a timed block on a locked thread with the garbage collector off,
@@ -388,12 +417,9 @@ func quietly(block func() error) error {
 	return block()
 }
 
-// samples gives a buffer whose pages are already there.
-func (w *worker) samples(n int) []hardware.Sample {
-	if n > cap(w.buffer) {
-		w.buffer = make([]hardware.Sample, n)
-	}
-	s := w.buffer[:n]
+// samples gives a buffer whose pages are there before the clock runs.
+func samples(n int) []hardware.Sample {
+	s := make([]hardware.Sample, n)
 	clear(s)
 	return s
 }

@@ -161,7 +161,6 @@ type worker struct {
 	stream   hardware.Stream
 	counters *counters
 	engines  map[string]engines.Engine
-	buffer   []hardware.Sample
 	busy     time.Duration // spent inside timed blocks
 	broken   map[Point]bool
 	rest     *float64 // the device's temperature before any work; nil where it is not known

@@ -25,13 +25,13 @@ import (
 
 // agreeLaunches is how often both sides start afresh: twice as many narrow the interval
 // by a third.
-var agreeLaunches = flag.Int("agree-launches", 12, "fresh launches of each side in the comparison with Python")
+var agreeLaunches = flag.Int("agree-launches", 40, "fresh launches of each side in the comparison with Python")
 
 // The same file, library version, input and thread count, timed by genbench's C loop
 // and by ONNX Runtime's own Python session loop, in turn, must agree within 1 % at the
 // median (`make agree`). Where the pages of a process come to lie moves its latency for
 // as long as it lives, so both sides start afresh for every launch, and the interval is
-// built over launches. Within one, short blocks alternate and the first side changes,
+// built over launches. Within one, single inferences alternate and the first side changes,
 // so that a machine whose speed wanders takes both along. One thread, because the
 // threads of an idle pool spin and would disturb the other side. A machine too noisy
 // to tell is told so; only a proven difference fails.
@@ -81,10 +81,13 @@ func TestAgreesWithPython(t *testing.T) {
 // agreeOnce opens a session on both sides and gives the median ratio of alternating
 // blocks, and the median of genbench's own in nanoseconds.
 func agreeOnce(t *testing.T, python string, network *models.Network, batch int) (ratio, latency float64) {
+	// One inference a turn, after one that takes the caches back from the other side:
+	// a shared machine's speed wanders by a tenth within a second, so the shorter the
+	// turn the more of it both sides share.
 	const (
-		pairs  = 8
-		block  = 12
-		cold   = 3 // of a block: the other side has had the caches
+		pairs  = 48
+		block  = 2
+		cold   = 1
 		warmUp = 10
 	)
 	device, err := hardware.NewHost()
