@@ -13,7 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"genbench/engines"
@@ -25,14 +25,11 @@ import (
 )
 
 // Env names the environment variable that holds the path of libcudnn.so.
-const Env = "GENBENCH_CUDNN"
+const Env = library.CUDNNEnv
 
 // minVersion is the oldest release that genbench is checked against, as
 // cudnnGetVersion counted until 8; 9 counts 10000 for a major version.
 const minVersion = 8900
-
-// firstWithoutVolta is the release that dropped compute capability 7.0; see packs.
-const firstWithoutVolta = 91100
 
 // Driver is the entry for engines/all.
 func Driver() engines.Driver {
@@ -51,6 +48,7 @@ type engine struct {
 	api     *C.gb_cudnn // nil once closed
 	module  *native.CUDAModule
 	kernels map[string]unsafe.Pointer // CUfunction
+	absent  []library.Absent          // of what cuDNN may ask for
 	// layouts are tried in turn, and the faster one is kept.
 	layouts []layout
 }
@@ -78,11 +76,11 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	preload(lib.Path)
 	e.library = lib
 	if e.api, err = load(lib.Library); err != nil {
 		return nil, fmt.Errorf("open cudnn: %w", err)
 	}
+	e.absent = library.PreloadNamed(lib.Path, companions(int(C.gb_cudnn_cudart(e.api))/1000))
 	e.info = engines.Info{
 		Name: "cudnn", Version: versionString(int(C.gb_cudnn_version(e.api))),
 		Library: lib.Path, SHA256: lib.SHA256,
@@ -151,20 +149,16 @@ func versionString(v int) string {
 	return fmt.Sprintf("%d.%d.%d", v/major, v%major/100, v%100)
 }
 
-// preload opens what cuDNN asks the loader for by name, from the folders where pip
-// puts it beside cuDNN's. Where it is not there the loader's own search has its turn.
-func preload(cudnn string) {
-	root := filepath.Dir(filepath.Dir(filepath.Dir(cudnn))) // of nvidia/cudnn/lib/libcudnn.so.9
-	for _, pattern := range []string{"libcublasLt.so.*", "libcublas.so.*", "libnvrtc.so.*"} {
-		files, err := filepath.Glob(filepath.Join(root, "*", "lib", pattern))
-		if err != nil {
-			continue // a pattern of ours is well formed
-		}
-		for _, file := range files {
-			// Kept open for cuDNN; one that cannot load is cuDNN's to speak of.
-			_, _ = native.Open(file)
-		}
+// lacks names the libraries that cuDNN may ask for in vain.
+func (e *engine) lacks() string {
+	if len(e.absent) == 0 {
+		return ""
 	}
+	names := make([]string, len(e.absent))
+	for i, a := range e.absent {
+		names[i] = a.Soname
+	}
+	return ", without " + strings.Join(names, ", ")
 }
 
 func (e *engine) loadKernels() (err error) {

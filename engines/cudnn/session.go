@@ -71,7 +71,7 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		if s.program.in_driver != 0 {
 			return s, e.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status))
 		}
-		return s, fmt.Errorf("cudnnCreate: %s (%d); %s", C.GoString(C.gb_cudnn_words(e.api, status)), int(status), hint(e.device.Details()))
+		return s, fmt.Errorf("cudnnCreate: %s (%d)%s; %s", C.GoString(C.gb_cudnn_words(e.api, status)), int(status), e.lacks(), hint(e.device.Details()))
 	}
 	if s.values, err = s.alloc(s.plan.bytes); err != nil {
 		return s, fmt.Errorf("memory for activations: %w", err)
