@@ -35,7 +35,7 @@ const minVersion = 8900
 func Driver() engines.Driver {
 	return engines.Driver{
 		Name:   "cudnn",
-		Doc:    "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16",
+		Doc:    "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16, int8",
 		Device: hardware.CUDA,
 		Open:   open,
 	}
@@ -180,13 +180,11 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 	gpu := e.device.Details()
 	ampere := gpu.CapabilityMajor >= 8
 	switch o.Precision {
-	case models.FP32, models.FP16:
+	case models.FP32, models.FP16, models.INT8:
 	case models.TF32, models.BF16:
 		if !ampere {
 			return fmt.Errorf("%s needs a GPU of compute capability 8.0 or newer (Ampere); %s has %d.%d", o.Precision, gpu.Name, gpu.CapabilityMajor, gpu.CapabilityMinor)
 		}
-	case models.INT8:
-		return errors.New("genbench calls cuDNN's floating-point convolutions only; int8 runs on TensorRT and ONNX Runtime")
 	default:
 		return fmt.Errorf("cudnn has no precision %q", o.Precision)
 	}
@@ -198,6 +196,7 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 
 // Build lays the network out in memory, has cuDNN measure the algorithms of every
 // convolution, in NHWC and in NCHW, and keeps the layout whose inference is shorter.
+// int8 has no other layout than NHWC.
 func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	s, err := e.build(ctx, n, stream, o)
 	if err != nil {
@@ -227,10 +226,13 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	if err != nil {
 		return nil, err
 	}
+	if o.Precision == models.INT8 {
+		return e.compileRounded(ctx, folded, s, o)
+	}
 	var best *session
 	var failed []error
 	for _, l := range e.layouts {
-		candidate, err := e.compile(ctx, folded, s, o, l)
+		candidate, err := e.compile(ctx, folded, s, o, l, nil)
 		if err != nil {
 			// Weights and shapes are the same in every layout, a lost device is lost. But
 			// one layout may be all that there is room for.

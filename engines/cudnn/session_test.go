@@ -241,10 +241,10 @@ func TestAlgorithmOfItsOwnArithmetic(t *testing.T) {
 
 func TestSupportsByCapability(t *testing.T) {
 	for capability, want := range map[string][]models.Precision{
-		"70": {models.FP32, models.FP16},
-		"75": {models.FP32, models.FP16},
-		"80": {models.FP32, models.TF32, models.FP16, models.BF16},
-		"90": {models.FP32, models.TF32, models.FP16, models.BF16},
+		"70": {models.FP32, models.FP16, models.INT8},
+		"75": {models.FP32, models.FP16, models.INT8},
+		"80": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8},
+		"90": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8},
 	} {
 		b := newBench(t, "FAKE_CUDA_CAPABILITY", capability)
 		for _, p := range models.Precisions() {
