@@ -655,7 +655,7 @@ func (p weightPlace) write(values []float32) error {
 		}
 	case elementInt8:
 		scales := make([]float32, len(p.scales)/4)
-		if err := quantizeWeight(p.raw, scales, values); err != nil {
+		if err := QuantizeWeight(p.raw, scales, values); err != nil {
 			return fmt.Errorf("weight %s: %w", p.param.Key, err)
 		}
 		for k, v := range scales {

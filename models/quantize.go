@@ -56,6 +56,29 @@ func Quantization(n *Network, r *Ranges, k Kernels) ([]QuantizedNode, error) {
 	return q.nodes, nil
 }
 
+// A Rounding holds the scales of an int8 model's tensors, for an engine that computes
+// the network itself instead of reading its file: the real number is the integer, of
+// -127 to 127, times the scale.
+type Rounding struct {
+	Image float32   // of the input; 0 where it stays in float
+	Nodes []float32 // by node of the folded network; 0 where the result stays in float
+}
+
+// NewRounding gives the scales of the roundings that an int8 export for k places, as
+// QuantizeWeight does those of the weights. The network must be folded. A range that is
+// missing is an error that names its node.
+func NewRounding(folded *Network, r *Ranges, k Kernels) (Rounding, error) {
+	q := quantize(folded, k)
+	if err := q.setLimits(r); err != nil {
+		return Rounding{}, err
+	}
+	scales := Rounding{Image: q.imageLimit / int8Steps, Nodes: make([]float32, len(q.nodes))}
+	for i, n := range q.nodes {
+		scales.Nodes[i] = n.Limit / int8Steps
+	}
+	return scales, nil
+}
+
 // quantization is where a folded network is rounded to 8 bits.
 type quantization struct {
 	network *Network
@@ -235,9 +258,9 @@ func (q *quantization) cutOff(i int) string {
 // -128 is not used, so that a tensor and its negative round alike.
 const int8Steps = 127
 
-// quantizeWeight rounds a kernel to 8 bits, each output channel with the scale of its
-// largest weight, and gives the scales. raw takes one byte per value.
-func quantizeWeight(raw []byte, scales, values []float32) error {
+// QuantizeWeight rounds a kernel to 8 bits, each output channel with the scale of its
+// largest weight, and gives the scales. raw takes one byte per value, an int8.
+func QuantizeWeight(raw []byte, scales, values []float32) error {
 	fan := len(values) / len(scales)
 	for o := range scales {
 		row := values[o*fan : (o+1)*fan]

@@ -195,7 +195,7 @@ func TestQuantizeWeight(t *testing.T) {
 	}
 	values[7], values[99] = -3, 2.5 // the largest of their channels; the third is zero
 	raw, scales := make([]byte, len(values)), make([]float32, 3)
-	if err := quantizeWeight(raw, scales, values); err != nil {
+	if err := QuantizeWeight(raw, scales, values); err != nil {
 		t.Fatal(err)
 	}
 	for o, want := range []float32{3. / 127, 2.5 / 127, 1} {
@@ -213,7 +213,7 @@ func TestQuantizeWeight(t *testing.T) {
 		}
 	}
 	values[3] = float32(math.NaN())
-	if err := quantizeWeight(raw, scales, values); err == nil || !strings.Contains(err.Error(), "output channel 0") {
+	if err := QuantizeWeight(raw, scales, values); err == nil || !strings.Contains(err.Error(), "output channel 0") {
 		t.Errorf("a NaN: %v", err)
 	}
 }
@@ -436,7 +436,7 @@ func TestONNXInt8(t *testing.T) {
 				t.Fatal(err)
 			}
 			raw, scales := make([]byte, len(values)), make([]float32, p.Shape[0])
-			if err := quantizeWeight(raw, scales, values); err != nil {
+			if err := QuantizeWeight(raw, scales, values); err != nil {
 				t.Fatal(err)
 			}
 			stored := f.tensors[p.Key+"/int8"]

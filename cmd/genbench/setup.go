@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +14,7 @@ import (
 )
 
 func (a *app) setupCommand() *cobra.Command {
-	setups := []string{"onnxruntime", "onnxruntime-gpu", "tensorrt"}
+	setups := []string{"cudnn", "onnxruntime", "onnxruntime-gpu", "tensorrt"}
 	setup := &cobra.Command{
 		Use:   "setup " + strings.Join(setups, "|"),
 		Short: "Fetch or build an engine's library in the cache directory, without root",
@@ -54,8 +56,79 @@ func (a *app) setupCommand() *cobra.Command {
 			return nil
 		},
 	})
-	setup.AddCommand(a.setupTensorRTCommand())
+	setup.AddCommand(a.setupCUDNNCommand(), a.setupTensorRTCommand())
 	return setup
+}
+
+// setupCUDNNCommand takes a description of the GPU where there is none: clusters have
+// a network on the machine that has no GPU.
+func (a *app) setupCUDNNCommand() *cobra.Command {
+	var cuda, capability string
+	cmd := &cobra.Command{
+		Use:   "cudnn",
+		Short: "Fetch cuDNN, cuBLAS and NVRTC with pip, in the versions for the GPU here or the one described",
+		Example: "  genbench setup cudnn\n" +
+			"  genbench setup cudnn --cuda 12.4 --capability 7.0   # for a V100 elsewhere",
+		Args: exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			gpu, err := a.describedGPU(cuda, capability)
+			if err != nil {
+				return err
+			}
+			path, err := library.SetupCUDNN(cmd.Context(), a.stderr, gpu)
+			if err != nil {
+				return &exitError{exitUnavailable, err}
+			}
+			fmt.Fprintln(a.stdout, path)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&cuda, "cuda", "", "the newest CUDA `version` of the driver, as nvidia-smi shows it; that of the driver here without it")
+	cmd.Flags().StringVar(&capability, "capability", "", "the GPU's compute capability, `major.minor`; that of GPU 0 without it, or 7.5 where there is none")
+	return cmd
+}
+
+// describedGPU is GPU 0 with what flags say otherwise. Without a GPU the flags must at
+// least name the driver's CUDA.
+func (a *app) describedGPU(cuda, capability string) (library.GPU, error) {
+	gpu, absent := firstGPU()
+	if absent != nil {
+		if cuda == "" {
+			return gpu, &exitError{exitUnavailable, fmt.Errorf("set up cudnn: its version depends on the GPU and its driver: %w; "+
+				"for a GPU elsewhere give --cuda and --capability", absent)}
+		}
+		gpu = library.GPU{Name: "a GPU elsewhere", CapabilityMajor: 7, CapabilityMinor: 5}
+	}
+	if cuda != "" {
+		major, minor, err := majorMinor(cuda)
+		if err != nil {
+			return gpu, usage(fmt.Errorf("--cuda %s: %w", cuda, err))
+		}
+		gpu.Driver = 1000*major + 10*minor
+	}
+	if capability != "" {
+		var err error
+		if gpu.CapabilityMajor, gpu.CapabilityMinor, err = majorMinor(capability); err != nil {
+			return gpu, usage(fmt.Errorf("--capability %s: %w", capability, err))
+		}
+	}
+	return gpu, nil
+}
+
+// majorMinor reads "12.4", or "12" for 12.0.
+func majorMinor(text string) (major, minor int, err error) {
+	head, tail, found := strings.Cut(text, ".")
+	if !found {
+		tail = "0"
+	}
+	major, err = strconv.Atoi(head)
+	if err == nil {
+		minor, err = strconv.Atoi(tail)
+	}
+	if err != nil || major < 1 || major > 99 || minor < 0 || minor > 9 {
+		return 0, 0, errors.New("want a version such as 12 or 12.4")
+	}
+	return major, minor, nil
 }
 
 func (a *app) setupTensorRTCommand() *cobra.Command {
@@ -84,6 +157,5 @@ func firstGPU() (library.GPU, error) {
 		return library.GPU{}, err
 	}
 	defer device.Close()
-	d := device.(*hardware.CUDADevice).Details()
-	return library.GPU{Name: d.Name, CapabilityMajor: d.CapabilityMajor, CapabilityMinor: d.CapabilityMinor, Driver: d.DriverVersionNumber}, nil
+	return library.GPUOf(device.(*hardware.CUDADevice).Details()), nil
 }

@@ -82,6 +82,8 @@ typedef struct gb_cudnn_algorithm gb_cudnn_algorithm;
 enum {
 	gb_cudnn_float = 0,                // CUDNN_DATA_FLOAT
 	gb_cudnn_half = 2,                 // CUDNN_DATA_HALF
+	gb_cudnn_int8 = 3,                 // CUDNN_DATA_INT8
+	gb_cudnn_int32 = 4,                // CUDNN_DATA_INT32
 	gb_cudnn_bfloat16 = 9,             // CUDNN_DATA_BFLOAT16
 	gb_cudnn_nchw = 0,                 // CUDNN_TENSOR_NCHW
 	gb_cudnn_nhwc = 1,                 // CUDNN_TENSOR_NHWC

@@ -13,7 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"genbench/engines"
@@ -25,20 +25,17 @@ import (
 )
 
 // Env names the environment variable that holds the path of libcudnn.so.
-const Env = "GENBENCH_CUDNN"
+const Env = library.CUDNNEnv
 
 // minVersion is the oldest release that genbench is checked against, as
 // cudnnGetVersion counted until 8; 9 counts 10000 for a major version.
 const minVersion = 8900
 
-// firstWithoutVolta is the release that dropped compute capability 7.0; see packs.
-const firstWithoutVolta = 91100
-
 // Driver is the entry for engines/all.
 func Driver() engines.Driver {
 	return engines.Driver{
 		Name:   "cudnn",
-		Doc:    "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16",
+		Doc:    "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16, int8",
 		Device: hardware.CUDA,
 		Open:   open,
 	}
@@ -51,6 +48,7 @@ type engine struct {
 	api     *C.gb_cudnn // nil once closed
 	module  *native.CUDAModule
 	kernels map[string]unsafe.Pointer // CUfunction
+	absent  []library.Absent          // of what cuDNN may ask for
 	// layouts are tried in turn, and the faster one is kept.
 	layouts []layout
 }
@@ -78,11 +76,11 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	preload(lib.Path)
 	e.library = lib
 	if e.api, err = load(lib.Library); err != nil {
 		return nil, fmt.Errorf("open cudnn: %w", err)
 	}
+	e.absent = library.PreloadNamed(lib.Path, companions(int(C.gb_cudnn_cudart(e.api))/1000))
 	e.info = engines.Info{
 		Name: "cudnn", Version: versionString(int(C.gb_cudnn_version(e.api))),
 		Library: lib.Path, SHA256: lib.SHA256,
@@ -151,20 +149,16 @@ func versionString(v int) string {
 	return fmt.Sprintf("%d.%d.%d", v/major, v%major/100, v%100)
 }
 
-// preload opens what cuDNN asks the loader for by name, from the folders where pip
-// puts it beside cuDNN's. Where it is not there the loader's own search has its turn.
-func preload(cudnn string) {
-	root := filepath.Dir(filepath.Dir(filepath.Dir(cudnn))) // of nvidia/cudnn/lib/libcudnn.so.9
-	for _, pattern := range []string{"libcublasLt.so.*", "libcublas.so.*", "libnvrtc.so.*"} {
-		files, err := filepath.Glob(filepath.Join(root, "*", "lib", pattern))
-		if err != nil {
-			continue // a pattern of ours is well formed
-		}
-		for _, file := range files {
-			// Kept open for cuDNN; one that cannot load is cuDNN's to speak of.
-			_, _ = native.Open(file)
-		}
+// lacks names the libraries that cuDNN may ask for in vain.
+func (e *engine) lacks() string {
+	if len(e.absent) == 0 {
+		return ""
 	}
+	names := make([]string, len(e.absent))
+	for i, a := range e.absent {
+		names[i] = a.Soname
+	}
+	return ", without " + strings.Join(names, ", ")
 }
 
 func (e *engine) loadKernels() (err error) {
@@ -186,13 +180,11 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 	gpu := e.device.Details()
 	ampere := gpu.CapabilityMajor >= 8
 	switch o.Precision {
-	case models.FP32, models.FP16:
+	case models.FP32, models.FP16, models.INT8:
 	case models.TF32, models.BF16:
 		if !ampere {
 			return fmt.Errorf("%s needs a GPU of compute capability 8.0 or newer (Ampere); %s has %d.%d", o.Precision, gpu.Name, gpu.CapabilityMajor, gpu.CapabilityMinor)
 		}
-	case models.INT8:
-		return errors.New("genbench calls cuDNN's floating-point convolutions only; int8 runs on TensorRT and ONNX Runtime")
 	default:
 		return fmt.Errorf("cudnn has no precision %q", o.Precision)
 	}
@@ -204,6 +196,7 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 
 // Build lays the network out in memory, has cuDNN measure the algorithms of every
 // convolution, in NHWC and in NCHW, and keeps the layout whose inference is shorter.
+// int8 has no other layout than NHWC.
 func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	s, err := e.build(ctx, n, stream, o)
 	if err != nil {
@@ -233,10 +226,13 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	if err != nil {
 		return nil, err
 	}
+	if o.Precision == models.INT8 {
+		return e.compileRounded(ctx, folded, s, o)
+	}
 	var best *session
 	var failed []error
 	for _, l := range e.layouts {
-		candidate, err := e.compile(ctx, folded, s, o, l)
+		candidate, err := e.compile(ctx, folded, s, o, l, nil)
 		if err != nil {
 			// Weights and shapes are the same in every layout, a lost device is lost. But
 			// one layout may be all that there is room for.

@@ -11,10 +11,11 @@ import (
 // A plan is a folded network as the steps that compute it and the memory their
 // values lie in. It knows nothing of cuDNN.
 type plan struct {
-	network *models.Network
-	steps   []planned
-	values  []value // by node; values[len(nodes)] is the image
-	bytes   int64   // of the memory that all values share
+	network      *models.Network
+	steps        []planned
+	values       []value // by node; values[len(nodes)] is the image
+	elementBytes int     // of what is not rounded to 8 bits
+	bytes        int64   // of the memory that all values share
 }
 
 // A planned step computes one node together with those that were fused into it.
@@ -31,6 +32,7 @@ const none = -2 // as a node; -1 is models.Image
 // A value is a tensor in the shared memory.
 type value struct {
 	shape  models.Shape // as the network has it
+	step   float32      // what one of its 8-bit integers stands for; 0 where it is not rounded to them
 	offset int64
 	buffer int // values with one buffer are one piece of memory
 }
@@ -39,6 +41,14 @@ type value struct {
 func (v value) extent() [4]int {
 	full := append(slices.Clone(v.shape), 1, 1)
 	return [4]int{full[0], full[1], full[2], full[3]}
+}
+
+// size is how many bytes a value takes.
+func (p *plan) size(v *value) int64 {
+	if v.step != 0 {
+		return int64(v.shape.Elements())
+	}
+	return int64(v.shape.Elements()) * int64(p.elementBytes)
 }
 
 // at finds a value; the image's stands behind the nodes'.
@@ -51,18 +61,25 @@ func (p *plan) at(node int) *value {
 
 // newPlan fuses what one call of cuDNN or one kernel can do: a convolution, linear
 // layer or batch norm with an addition behind it and an activation behind that, and
-// an addition with an activation.
-func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int) (*plan, error) {
+// an addition with an activation. What an int8 model rounds is not fused with what
+// reads it; r is nil in every other precision.
+func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int, r *models.Rounding) (*plan, error) {
 	shapes, err := n.Shapes(batch)
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{network: n, values: make([]value, len(n.Nodes)+1)}
+	p := &plan{network: n, elementBytes: elementBytes, values: make([]value, len(n.Nodes)+1)}
 	for i, shape := range append(shapes, n.InputShape(batch)) {
 		if shape.Elements() >= 1<<31 {
 			return nil, fmt.Errorf("batch %d: a tensor of shape %v has more elements than 32 bits count; use a smaller batch", batch, shape)
 		}
 		p.values[i] = value{shape: shape, buffer: i}
+	}
+	if r != nil {
+		p.at(models.Image).step = r.Image
+		for i, step := range r.Nodes {
+			p.values[i].step = step
+		}
 	}
 	readers := make([][]int, len(n.Nodes))
 	for i, node := range n.Nodes {
@@ -78,9 +95,10 @@ func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int) (*plan, 
 			continue
 		}
 		s := planned{node: i, out: i, inputs: node.Inputs, add: none}
-		// follower gives the only reader of the step's value.
+		// follower gives the only reader of the step's value, where it may read what was
+		// not rounded.
 		follower := func() int {
-			if r := readers[s.out]; len(r) == 1 {
+			if r := readers[s.out]; len(r) == 1 && p.values[s.out].step == 0 {
 				return r[0]
 			}
 			return none
@@ -93,8 +111,9 @@ func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int) (*plan, 
 					if other == s.out {
 						other = n.Nodes[next].Inputs[1]
 					}
-					// What is added must have been computed before.
-					if other < i {
+					// What is added must have been computed before. An int8 model says itself which
+					// summand is not rounded; if it comes first, its step waits for the other.
+					if other < i || r != nil {
 						s.add, s.out, fused[next] = other, next, true
 					}
 				}
@@ -106,7 +125,7 @@ func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int) (*plan, 
 		case models.Flatten:
 			// In NCHW, and for single pixels, the elements lie as they are wanted.
 			from := p.at(node.Inputs[0])
-			if e := from.extent(); !nhwc || e[2]*e[3] == 1 {
+			if e := from.extent(); (!nhwc || e[2]*e[3] == 1) && from.step == p.values[i].step {
 				p.values[i].buffer = from.buffer
 				continue
 			}
@@ -121,7 +140,12 @@ func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int) (*plan, 
 		}
 		p.steps = append(p.steps, s)
 	}
-	p.layOut(elementBytes)
+	if r != nil {
+		// Nodes stand behind what they read, so the order of what steps give is one in which
+		// they can run.
+		slices.SortFunc(p.steps, func(a, b planned) int { return cmp.Compare(a.out, b.out) })
+	}
+	p.layOut()
 	return p, nil
 }
 
@@ -140,7 +164,7 @@ const alignment = 256
 // between the first use of one and the last of the other; large values choose first,
 // and each takes the lowest place that is free while it lives. The image is never
 // written over, because one input serves many inferences.
-func (p *plan) layOut(elementBytes int) {
+func (p *plan) layOut() {
 	type piece struct {
 		buffer      int
 		bytes       int64
@@ -152,7 +176,7 @@ func (p *plan) layOut(elementBytes int) {
 		v := p.at(node)
 		q := pieces[v.buffer]
 		if q == nil {
-			bytes := int64(v.shape.Elements()) * int64(elementBytes)
+			bytes := p.size(v)
 			q = &piece{buffer: v.buffer, bytes: (bytes + alignment - 1) / alignment * alignment, first: step, last: step}
 			pieces[v.buffer] = q
 		}

@@ -22,7 +22,7 @@ func TestMemoryPlan(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, nhwc := range []bool{false, true} {
-			p, err := newPlan(n, 2, nhwc, 2)
+			p, err := newPlan(n, 2, nhwc, 2, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -30,14 +30,67 @@ func TestMemoryPlan(t *testing.T) {
 				t.Errorf("%s, nhwc %t: %v", info.Name, nhwc, err)
 			}
 		}
+		r := roundingOf(t, n)
+		p, err := newPlan(n, 2, true, 4, &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.check(); err != nil {
+			t.Errorf("%s, int8: %v", info.Name, err)
+		}
+		if err := p.checkRounding(); err != nil {
+			t.Errorf("%s, int8: %v", info.Name, err)
+		}
 	}
+}
+
+// roundingOf is that of a folded network whose values all end at 1.
+func roundingOf(t *testing.T, n *models.Network) models.Rounding {
+	t.Helper()
+	ranges := &models.Ranges{Limit: map[string]float32{models.InputName: 1}}
+	for _, node := range n.Nodes {
+		ranges.Limit[node.Name] = 1
+	}
+	r, err := models.NewRounding(n, ranges, models.FusedKernels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// checkRounding wants every value that the model rounds, and no other, to end a step
+// or to be another name of one that does.
+func (p *plan) checkRounding() error {
+	ends := map[int]bool{}
+	for _, s := range p.steps {
+		ends[p.at(s.out).buffer] = true
+	}
+	for i, n := range p.network.Nodes {
+		if p.at(i).step != 0 && !ends[p.at(i).buffer] {
+			return fmt.Errorf("node %s is rounded and fused with its reader", n.Name)
+		}
+	}
+	for _, s := range p.steps {
+		// A summand that is not rounded must be in one step with the sum.
+		if _, ok := p.network.Nodes[s.node].Op.(models.Conv); ok && s.add != none && p.at(s.add).step == 0 {
+			return fmt.Errorf("node %s adds %d, which is not rounded", p.network.Nodes[s.node].Name, s.add)
+		}
+		if _, ok := p.network.Nodes[s.node].Op.(models.Add); ok {
+			for _, j := range s.reads() {
+				if p.at(j).step == 0 {
+					return fmt.Errorf("node %s reads %d, which is not rounded", p.network.Nodes[s.node].Name, j)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // check plays the plan through twice, as two inferences of one input do.
 func (p *plan) check() error {
 	type owner struct{ from, to, buffer int64 }
 	var owners []owner
-	bytes := func(node int) int64 { return 2 * int64(p.at(node).shape.Elements()) }
+	bytes := func(node int) int64 { return p.size(p.at(node)) }
 	write := func(node int) {
 		v := p.at(node)
 		kept := owners[:0]
@@ -122,7 +175,7 @@ func TestFusions(t *testing.T) {
 		if n, err = models.Fold(n); err != nil {
 			t.Fatal(err)
 		}
-		p, err := newPlan(n, 1, true, 4)
+		p, err := newPlan(n, 1, true, 4, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +190,7 @@ func TestTooLargeForIndices(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	if _, err := newPlan(n, 1000, false, 4); err == nil {
+	if _, err := newPlan(n, 1000, false, 4, nil); err == nil {
 		t.Error("a tensor of 3.2e9 elements is planned")
 	}
 }

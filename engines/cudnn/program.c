@@ -98,12 +98,11 @@ unsigned gb_describe_filter(const gb_cudnn *api, cudnnFilterDescriptor_t *f, uns
 }
 
 unsigned gb_describe_convolution(const gb_cudnn *api, cudnnConvolutionDescriptor_t *c, int pad_h, int pad_w, int stride,
-	int dilation, int groups, unsigned math) {
+	int dilation, int groups, unsigned compute, unsigned math) {
 	unsigned status = api->cudnnCreateConvolutionDescriptor(c);
-	// Sums are float in every precision.
 	if (status == 0) {
 		status = api->cudnnSetConvolution2dDescriptor(*c, pad_h, pad_w, stride, stride, dilation, dilation,
-			gb_cudnn_cross_correlation, gb_cudnn_float);
+			gb_cudnn_cross_correlation, compute);
 	}
 	if (status == 0) status = api->cudnnSetConvolutionGroupCount(*c, groups);
 	return status != 0 ? status : api->cudnnSetConvolutionMathType(*c, math);

@@ -73,7 +73,7 @@ typedef struct {
 unsigned gb_describe_tensor(const gb_cudnn *api, cudnnTensorDescriptor_t *t, unsigned layout, unsigned type, gb_extent e);
 unsigned gb_describe_filter(const gb_cudnn *api, cudnnFilterDescriptor_t *f, unsigned layout, unsigned type, gb_extent e);
 unsigned gb_describe_convolution(const gb_cudnn *api, cudnnConvolutionDescriptor_t *c, int pad_h, int pad_w, int stride,
-	int dilation, int groups, unsigned math);
+	int dilation, int groups, unsigned compute, unsigned math);
 unsigned gb_describe_activation(const gb_cudnn *api, cudnnActivationDescriptor_t *a, unsigned mode);
 unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, unsigned mode, int window_h, int window_w, int pad, int stride);
 // gb_find_algorithms measures the algorithms of a convolution step; the fastest

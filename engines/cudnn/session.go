@@ -49,6 +49,10 @@ type session struct {
 	memory     []uint64      // to be freed
 	bytes      int64         // of that
 	values     uint64
+	input      uint64        // where SetInput writes
+	rounded    *rounded      // of int8; nil in other precisions
+	operands   loan          // of int8
+	sums       loan          // of int8
 	weights    []byte        // as they go to the device
 	parameters []parameter   // that await them
 	latency    time.Duration // of an inference, as the build measured it
@@ -56,9 +60,9 @@ type session struct {
 }
 
 // compile builds the network in one layout. The caller owns the session.
-func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardware.CUDAStream, o engines.BuildOptions, l layout) (s *session, err error) {
-	s = &session{engine: e, stream: stream, network: n, layout: l, precision: o.Precision}
-	if s.plan, err = newPlan(n, o.Batch, l == nhwc, s.elementBytes()); err != nil {
+func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardware.CUDAStream, o engines.BuildOptions, l layout, r *rounded) (s *session, err error) {
+	s = &session{engine: e, stream: stream, network: n, layout: l, precision: o.Precision, rounded: r}
+	if s.plan, err = newPlan(n, o.Batch, l == nhwc, s.elementBytes(), r.scales()); err != nil {
 		return nil, err
 	}
 	s.program = (*C.gb_program)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_program{}))))
@@ -71,7 +75,7 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		if s.program.in_driver != 0 {
 			return s, e.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status))
 		}
-		return s, fmt.Errorf("cudnnCreate: %s (%d); %s", C.GoString(C.gb_cudnn_words(e.api, status)), int(status), hint(e.device.Details()))
+		return s, fmt.Errorf("cudnnCreate: %s (%d)%s; %s", C.GoString(C.gb_cudnn_words(e.api, status)), int(status), e.lacks(), hint(e.device.Details()))
 	}
 	if s.values, err = s.alloc(s.plan.bytes); err != nil {
 		return s, fmt.Errorf("memory for activations: %w", err)
@@ -81,10 +85,16 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		return s, err
 	}
 	for _, p := range s.plan.steps {
-		// A convolution and what could not be fused, or a copy for each input.
-		s.room += max(2, len(p.inputs))
+		// A convolution and what could not be fused, or a copy for each input; in int8 the
+		// way back to float before, too.
+		s.room += max(3, len(p.inputs))
 	}
-	s.program.steps = (*C.gb_step)(C.calloc(C.size_t(max(s.room, 1)), C.size_t(unsafe.Sizeof(C.gb_step{}))))
+	s.room++ // for the image's rounding
+	s.program.steps = (*C.gb_step)(C.calloc(C.size_t(s.room), C.size_t(unsafe.Sizeof(C.gb_step{}))))
+	s.input = s.values + uint64(s.plan.at(models.Image).offset)
+	if err = s.roundImage(); err != nil {
+		return s, err
+	}
 	for i := range s.plan.steps {
 		if err = ctx.Err(); err != nil {
 			return s, err
@@ -96,13 +106,21 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 	if err = s.upload(); err != nil {
 		return s, err
 	}
+	if err = s.lend(); err != nil {
+		return s, err
+	}
 	if err = s.choose(ctx); err != nil {
 		return s, err
 	}
 	return s, s.measure(ctx)
 }
 
-func (s *session) name(node int) string { return s.network.Nodes[node].Name }
+func (s *session) name(node int) string {
+	if node == models.Image {
+		return models.InputName
+	}
+	return s.network.Nodes[node].Name
+}
 
 func (s *session) elementBytes() int {
 	if s.precision == models.FP16 || s.precision == models.BF16 {
@@ -209,6 +227,7 @@ func (s *session) choose(ctx context.Context) error {
 	}
 	known := map[string]C.gb_cudnn_algorithm{} // blocks repeat
 	var need C.size_t
+	floats := &notInteger{}
 	for i := 0; i < int(s.program.count); i++ { // a split adds a step
 		if err := ctx.Err(); err != nil {
 			return errors.Join(err, s.engine.device.Free(scratch))
@@ -228,6 +247,10 @@ func (s *session) choose(ctx context.Context) error {
 					algorithm, err = s.fastest(step, scratch, bytes)
 				}
 			}
+			if refused != nil && s.inIntegers(int(step.node)) {
+				floats.add(int(step.node), refused)
+				continue
+			}
 			if err != nil {
 				return errors.Join(err, s.engine.device.Free(scratch))
 			}
@@ -240,6 +263,9 @@ func (s *session) choose(ctx context.Context) error {
 	}
 	if err := s.engine.device.Free(scratch); err != nil {
 		return err
+	}
+	if len(floats.nodes) > 0 {
+		return floats
 	}
 	if need > 0 {
 		workspace, err := s.alloc(int64(need))
@@ -272,7 +298,7 @@ func (s *session) scratch() (memory uint64, bytes int64, err error) {
 // signature is all that the choice of a convolution's algorithm depends on.
 func (s *session) signature(step *C.gb_step) string {
 	n := s.network.Nodes[step.node]
-	return fmt.Sprintf("%+v %v %d %d", n.Op, s.plan.at(n.Inputs[0]).shape, step.kind, step.kernel.function)
+	return fmt.Sprintf("%+v %v %d %d %t", n.Op, s.plan.at(n.Inputs[0]).shape, step.kind, step.kernel.function, s.inIntegers(int(step.node)))
 }
 
 // fastest has cuDNN measure a convolution's algorithms. One that gives other bits in
@@ -286,12 +312,14 @@ func (s *session) fastest(step *C.gb_step, scratch uint64, bytes int64) (C.gb_cu
 	if status := C.gb_find_algorithms(s.program, step, devicePointer(scratch), C.size_t(bytes), &found[0], &count); status != 0 {
 		return found[0], s.refuse(s.name(int(step.node)), call, status)
 	}
+	_, _, asked := s.types()
+	exact := asked == C.gb_cudnn_fma_math && !s.inIntegers(int(step.node))
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
 		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
 		// Beside the arithmetic that is asked for cuDNN measures its default, which for
 		// fp32 may be tf32: such a time is not one of what will run.
-		if s.precision == models.FP32 && a.math != C.gb_cudnn_fma_math {
+		if exact && a.math != C.gb_cudnn_fma_math {
 			usable = false
 		}
 		if usable && (!onlyPrecomputed || a.algorithm == C.gb_cudnn_precomputed_gemm) {
@@ -300,7 +328,7 @@ func (s *session) fastest(step *C.gb_step, scratch uint64, bytes int64) (C.gb_cu
 	}
 	return found[0], &refusal{
 		node: s.name(int(step.node)), call: call, status: int(found[0].status),
-		text: fmt.Sprintf("no algorithm for a convolution of %s in %s", s.precision, s.layout),
+		text: fmt.Sprintf("no algorithm for a convolution of %s in %s", s.runsIn(int(step.node)), s.layout),
 	}
 }
 
@@ -331,7 +359,15 @@ func (s *session) measure(ctx context.Context) error {
 			code = C.gb_program_submit(s.program, C.int(i))
 		}
 		if code != 0 {
-			return s.failure()
+			err := s.failure()
+			var refused *refusal
+			if node := int(s.steps()[i].node); errors.As(err, &refused) && convolves(s.steps()[i]) && s.inIntegers(node) {
+				floats := &notInteger{}
+				floats.add(node, refused)
+				// The steps before it are still at work on memory that will be freed.
+				return errors.Join(floats, s.stream.Synchronize(ctx))
+			}
+			return err
 		}
 	}
 	if err := s.stream.Synchronize(ctx); err != nil {
@@ -386,7 +422,7 @@ func (s *session) SetInput(t models.Tensor) error {
 		return fmt.Errorf("set input: got shape %v with %d elements, the session takes %v", t.Shape, len(t.Data), image.shape)
 	}
 	raw := s.encode(t.Data, image.extent())
-	if err := s.stream.CopyIn(s.values+uint64(image.offset), raw); err != nil {
+	if err := s.stream.CopyIn(s.input, raw); err != nil {
 		return fmt.Errorf("set input: %w", err)
 	}
 	return nil
@@ -420,7 +456,7 @@ func (s *session) Explain(e *native.CallError) error {
 
 func (s *session) Executed() engines.Execution {
 	return engines.Execution{
-		Precisions:  map[string]int{string(s.precision): len(s.plan.steps)},
+		Precisions:  s.counts(),
 		DeviceBytes: s.bytes,
 		Choices:     s.choices,
 	}

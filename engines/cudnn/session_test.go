@@ -241,10 +241,10 @@ func TestAlgorithmOfItsOwnArithmetic(t *testing.T) {
 
 func TestSupportsByCapability(t *testing.T) {
 	for capability, want := range map[string][]models.Precision{
-		"70": {models.FP32, models.FP16},
-		"75": {models.FP32, models.FP16},
-		"80": {models.FP32, models.TF32, models.FP16, models.BF16},
-		"90": {models.FP32, models.TF32, models.FP16, models.BF16},
+		"70": {models.FP32, models.FP16, models.INT8},
+		"75": {models.FP32, models.FP16, models.INT8},
+		"80": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8},
+		"90": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8},
 	} {
 		b := newBench(t, "FAKE_CUDA_CAPABILITY", capability)
 		for _, p := range models.Precisions() {
@@ -297,11 +297,11 @@ func TestUnavailable(t *testing.T) {
 // A V100, a T4, an A100 and an H100 under the drivers that they are found with.
 func TestHint(t *testing.T) {
 	for _, c := range []struct{ capability, driver, want string }{
-		{"70", "12040", "nvidia-cudnn-cu12==9.10.2.21"},
-		{"70", "13000", "nvidia-cudnn-cu12==9.10.2.21"},
-		{"75", "12020", "nvidia-cudnn-cu12==9.28.0.42"},
-		{"80", "11080", "nvidia-cudnn-cu11==9.10.2.21"},
-		{"90", "13000", "nvidia-cudnn-cu13==9.28.1.4"},
+		{"70", "12040", "nvidia-cudnn-cu12 9.10.2.21"},
+		{"70", "13000", "nvidia-cudnn-cu12 9.10.2.21"},
+		{"75", "12020", "nvidia-cudnn-cu12 9.28.0.42"},
+		{"80", "11080", "nvidia-cudnn-cu11 9.10.2.21"},
+		{"90", "13000", "nvidia-cudnn-cu13 9.28.1.4"},
 		{"120", "11080", "update the driver"},
 	} {
 		device := fakes(t, "FAKE_CUDA_CAPABILITY", c.capability, "FAKE_CUDA_DRIVER", c.driver)
@@ -321,7 +321,7 @@ func TestKernelsNotCompiled(t *testing.T) {
 
 func TestBuildFailures(t *testing.T) {
 	for name, c := range map[string]struct{ settings, words []string }{
-		"no handle":         {[]string{"FAKE_CUDNN_CREATE", "3007"}, []string{"cudnnCreate", "ARCH_MISMATCH (3007)", "pip install nvidia-cudnn-cu13"}},
+		"no handle":         {[]string{"FAKE_CUDNN_CREATE", "3007"}, []string{"cudnnCreate", "ARCH_MISMATCH (3007)", "without libcublasLt.so.12", "genbench setup cudnn"}},
 		"no algorithm":      {[]string{"FAKE_CUDNN_FIND", "3000"}, []string{"stem.conv", "cudnnFindConvolutionForwardAlgorithmEx", "NOT_SUPPORTED", "NHWC", "NCHW"}},
 		"no convolution":    {[]string{"FAKE_CUDNN_RUN", "5000"}, []string{"stem.conv", "cudnnConvolutionForward", "EXECUTION_FAILED"}},
 		"no launch":         {[]string{"FAKE_CUDA_LAUNCH", "701"}, []string{"stem.conv", "cuLaunchKernel", "LAUNCH_OUT_OF_RESOURCES"}},

@@ -24,11 +24,8 @@ const (
 func (s *session) add(p *planned) error {
 	node := s.network.Nodes[p.node]
 	switch op := node.Op.(type) {
-	case models.Conv:
-		return s.convolution(p, op)
-	case models.Linear:
-		// A linear layer is a convolution of one pixel.
-		return s.convolution(p, models.Conv{In: op.In, Out: op.Out, KernelH: 1, KernelW: 1, Stride: 1, Dilation: 1, Groups: 1, Bias: op.Bias})
+	case models.Conv, models.Linear:
+		return s.convolution(p, convolutionOf(op))
 	case models.BatchNorm:
 		params, err := s.load(p.node)
 		if err != nil {
@@ -67,7 +64,8 @@ func (s *session) add(p *planned) error {
 		return nil
 	case models.Flatten: // one that is not free
 		step := s.launch(planesKernel, p.node, s.plan.at(p.inputs[0]).extent())
-		step.kernel.x, step.kernel.y = s.address(p.inputs[0]), s.address(p.out)
+		s.readX(step, p.inputs[0])
+		s.writeY(step, p.out)
 		return nil
 	case models.MaxPool:
 		return s.pool(p, op.Kernel, op.Stride, op.Pad, C.gb_cudnn_max)
@@ -84,6 +82,14 @@ func (s *session) add(p *planned) error {
 		return s.softmax(p, op)
 	}
 	return fmt.Errorf("cudnn has no operator %s", node.Op.Kind())
+}
+
+// convolutionOf gives a layer as a convolution; a linear one is that of one pixel.
+func convolutionOf(op models.Op) models.Conv {
+	if l, ok := op.(models.Linear); ok {
+		return models.Conv{In: l.In, Out: l.Out, KernelH: 1, KernelW: 1, Stride: 1, Dilation: 1, Groups: 1, Bias: l.Bias}
+	}
+	return op.(models.Conv)
 }
 
 // load gives a node's parameters in the order of models.Node.Params.
@@ -103,9 +109,13 @@ func extentOf(e [4]int) C.gb_extent {
 	return C.gb_extent{n: C.int(e[0]), c: C.int(e[1]), h: C.int(e[2]), w: C.int(e[3])}
 }
 
-// describe gives a descriptor of a tensor in the session's layout.
+// describe gives a descriptor of a tensor in the session's layout and type.
 func (s *session) describe(t *C.cudnnTensorDescriptor_t, e [4]int, node int) error {
 	element, _, _ := s.types()
+	return s.describeAs(t, element, e, node)
+}
+
+func (s *session) describeAs(t *C.cudnnTensorDescriptor_t, element C.uint, e [4]int, node int) error {
 	if status := C.gb_describe_tensor(s.engine.api, t, C.uint(s.layout), element, extentOf(e)); status != 0 {
 		return s.refuse(s.name(node), "cudnnSetTensor4dDescriptor", status)
 	}
@@ -116,6 +126,9 @@ func (s *session) describe(t *C.cudnnTensorDescriptor_t, e [4]int, node int) err
 // or a convolution and a kernel for the rest. The fused step holds that kernel's
 // arguments too, for split.
 func (s *session) convolution(p *planned, op models.Conv) error {
+	if s.precision == models.INT8 {
+		return s.roundedConvolution(p, op)
+	}
 	api := s.engine.api
 	params, err := s.load(p.node)
 	if err != nil {
@@ -149,7 +162,7 @@ func (s *session) convolution(p *planned, op models.Conv) error {
 		return s.refuse(name, "cudnnSetFilter4dDescriptor", status)
 	}
 	if status := C.gb_describe_convolution(api, &step.convolution, C.int(op.PadH), C.int(op.PadW), C.int(op.Stride),
-		C.int(op.Dilation), C.int(op.Groups), multiply); status != 0 {
+		C.int(op.Dilation), C.int(op.Groups), C.gb_cudnn_float, multiply); status != 0 {
 		return s.refuse(name, "cudnnSetConvolution2dDescriptor", status)
 	}
 	step.x_data, step.y_data = s.address(p.inputs[0]), s.address(p.out)
@@ -241,7 +254,8 @@ func (s *session) describeLaunch(step *C.gb_step, kernel string, e [4]int) {
 	step.function = C.CUfunction(s.engine.kernels[kernel])
 	step.threads = threads
 	step.blocks = C.uint(min((elements+threads-1)/threads, perMultiprocessor*s.engine.device.Details().Multiprocessors))
-	step.kernel.elements, step.kernel._type = C.uint(elements), C.int(element)
+	step.kernel.elements = C.uint(elements)
+	step.kernel.x_type, step.kernel.z_type, step.kernel.y_type = C.int(element), C.int(element), C.int(element)
 	step.kernel.c, step.kernel.h, step.kernel.w = C.int(e[1]), C.int(e[2]), C.int(e[3])
 	if s.layout == nhwc {
 		step.kernel.nhwc = 1
@@ -251,24 +265,52 @@ func (s *session) describeLaunch(step *C.gb_step, kernel string, e [4]int) {
 // describePointwise sets all of a pointwise kernel but its x, scale and shift.
 func (s *session) describePointwise(step *C.gb_step, p *planned) {
 	s.describeLaunch(step, pointwiseKernel, s.plan.at(p.out).extent())
-	step.kernel.y = s.address(p.out)
+	s.writeY(step, p.out)
 	step.kernel.function = function(p.act)
 	if p.add != none {
-		step.kernel.z = s.address(p.add)
+		s.readZ(step, p.add)
 	}
+}
+
+// readX has a kernel read a value as its x; readZ and writeY do the same for the other
+// operands.
+func (s *session) readX(step *C.gb_step, node int) {
+	k := &step.kernel
+	k.x, k.x_type, k.x_step = s.operand(node)
+}
+
+func (s *session) readZ(step *C.gb_step, node int) {
+	k := &step.kernel
+	k.z, k.z_type, k.z_step = s.operand(node)
+}
+
+func (s *session) writeY(step *C.gb_step, node int) {
+	k := &step.kernel
+	k.y, k.y_type, k.y_step = s.operand(node)
+}
+
+// operand is where and as what a kernel finds a value.
+func (s *session) operand(node int) (at unsafe.Pointer, element C.int, step C.float) {
+	if step := s.plan.at(node).step; step != 0 {
+		return s.address(node), C.gb_int8, C.float(step)
+	}
+	_, kernel, _ := s.types()
+	return s.address(node), C.int(kernel), 0
 }
 
 func (s *session) pointwise(p *planned, x int) (*C.gb_step, error) {
 	step := s.next(C.gb_launch, p.node)
 	s.describePointwise(step, p)
-	step.kernel.x = s.address(x)
+	s.readX(step, x)
 	return step, nil
 }
 
 func (s *session) multiply(p *planned) error {
 	y := s.plan.at(p.out).extent()
 	step := s.launch(multiplyKernel, p.node, y)
-	step.kernel.x, step.kernel.z, step.kernel.y = s.address(p.inputs[0]), s.address(p.inputs[1]), s.address(p.out)
+	s.readX(step, p.inputs[0])
+	s.readZ(step, p.inputs[1])
+	s.writeY(step, p.out)
 	gate := func(input int) C.int {
 		if s.plan.at(input).extent() != y {
 			return 1
@@ -283,20 +325,24 @@ func (s *session) multiply(p *planned) error {
 func (s *session) channels(p *planned, input, count, from, to, groups int) {
 	x, y := s.plan.at(input).extent(), s.plan.at(p.out).extent()
 	step := s.launch(channelsKernel, p.node, [4]int{y[0], count, y[2], y[3]})
-	step.kernel.x, step.kernel.y = s.address(input), s.address(p.out)
+	s.readX(step, input)
+	s.writeY(step, p.out)
 	step.kernel.x_channels, step.kernel.y_channels = C.int(x[1]), C.int(y[1])
 	step.kernel.from, step.kernel.to, step.kernel.groups = C.int(from), C.int(to), C.int(groups)
 }
 
 // pool uses cuDNN where all windows lie within input and padding, as its rule for
-// the output's extent wants, and a kernel where a last one reaches beyond.
+// the output's extent wants, and a kernel where a last one reaches beyond, or where
+// the input would have to be brought back from 8 bits.
 func (s *session) pool(p *planned, kernel, stride, pad int, mode C.uint) error {
 	x, y := s.plan.at(p.inputs[0]).extent(), s.plan.at(p.out).extent()
-	if y[2] == (x[2]+2*pad-kernel)/stride+1 && y[3] == (x[3]+2*pad-kernel)/stride+1 {
+	within := y[2] == (x[2]+2*pad-kernel)/stride+1 && y[3] == (x[3]+2*pad-kernel)/stride+1
+	if within && s.plan.at(p.inputs[0]).step == 0 {
 		return s.cudnnPool(p, kernel, kernel, pad, stride, mode)
 	}
 	step := s.launch(poolKernel, p.node, y)
-	step.kernel.x, step.kernel.y = s.address(p.inputs[0]), s.address(p.out)
+	s.readX(step, p.inputs[0])
+	s.writeY(step, p.out)
 	step.kernel.x_h, step.kernel.x_w = C.int(x[2]), C.int(x[3])
 	step.kernel.window, step.kernel.stride, step.kernel.pad = C.int(kernel), C.int(stride), C.int(pad)
 	if mode == C.gb_cudnn_max {
@@ -309,6 +355,7 @@ func (s *session) pool(p *planned, kernel, stride, pad int, mode C.uint) error {
 }
 
 func (s *session) cudnnPool(p *planned, kernelH, kernelW, pad, stride int, mode C.uint) error {
+	s.widen(p.node, p.inputs[0])
 	step := s.next(C.gb_pooling, p.node)
 	if err := s.describe(&step.x, s.plan.at(p.inputs[0]).extent(), p.node); err != nil {
 		return err
@@ -319,7 +366,7 @@ func (s *session) cudnnPool(p *planned, kernelH, kernelW, pad, stride int, mode 
 	if status := C.gb_describe_pooling(s.engine.api, &step.pooling, mode, C.int(kernelH), C.int(kernelW), C.int(pad), C.int(stride)); status != 0 {
 		return s.refuse(s.name(p.node), "cudnnSetPooling2dDescriptor", status)
 	}
-	step.x_data, step.y_data = s.address(p.inputs[0]), s.address(p.out)
+	s.floats(step, p)
 	return nil
 }
 
@@ -328,6 +375,7 @@ func (s *session) cudnnPool(p *planned, kernelH, kernelW, pad, stride int, mode 
 func (s *session) softmax(p *planned, op models.RadixSoftmax) error {
 	x := s.plan.at(p.inputs[0]).extent()
 	view := extentOf([4]int{x[0], op.Radix, x[1] / op.Radix, 1})
+	s.widen(p.node, p.inputs[0])
 	step := s.next(C.gb_softmax, p.node)
 	element, _, _ := s.types()
 	for _, t := range []*C.cudnnTensorDescriptor_t{&step.x, &step.y} {
@@ -335,6 +383,6 @@ func (s *session) softmax(p *planned, op models.RadixSoftmax) error {
 			return s.refuse(s.name(p.node), "cudnnSetTensor4dDescriptor", status)
 		}
 	}
-	step.x_data, step.y_data = s.address(p.inputs[0]), s.address(p.out)
+	s.floats(step, p)
 	return nil
 }

@@ -3,6 +3,7 @@ package library
 import (
 	"debug/elf"
 	"fmt"
+	"path/filepath"
 
 	"genbench/hardware/native"
 )
@@ -13,11 +14,7 @@ type Absent struct {
 	Looked []string // places, with the answer of the loader to a file that is there
 }
 
-// Preload opens what the library at path is linked with and leaves it open, so that
-// the loader has it when that library is opened. Beside the loader's own places it
-// looks in genbench's cache and among the Python packages of this box, where pip puts
-// NVIDIA's libraries ("nvidia/cublas/lib", "nvidia/cu13/lib", "tensorrt_libs"). It
-// gives those that are nowhere.
+// Preload opens what the library at path is linked with, as PreloadNamed does.
 func Preload(path string) ([]Absent, error) {
 	file, err := elf.Open(path)
 	if err != nil {
@@ -28,17 +25,44 @@ func Preload(path string) ([]Absent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what %s needs: %w", path, err)
 	}
+	return PreloadNamed(path, sonames), nil
+}
+
+// PreloadNamed opens what the library at path asks the loader for by name and leaves
+// it open, so that the loader has it then. It looks beside that library first, whose
+// maker knows which versions go together: in its folder, and in those of NVIDIA's
+// other packages where pip put it ("nvidia/cublas/lib" for "nvidia/cudnn/lib"). Then
+// come the loader's own places, genbench's cache and the Python packages of this box
+// ("nvidia/cu13/lib", "tensorrt_libs"). It gives those that are nowhere.
+func PreloadNamed(path string, sonames []string) []Absent {
 	var missing []Absent
 	for _, soname := range sonames {
-		if absent := preload(soname); absent != nil {
+		if absent := preload(filepath.Dir(path), soname); absent != nil {
 			missing = append(missing, *absent)
 		}
 	}
-	return missing, nil
+	return missing
 }
 
-func preload(soname string) *Absent {
+func preload(dir, soname string) *Absent {
 	absent := &Absent{Soname: soname}
+	open := func(files []string) bool {
+		for _, file := range files {
+			_, err := native.Open(file)
+			if err == nil {
+				return true
+			}
+			absent.Looked = append(absent.Looked, err.Error()) // names the file
+		}
+		return false
+	}
+	beside := glob(dir, soname)
+	if filepath.Base(dir) == "lib" {
+		beside = append(beside, glob(filepath.Dir(filepath.Dir(dir)), "*/lib/"+soname)...)
+	}
+	if open(beside) {
+		return nil
+	}
 	if _, err := native.Open(soname); err == nil {
 		return nil
 	}
@@ -50,14 +74,10 @@ func preload(soname string) *Absent {
 		files = append(files, glob(dir, "nvidia/*/lib/"+soname)...)
 		files = append(files, glob(dir, "tensorrt_libs/"+soname)...)
 	}
-	for _, file := range files {
-		_, err := native.Open(file)
-		if err == nil {
-			return nil
-		}
-		absent.Looked = append(absent.Looked, err.Error()) // names the file
+	if open(files) {
+		return nil
 	}
-	if len(files) == 0 {
+	if len(absent.Looked) == 0 {
 		absent.Looked = []string{soname + ": the loader, genbench's cache and Python's packages"}
 	}
 	return absent

@@ -71,6 +71,16 @@ func TestPreload(t *testing.T) {
 	t.Setenv(testEnv, needing)
 	open(t, s)
 
+	// What lies beside the library comes before what lies elsewhere, in its own folder
+	// and in that of another package.
+	own, other := filepath.Join(root, "nvidia", "needing", "lib"), filepath.Join(root, "nvidia", "fellow", "lib")
+	for dir, name := range map[string]string{own: "libgbbeside.so.1", other: "libgbfellow.so.1"} {
+		compileLibrary(t, filepath.Join(dir, name))
+	}
+	if missing := PreloadNamed(filepath.Join(own, "libneeding.so"), []string{"libgbbeside.so.1", "libgbfellow.so.1", "libgbnone.so.1"}); len(missing) != 1 || missing[0].Soname != "libgbnone.so.1" {
+		t.Errorf("got %+v", missing)
+	}
+
 	if _, err := Preload(filepath.Join(root, "nowhere.so")); err == nil || !strings.Contains(err.Error(), "nowhere.so") {
 		t.Errorf("got %v", err)
 	}

@@ -3,6 +3,7 @@ package library
 import (
 	"archive/tar"
 	"archive/zip"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -17,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"genbench/hardware/native"
 )
 
 // ONNXRuntimeEnv names the environment variable that holds the path of
@@ -29,12 +32,17 @@ const ONNXRuntimeGPUEnv = "GENBENCH_ONNXRUNTIME_GPU"
 
 // A release is one published package that holds a library we know byte for byte.
 type release struct {
-	version string
-	arch    string // as runtime.GOARCH
-	channel channel
+	name      string // of the package; "" for one that is called as the engine is
+	version   string
+	arch      string // as runtime.GOARCH
+	platform  string // of a wheel, without the processor; "" for manylinux_2_28
+	megabytes int    // to download; told before, where it is known
+	channel   channel
 	file
-	// beside are libraries that must lie in the same folder.
+	// beside are libraries of the package that must lie in the same folder.
 	beside []file
+	// with are other packages whose libraries must lie there too.
+	with []release
 }
 
 // A file is one library of a package.
@@ -43,8 +51,21 @@ type file struct {
 	sha256 string // its own, not the package's: wheels for different Pythons hold the same one
 }
 
-// files are those of a release, the library itself last: where it is, all are.
+// files are those of a package, the library itself last: where it is, all are.
 func (r release) files() []file { return append(slices.Clone(r.beside), r.file) }
+
+// packages lists those of a release, its own last.
+func (r release) packages() []release { return append(slices.Clone(r.with), r) }
+
+// folder is the release's own in the engine's folder of the cache. A home directory
+// may be shared by machines of several kinds.
+func (r release) folder() string {
+	folder := r.version + "-linux-" + r.arch
+	if r.name != "" {
+		folder = r.name + "-" + folder
+	}
+	return folder
+}
 
 // onnxRuntimeReleases lists what setup may fetch, preferred first. The digests were
 // computed from the packages of 2026-11-13 (pip) and of npm's 1.30.0, the newest
@@ -74,9 +95,38 @@ func onnxRuntimeReleases() []release {
 // A gpuRelease is one for GPUs, with what it needs of them.
 type gpuRelease struct {
 	release
-	driver     int // the oldest, as cuDriverGetVersion counts
-	capability int // the least, ten times the major number and the minor
-	needs      string
+	driver      int // the oldest, as cuDriverGetVersion counts
+	least, most int // compute capabilities, ten times the major number and the minor; most 0 for any
+	needs       string
+}
+
+// refuses tells why a release does not run on a GPU; "" where it does.
+func (r gpuRelease) refuses(gpu GPU) string {
+	capability := 10*gpu.CapabilityMajor + gpu.CapabilityMinor
+	name := strings.TrimSpace(r.name + " " + r.version)
+	switch {
+	case gpu.Driver < r.driver:
+		return fmt.Sprintf("%s wants a driver for CUDA %s", name, cudaVersion(r.driver))
+	case capability < r.least:
+		return fmt.Sprintf("%s wants compute capability %d.%d or more", name, r.least/10, r.least%10)
+	case r.most != 0 && capability > r.most:
+		return fmt.Sprintf("%s knows compute capabilities up to %d.%d", name, r.most/10, r.most%10)
+	}
+	return ""
+}
+
+func cudaVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
+
+// choose gives the first release that runs on a GPU, and why those before it do not.
+func choose(releases []gpuRelease, gpu GPU) (chosen gpuRelease, passed []string, err error) {
+	for _, r := range releases {
+		why := r.refuses(gpu)
+		if why == "" {
+			return r, passed, nil
+		}
+		passed = append(passed, why)
+	}
+	return gpuRelease{}, nil, fmt.Errorf("no pinned release runs on %s (%s): %s", gpu.Name, gpu, strings.Join(passed, "; "))
 }
 
 // onnxRuntimeGPUReleases lists what setup may fetch for GPUs, preferred first. The
@@ -99,7 +149,7 @@ func onnxRuntimeGPUReleases() []gpuRelease {
 					{"onnxruntime/capi/libonnxruntime_providers_tensorrt.so", "1882ee49fdb0e6fc2d272b00cfaf9a3310bf8580a34385c0eec4d82014ea172e"},
 				},
 			},
-			driver: 13000, capability: 75, needs: "CUDA 13, cuDNN 9 and TensorRT 10",
+			driver: 13000, least: 75, needs: "CUDA 13, cuDNN 9 and TensorRT 10",
 		},
 		{
 			release: release{
@@ -111,7 +161,7 @@ func onnxRuntimeGPUReleases() []gpuRelease {
 					{"onnxruntime/capi/libonnxruntime_providers_tensorrt.so", "e735b9fdc61a3953940d1be32cada651738ccb1f570cde8a3a3d1b0cf98290e2"},
 				},
 			},
-			driver: 12000, capability: 70, needs: "CUDA 12, cuDNN 9 and TensorRT 10",
+			driver: 12000, least: 70, needs: "CUDA 12, cuDNN 9 and TensorRT 10",
 		},
 	}
 }
@@ -123,11 +173,16 @@ type GPU struct {
 	Driver                           int // the newest CUDA of the driver, as cuDriverGetVersion counts: 12040 is 12.4
 }
 
+// GPUOf is a device as the choice of packages sees it.
+func GPUOf(d native.CUDADeviceInfo) GPU {
+	return GPU{Name: d.Name, CapabilityMajor: d.CapabilityMajor, CapabilityMinor: d.CapabilityMinor, Driver: d.DriverVersionNumber}
+}
+
 // SetupONNXRuntimeGPU fetches ONNX Runtime with its CUDA and TensorRT providers into
 // genbench's cache directory: the newest pinned release that the GPU and its driver
 // run. It works as SetupONNXRuntime; NVIDIA's own libraries it does not fetch.
 func SetupONNXRuntimeGPU(ctx context.Context, log io.Writer, gpu GPU) (string, error) {
-	chosen, err := chooseGPURelease(gpu)
+	chosen, _, err := choose(onnxRuntimeGPUReleases(), gpu)
 	if err != nil {
 		return "", fmt.Errorf("set up onnxruntime-gpu: %w", err)
 	}
@@ -141,18 +196,7 @@ func SetupONNXRuntimeGPU(ctx context.Context, log io.Writer, gpu GPU) (string, e
 }
 
 func (g GPU) String() string {
-	return fmt.Sprintf("compute capability %d.%d, driver for CUDA %d.%d", g.CapabilityMajor, g.CapabilityMinor, g.Driver/1000, g.Driver%1000/10)
-}
-
-func chooseGPURelease(gpu GPU) (gpuRelease, error) {
-	var wants []string
-	for _, r := range onnxRuntimeGPUReleases() {
-		if gpu.Driver >= r.driver && 10*gpu.CapabilityMajor+gpu.CapabilityMinor >= r.capability {
-			return r, nil
-		}
-		wants = append(wants, fmt.Sprintf("%s wants capability %d.%d and a driver for CUDA %d", r.version, r.capability/10, r.capability%10, r.driver/1000))
-	}
-	return gpuRelease{}, fmt.Errorf("no pinned release runs on %s (%s): %s", gpu.Name, gpu, strings.Join(wants, "; "))
+	return fmt.Sprintf("compute capability %d.%d, driver for CUDA %s", g.CapabilityMajor, g.CapabilityMinor, cudaVersion(g.Driver))
 }
 
 // SetupONNXRuntime fetches ONNX Runtime's CPU library into genbench's cache
@@ -185,10 +229,7 @@ func setup(ctx context.Context, log io.Writer, engine, env string, releases []re
 	if len(fit) == 0 {
 		return "", fmt.Errorf("no pinned package for %s/%s; get a library of your own and set %s to its path", runtime.GOOS, runtime.GOARCH, env)
 	}
-	target := func(r release) string {
-		// A home directory may be shared by machines of several kinds.
-		return filepath.Join(cache, engine, r.version+"-linux-"+r.arch)
-	}
+	target := func(r release) string { return filepath.Join(cache, engine, r.folder()) }
 	for _, r := range fit {
 		there, err := installed(log, r, target(r))
 		if err != nil {
@@ -222,6 +263,16 @@ func (f file) in(dir string) string { return filepath.Join(dir, filepath.Base(f.
 
 // installed tells whether all files of a release are in a folder as pinned.
 func installed(log io.Writer, r release, dir string) (bool, error) {
+	for _, p := range r.packages() {
+		if there, err := unpacked(log, p, dir); !there || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// unpacked is installed for one package.
+func unpacked(log io.Writer, r release, dir string) (bool, error) {
 	for _, f := range r.files() {
 		switch sum, err := hashFile(f.in(dir)); {
 		case errors.Is(err, os.ErrNotExist):
@@ -236,8 +287,25 @@ func installed(log io.Writer, r release, dir string) (bool, error) {
 	return true, nil
 }
 
-// install fetches one release and puts its libraries in place, each in one step.
+// install fetches the packages of a release that are not in place, its own last.
 func install(ctx context.Context, log io.Writer, engine string, r release, target string) error {
+	for _, p := range r.packages() {
+		// A download that broke off half way through goes on where it was.
+		there, err := unpacked(io.Discard, p, target)
+		if err != nil {
+			return err
+		}
+		if !there {
+			if err := fetch(ctx, log, engine, p, target); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fetch downloads one package and puts its libraries in place, each in one step.
+func fetch(ctx context.Context, log io.Writer, engine string, r release, target string) error {
 	work, err := os.MkdirTemp("", "genbench-setup-")
 	if err != nil {
 		return err
@@ -245,7 +313,7 @@ func install(ctx context.Context, log io.Writer, engine string, r release, targe
 	defer os.RemoveAll(work)
 	archive, err := r.channel.fetch(ctx, log, work, engine, r)
 	if err != nil {
-		return fmt.Errorf("fetch %s %s with %s: %w", engine, r.version, r.channel.name(), err)
+		return fmt.Errorf("fetch %s %s with %s: %w", cmp.Or(r.name, engine), r.version, r.channel.name(), err)
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
@@ -314,7 +382,7 @@ type pip struct{}
 func (pip) name() string { return "pip" }
 
 // fetch asks for a wheel by its tags, so that the Python that pip runs on
-// need not match: any wheel of the version holds the same library.
+// need not match: any wheel of the version for the platform holds the same library.
 func (pip) fetch(ctx context.Context, log io.Writer, dir, engine string, r release) (string, error) {
 	command, err := findPip(ctx)
 	if err != nil {
@@ -323,9 +391,9 @@ func (pip) fetch(ctx context.Context, log io.Writer, dir, engine string, r relea
 	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[r.arch]
 	command = append(command, "download", "--no-deps", "--only-binary=:all:",
 		"--implementation", "cp", "--python-version", "3.12", "--abi", "cp312",
-		"--platform", "manylinux_2_28_"+machine,
+		"--platform", cmp.Or(r.platform, "manylinux_2_28")+"_"+machine,
 		"--disable-pip-version-check", "--no-input", "--progress-bar", "off",
-		"--dest", dir, engine+"=="+r.version)
+		"--dest", dir, cmp.Or(r.name, engine)+"=="+r.version)
 	if err := runLogged(ctx, log, dir, command); err != nil {
 		return "", err
 	}

@@ -497,6 +497,81 @@ func TestSetupOfSeveralLibraries(t *testing.T) {
 	}
 }
 
+// TestSetupOfSeveralPackages wants the libraries of all packages in one folder, that
+// of the release last, and only what is missing to be fetched again.
+func TestSetupOfSeveralPackages(t *testing.T) {
+	b := newBox(t)
+	sum := sha256.Sum256(b.library)
+	pinned := hex.EncodeToString(sum[:])
+	one := func(name, version, member string) release {
+		return release{name: name, version: version, arch: runtime.GOARCH, platform: "manylinux_2_27", channel: pip{}, file: file{member, pinned}}
+	}
+	whole := one("vendor-probe-cu12", "2.0.0", "vendor/probe/lib/libprobe.so.2")
+	whole.with = []release{one("vendor-rtc", "1.5", "vendor/rtc/lib/librtc.so.1"), one("vendor-blas", "7.0", "vendor/blas/lib/libblas.so.7")}
+	b.releases = []release{whole}
+	for _, r := range whole.packages() {
+		var wheel bytes.Buffer
+		z := zip.NewWriter(&wheel)
+		w, err := z.Create(r.member)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(b.library); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(b.root, "index", r.name+"=="+r.version), wheel.String(), 0o644)
+	}
+	index := func(body string) {
+		b.script(t, "pip", fmt.Sprintf(`
+[ "$1" = --version ] && exit 0
+case "$*" in *"--platform manylinux_2_27_"*) ;; *) exit 2;; esac
+while [ "$1" != --dest ]; do shift; done
+%s
+echo "asked for $3"
+/bin/cp %s/index/"$3" "$2/$3.whl"
+`, body, b.root))
+	}
+	folder := filepath.Join(b.root, "home", ".cache", "genbench", "probe", "vendor-probe-cu12-2.0.0-linux-"+runtime.GOARCH)
+
+	// The last package cannot be had: the library that the search looks for is not there.
+	index(`case "$3" in vendor-probe*) exit 1;; esac`)
+	if path, err := b.setup(t); err == nil || !strings.Contains(err.Error(), "fetch vendor-probe-cu12 2.0.0 with pip") {
+		t.Fatalf("got %s, %v", path, err)
+	}
+	if files := b.cached(t); len(files) != 2 || strings.Contains(strings.Join(files, " "), "libprobe") {
+		t.Errorf("left %q", files)
+	}
+
+	index("")
+	b.log.Reset()
+	path, err := b.setup(t)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, b.log.String())
+	}
+	if path != filepath.Join(folder, "libprobe.so.2") || len(b.cached(t)) != 3 {
+		t.Errorf("installed %s among %q", path, b.cached(t))
+	}
+	if log := b.log.String(); strings.Contains(log, "asked for vendor-rtc") || strings.Contains(log, "asked for vendor-blas") {
+		t.Errorf("what is there is fetched again: %s", log)
+	}
+
+	blas := filepath.Join(folder, "libblas.so.7")
+	writeFile(t, blas, "damaged", 0o755)
+	b.log.Reset()
+	if _, err := b.setup(t); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(blas); err != nil || !bytes.Equal(text, b.library) {
+		t.Errorf("a damaged library of another package stays: %v", err)
+	}
+	if log := b.log.String(); strings.Count(log, "replacing "+blas) != 1 || strings.Contains(log, "asked for vendor-probe") {
+		t.Errorf("the log says\n%s", log)
+	}
+}
+
 func TestChoiceOfGPURelease(t *testing.T) {
 	for _, c := range []struct {
 		gpu  GPU
@@ -508,7 +583,7 @@ func TestChoiceOfGPURelease(t *testing.T) {
 		{GPU{"H200", 9, 0, 13010}, "1.31.1"},
 		{GPU{"K80", 3, 7, 11040}, ""},
 	} {
-		r, err := chooseGPURelease(c.gpu)
+		r, _, err := choose(onnxRuntimeGPUReleases(), c.gpu)
 		if r.version != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%v: got %q, %v", c.gpu, r.version, err)
 		}

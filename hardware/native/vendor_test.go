@@ -8,21 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// vendorFiles lists what `make check-abi` fetched, by a pattern below its folder.
-func vendorFiles(t *testing.T, pattern string) []string {
-	t.Helper()
-	folder := os.Getenv("GENBENCH_VENDOR")
-	if folder == "" {
-		t.Skip("GENBENCH_VENDOR names no folder with NVIDIA's headers; `make check-abi` makes one")
-	}
-	files, err := filepath.Glob(filepath.Join(folder, pattern))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%s has no %s: %v", folder, pattern, err)
-	}
-	return files
-}
+	"genbench/hardware/hardwaretest"
+)
 
 // TestCUDAPrototypes compiles our declarations against the vendor's.
 func TestCUDAPrototypes(t *testing.T) {
@@ -30,27 +18,23 @@ func TestCUDAPrototypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	headers := vendorFiles(t, "cuda-*/runtime/nvidia/*/include/cuda.h")
+	headers := hardwaretest.VendorFiles(t, "cuda-*/runtime/nvidia/*/include/cuda.h")
 	if len(headers) < 2 {
 		t.Errorf("only %v, want CUDA 12's and 13's", headers)
 	}
 	for _, header := range headers {
-		cc := exec.Command("cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
-			"-I", filepath.Dir(header), `-DGENBENCH_HEADER="`+ours+`"`, "testdata/abi.c")
-		if out, err := cc.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", header, err, out)
-		}
+		hardwaretest.CheckDeclarations(t, header, "testdata/abi.c", `-DGENBENCH_HEADER="`+ours+`"`)
 	}
 }
 
 // TestPTX compiles the kernels with the vendor's assembler for every architecture
 // that genbench speaks of, and compiles them anew from their source.
 func TestPTX(t *testing.T) {
-	assembler := vendorFiles(t, "cuda-12/nvcc/nvidia/*/bin/ptxas")[0]
+	assembler := hardwaretest.VendorFiles(t, "cuda-12/nvcc/nvidia/*/bin/ptxas")[0]
 	if err := os.Chmod(assembler, 0o755); err != nil { // which a wheel does not keep
 		t.Fatal(err)
 	}
-	compiler := vendorFiles(t, "nvrtc-11.8/nvidia/*/lib/libnvrtc.so.11.2")[0]
+	compiler := hardwaretest.VendorFiles(t, "nvrtc-11.8/nvidia/*/lib/libnvrtc.so.11.2")[0]
 	for _, kernels := range []string{"clock", "../../engines/cudnn/kernels/kernels"} {
 		for _, architecture := range []string{"sm_70", "sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100"} {
 			out, err := exec.Command(assembler, "-arch="+architecture, kernels+".ptx", "-o", filepath.Join(t.TempDir(), "cubin")).CombinedOutput()
@@ -79,7 +63,7 @@ func TestPTX(t *testing.T) {
 // TestRealDriver opens drivers of the vendor's: they have every symbol, and start as
 // far as they can where there is no GPU.
 func TestRealDriver(t *testing.T) {
-	for _, library := range vendorFiles(t, "driver-*/usr/lib/*/nvidia/current/libcuda.so.*.*") {
+	for _, library := range hardwaretest.VendorFiles(t, "driver-*/usr/lib/*/nvidia/current/libcuda.so.*.*") {
 		cuda, err := OpenCUDA(library)
 		var failed *CUDAError
 		switch {

@@ -27,14 +27,18 @@ PRIVATE unsigned float_to_bits(float f) { return __float_as_uint(f); }
 #include "host.h" // the same names in C
 #endif
 
-PRIVATE float load(const void *from, unsigned i, int type) {
+PRIVATE float load(const void *from, unsigned i, int type, float step) {
+	if (type == gb_int8) return step * (float)((const signed char *)from)[i];
 	if (type == gb_half) return half_to_float(((const unsigned short *)from)[i]);
 	if (type == gb_bfloat) return bits_to_float((unsigned)((const unsigned short *)from)[i] << 16);
 	return ((const float *)from)[i];
 }
 
-PRIVATE void store(void *to, unsigned i, int type, float v) {
-	if (type == gb_half) {
+PRIVATE void store(void *to, unsigned i, int type, float step, float v) {
+	if (type == gb_int8) {
+		// To the nearest, ties to even, as QuantizeLinear of ONNX does. -128 is not used.
+		((signed char *)to)[i] = (signed char)fminf(fmaxf(rintf(v / step), -127.0f), 127.0f);
+	} else if (type == gb_half) {
 		((unsigned short *)to)[i] = float_to_half(v);
 	} else if (type == gb_bfloat) {
 		// To the nearest, ties to even. A NaN must not round to infinity.
@@ -67,14 +71,14 @@ PRIVATE int channel(const gb_kernel *a, unsigned i) {
 }
 
 // y = function(x·scale + shift + z), where scale, shift and z may be absent. x or z
-// may be y.
+// may be y. With nothing but x and y it converts between their types.
 KERNEL(gb_pointwise) {
 	ELEMENTS {
-		float v = load(a.x, i, a.type);
+		float v = load(a.x, i, a.x_type, a.x_step);
 		if (a.scale) v *= a.scale[channel(&a, i)];
 		if (a.shift) v += a.shift[channel(&a, i)];
-		if (a.z) v += load(a.z, i, a.type);
-		store(a.y, i, a.type, activate(v, a.function));
+		if (a.z) v += load(a.z, i, a.z_type, a.z_step);
+		store(a.y, i, a.y_type, a.y_step, activate(v, a.function));
 	}
 }
 
@@ -83,9 +87,9 @@ KERNEL(gb_multiply) {
 	ELEMENTS {
 		unsigned plane = (unsigned)a.h * a.w;
 		unsigned gate = a.nhwc ? i / (plane * a.c) * a.c + i % a.c : i / plane;
-		float x = load(a.x, a.x_gate ? gate : i, a.type);
-		float z = load(a.z, a.z_gate ? gate : i, a.type);
-		store(a.y, i, a.type, x * z);
+		float x = load(a.x, a.x_gate ? gate : i, a.x_type, a.x_step);
+		float z = load(a.z, a.z_gate ? gate : i, a.z_type, a.z_step);
+		store(a.y, i, a.y_type, a.y_step, x * z);
 	}
 }
 
@@ -106,7 +110,7 @@ KERNEL(gb_channels) {
 		int from = a.from + c % a.groups * (a.c / a.groups) + c / a.groups, to = a.to + c;
 		unsigned source = a.nhwc ? (image * plane + pixel) * a.x_channels + from : (image * a.x_channels + from) * plane + pixel;
 		unsigned target = a.nhwc ? (image * plane + pixel) * a.y_channels + to : (image * a.y_channels + to) * plane + pixel;
-		store(a.y, target, a.type, load(a.x, source, a.type));
+		store(a.y, target, a.y_type, a.y_step, load(a.x, source, a.x_type, a.x_step));
 	}
 }
 
@@ -116,7 +120,7 @@ KERNEL(gb_planes) {
 		unsigned plane = (unsigned)a.h * a.w;
 		unsigned image = i / (plane * a.c), pixel = i % plane;
 		int c = (int)(i / plane % a.c);
-		store(a.y, i, a.type, load(a.x, (image * plane + pixel) * a.c + c, a.type));
+		store(a.y, i, a.y_type, a.y_step, load(a.x, (image * plane + pixel) * a.c + c, a.x_type, a.x_step));
 	}
 }
 
@@ -133,7 +137,7 @@ KERNEL(gb_pool) {
 		for (int y = top < 0 ? 0 : top; y < bottom && y < a.x_h; y++) {
 			for (int x = left < 0 ? 0 : left; x < right && x < a.x_w; x++) {
 				unsigned at = a.nhwc ? ((image * a.x_h + y) * a.x_w + x) * a.c + c : ((image * a.c + c) * a.x_h + y) * a.x_w + x;
-				float v = load(a.x, at, a.type);
+				float v = load(a.x, at, a.x_type, a.x_step);
 				best = cells == 0 ? v : fmaxf(best, v);
 				sum += v;
 				cells++;
@@ -144,6 +148,6 @@ KERNEL(gb_pool) {
 			int columns = (right < a.x_w + a.pad ? right : a.x_w + a.pad) - left;
 			cells = rows * columns;
 		}
-		store(a.y, i, a.type, a.maximum ? best : sum / (float)cells);
+		store(a.y, i, a.y_type, a.y_step, a.maximum ? best : sum / (float)cells);
 	}
 }

@@ -2,9 +2,9 @@
 #ifndef GENBENCH_KERNELS_H
 #define GENBENCH_KERNELS_H
 
-// gb_tensor_type is the element type of x, y and z. Parameters of a channel are
-// float in every precision.
-enum gb_tensor_type { gb_float, gb_half, gb_bfloat };
+// gb_tensor_type is the element type of x, y or z. Parameters of a channel are float in
+// every precision. An element of gb_int8 stands for itself times the tensor's step.
+enum gb_tensor_type { gb_float, gb_half, gb_bfloat, gb_int8 };
 
 // gb_function is an activation; its values are models.ActivationFunc's.
 enum gb_function { gb_none, gb_relu, gb_relu6, gb_silu, gb_hardswish, gb_hardsigmoid, gb_sigmoid };
@@ -16,7 +16,9 @@ typedef struct {
 	void *y;
 	const float *scale, *shift; // one for each channel, or NULL
 	unsigned elements;          // how many the kernel computes, less than 2^31
-	int type, function;
+	int x_type, z_type, y_type;
+	float x_step, z_step, y_step; // of gb_int8
+	int function;
 	int nhwc;
 	int c, h, w;
 	int x_channels, from, y_channels, to, groups;   // gb_channels

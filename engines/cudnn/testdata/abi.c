@@ -15,6 +15,8 @@ GB_CUDNN_FUNCTIONS(X)
 #define SAME(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #theirs)
 SAME(gb_cudnn_float, CUDNN_DATA_FLOAT);
 SAME(gb_cudnn_half, CUDNN_DATA_HALF);
+SAME(gb_cudnn_int8, CUDNN_DATA_INT8);
+SAME(gb_cudnn_int32, CUDNN_DATA_INT32);
 SAME(gb_cudnn_bfloat16, CUDNN_DATA_BFLOAT16);
 SAME(gb_cudnn_nchw, CUDNN_TENSOR_NCHW);
 SAME(gb_cudnn_nhwc, CUDNN_TENSOR_NHWC);

@@ -9,6 +9,7 @@
 //	FAKE_CUDNN_NO_FUSED   1: no fused convolution, 2: none with a residual
 //	FAKE_CUDNN_NO_GEMM    1: the algorithm that fuses without activation is missing
 //	FAKE_CUDNN_RUN        what submitting a convolution returns; 0
+//	FAKE_CUDNN_NO_INT8    1: no algorithm for 8-bit integers, 2: none that runs; 0
 //
 // It is as strict as cuDNN: extents must fit each other, and factors, formats and
 // types be those that it knows.
@@ -22,7 +23,7 @@
 #include "kernels.h"
 
 enum { bad_param = 2000, not_supported = 3000, execution_failed = 5000 };
-enum { type_float = 0, type_half = 2, type_bfloat = 9 };
+enum { type_float = 0, type_half = 2, type_int8 = 3, type_int32 = 4, type_bfloat = 9 };
 
 static long long number(const char *key, long long otherwise) {
 	const char *value = getenv(key);
@@ -35,7 +36,7 @@ typedef struct {
 } tensor;
 typedef struct {
 	int pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w, groups;
-	unsigned math;
+	unsigned math, compute;
 } convolution;
 typedef struct {
 	unsigned mode;
@@ -104,14 +105,14 @@ DESCRIPTOR(Pooling, pooling)
 
 static unsigned set(tensor *t, unsigned layout, unsigned type, int n, int c, int h, int w) {
 	*t = (tensor){layout, type, n, c, h, w};
-	int known = layout <= 1 && (type == type_float || type == type_half || type == type_bfloat);
+	int known = layout <= 1 && (type == type_float || type == type_half || type == type_bfloat || type == type_int8);
 	return known && n > 0 && c > 0 && h > 0 && w > 0 ? 0 : bad_param;
 }
 unsigned cudnnSetTensor4dDescriptor(tensor *t, unsigned layout, unsigned type, int n, int c, int h, int w) { return set(t, layout, type, n, c, h, w); }
 unsigned cudnnSetFilter4dDescriptor(tensor *f, unsigned type, unsigned layout, int k, int c, int h, int w) { return set(f, layout, type, k, c, h, w); }
 unsigned cudnnSetConvolution2dDescriptor(convolution *c, int ph, int pw, int sh, int sw, int dh, int dw, unsigned mode, unsigned compute) {
-	*c = (convolution){ph, pw, sh, sw, dh, dw, 1, 0};
-	return mode == 1 && compute == type_float ? 0 : bad_param;
+	*c = (convolution){ph, pw, sh, sw, dh, dw, 1, 0, compute};
+	return mode == 1 && (compute == type_float || compute == type_int32) ? 0 : bad_param;
 }
 unsigned cudnnSetConvolutionGroupCount(convolution *c, int groups) { return c->groups = groups, groups > 0 ? 0 : bad_param; }
 unsigned cudnnSetConvolutionMathType(convolution *c, unsigned math) { return c->math = math, math <= 3 ? 0 : bad_param; }
@@ -237,13 +238,42 @@ static void run_convolution(void *argument) {
 	write(&a->y, a->y_data, y);
 }
 
+// run_integers multiplies 8-bit integers and sums them up in 32 bits. Filters and
+// tensors are NHWC.
+static void run_integers(void *argument) {
+	convolving *a = argument;
+	const signed char *x = a->x_data, *w = a->w_data;
+	float *y = a->y_data;
+	for (int i = 0; i < (int)elements(&a->y); i++) {
+		int k = i % a->y.c, column = i / a->y.c % a->y.w, row = i / (a->y.c * a->y.w) % a->y.h, n = i / (a->y.c * a->y.w * a->y.h);
+		int32_t sum = 0;
+		for (int r = 0; r < a->w.h; r++) {
+			for (int s = 0; s < a->w.w; s++) {
+				int from = row * a->c.stride_h + r - a->c.pad_h, at = column * a->c.stride_w + s - a->c.pad_w;
+				if (from < 0 || from >= a->x.h || at < 0 || at >= a->x.w) continue;
+				const signed char *pixel = x + ((n * a->x.h + from) * a->x.w + at) * a->x.c;
+				const signed char *factor = w + ((k * a->w.h + r) * a->w.w + s) * a->w.c;
+				for (int c = 0; c < a->x.c; c++) sum += pixel[c] * factor[c];
+			}
+		}
+		y[i] = (float)sum;
+	}
+}
+
 static int same(const tensor *a, const tensor *b) { return memcmp(a, b, sizeof *a) == 0; }
 
 static unsigned fits(const convolution *c, const tensor *x, const tensor *w, const tensor *y) {
 	int h = (x->h + 2 * c->pad_h - c->dilation_h * (w->h - 1) - 1) / c->stride_h + 1;
 	int v = (x->w + 2 * c->pad_w - c->dilation_w * (w->w - 1) - 1) / c->stride_w + 1;
-	int types = x->type == w->type && w->type == y->type && x->layout == w->layout && w->layout == y->layout;
+	// 8-bit integers may have floats for sums; no other types mix.
+	int types = x->type == w->type && x->layout == w->layout && w->layout == y->layout &&
+		(x->type == type_int8 ? y->type == type_float && c->compute == type_int32 : w->type == y->type && c->compute == type_float);
 	return types && x->c == w->c * c->groups && y->c == w->n && w->n % c->groups == 0 && y->n == x->n && y->h == h && y->w == v ? 0 : bad_param;
+}
+
+// integers tells whether cuDNN has an 8-bit convolution of this kind.
+static int integers(const convolution *c, const tensor *x, const tensor *y) {
+	return x->layout == 1 && x->c % 4 == 0 && y->c % 4 == 0 && c->groups == 1 && c->dilation_h == 1 && c->dilation_w == 1;
 }
 
 // cost is a thousandth of a nanosecond for a multiplication, and less in NHWC for
@@ -268,6 +298,7 @@ unsigned cudnnFindConvolutionForwardAlgorithmEx(handle *h, const tensor *x, cons
 		performance p = all[i];
 		if (p.algorithm == 1 && number("FAKE_CUDNN_NO_GEMM", 0)) continue;
 		if (number("FAKE_CUDNN_NO_LAYOUT", -1) == (long long)x->layout) p.status = not_supported;
+		if (x->type == type_int8 && (p.algorithm != 1 || !integers(c, x, y) || number("FAKE_CUDNN_NO_INT8", 0) == 1)) p.status = not_supported;
 		if (p.workspace > bytes || (p.workspace && !workspace)) p.status = 4004;
 		if (i > 0) p.math = c->math;
 		found[(*count)++] = p;
@@ -282,6 +313,10 @@ static unsigned convolve(handle *h, const convolving *a, unsigned algorithm, siz
 	if (algorithm == 7) need = 1 << 20;
 	if (algorithm == 1) need = 4096;
 	if (bytes < need || (need && !workspace)) return bad_param;
+	if (a->x.type == type_int8) {
+		if (algorithm != 1 || !integers(&a->c, &a->x, &a->y) || number("FAKE_CUDNN_NO_INT8", 0)) return not_supported;
+		return submit(h->stream, run_integers, a, sizeof *a, cost(&a->w, &a->y)) ? execution_failed : 0;
+	}
 	return submit(h->stream, run_convolution, a, sizeof *a, cost(&a->w, &a->y)) ? execution_failed : 0;
 }
 
