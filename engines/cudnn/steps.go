@@ -24,11 +24,8 @@ const (
 func (s *session) add(p *planned) error {
 	node := s.network.Nodes[p.node]
 	switch op := node.Op.(type) {
-	case models.Conv:
-		return s.convolution(p, op)
-	case models.Linear:
-		// A linear layer is a convolution of one pixel.
-		return s.convolution(p, models.Conv{In: op.In, Out: op.Out, KernelH: 1, KernelW: 1, Stride: 1, Dilation: 1, Groups: 1, Bias: op.Bias})
+	case models.Conv, models.Linear:
+		return s.convolution(p, convolutionOf(op))
 	case models.BatchNorm:
 		params, err := s.load(p.node)
 		if err != nil {
@@ -84,6 +81,14 @@ func (s *session) add(p *planned) error {
 		return s.softmax(p, op)
 	}
 	return fmt.Errorf("cudnn has no operator %s", node.Op.Kind())
+}
+
+// convolutionOf gives a layer as a convolution; a linear one is that of one pixel.
+func convolutionOf(op models.Op) models.Conv {
+	if l, ok := op.(models.Linear); ok {
+		return models.Conv{In: l.In, Out: l.Out, KernelH: 1, KernelW: 1, Stride: 1, Dilation: 1, Groups: 1, Bias: l.Bias}
+	}
+	return op.(models.Conv)
 }
 
 // load gives a node's parameters in the order of models.Node.Params.
@@ -155,6 +160,9 @@ func (s *session) convolution(p *planned, op models.Conv) error {
 	step.x_data, step.y_data = s.address(p.inputs[0]), s.address(p.out)
 	s.keep(&step.w_data, s.encode(params[0], filter))
 
+	if bias != nil { // read by a fused call and by a graph
+		s.keep(&step.bias_data, s.encode(bias, [4]int{1, op.Out, 1, 1}))
+	}
 	rest := step
 	if kind == C.gb_convolution && !plain {
 		rest = s.next(C.gb_launch, p.node)
@@ -179,7 +187,6 @@ func (s *session) convolution(p *planned, op models.Conv) error {
 	if err := s.describe(&step.bias, [4]int{1, op.Out, 1, 1}, p.node); err != nil {
 		return err
 	}
-	s.keep(&step.bias_data, s.encode(bias, [4]int{1, op.Out, 1, 1}))
 	mode := C.uint(C.gb_cudnn_identity)
 	if p.act == models.ReLU {
 		mode = C.gb_cudnn_relu
