@@ -1,6 +1,7 @@
 package cudnn
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,4 +61,50 @@ func TestGraphPlans(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Convolutions of one shape with each thing that may stand behind them: a plan is
+// never that of another.
+func TestEveryFusion(t *testing.T) {
+	n := &models.Network{Name: "fusions", Channels: 8, Resolution: 6, Weights: models.Synthetic()}
+	add := func(name string, op models.Op, inputs ...int) int {
+		n.Nodes = append(n.Nodes, models.Node{Name: name, Op: op, Inputs: inputs, Weights: name})
+		return len(n.Nodes) - 1
+	}
+	fused := map[string]bool{}
+	x := models.Image
+	layer := func(name string, bias bool, sum bool, act models.ActivationFunc, plan bool) {
+		fused[name] = plan
+		input := x
+		x = add(name, models.Conv{In: 8, Out: 8, KernelH: 3, KernelW: 3, Stride: 1, PadH: 1, PadW: 1, Dilation: 1, Groups: 1, Bias: bias}, x)
+		if sum {
+			x = add(name+".sum", models.Add{}, x, input)
+		}
+		if act != "" {
+			x = add(name+".act", models.Activation{Func: act}, x)
+		}
+	}
+	layer("plain", false, false, "", false)
+	layer("bias", true, false, "", true)
+	for _, act := range []models.ActivationFunc{models.Sigmoid, models.ReLU6, models.ReLU, models.SiLU} {
+		layer(string(act), true, false, act, true)
+		layer(string(act)+"-alone", false, false, act, true)
+		layer(string(act)+"-sum", true, true, act, true)
+	}
+	layer("hardswish", true, false, models.HardSwish, false)
+	layer("hardsigmoid", true, true, models.HardSigmoid, false)
+	layer("sum", true, true, "", true)
+	layer("sum-alone", false, true, "", true)
+
+	b := newBench(t)
+	b.engine.layouts = []layout{nhwc}
+	s := b.build(t, n, models.FP32, 1)
+	for name, plan := range fused {
+		said := slices.ContainsFunc(s.Executed().Choices, func(c string) bool { return strings.HasPrefix(c, name+": graph plan eng12, ") })
+		if said != plan {
+			t.Errorf("%s: a plan %t, want %t", name, said, plan)
+		}
+	}
+	c := enginetest.Case{Network: n, Spread: 1}
+	near(t, b.infer(t, s, s.Call(), c.Input(1)), expected(t, n, c.Input(1)), 1e-4)
 }
