@@ -7,6 +7,7 @@ const char *gb_cudnn_name(int function) {
 	static const char *const names[] = {
 #define X(result, name, params) #name,
 		GB_CUDNN_FUNCTIONS(X)
+		GB_CUDNN_GRAPH_FUNCTIONS(X)
 #undef X
 	};
 	return names[function];
@@ -56,6 +57,9 @@ static int submit(gb_program *p, const gb_step *s) {
 	case gb_softmax:
 		p->status = api->cudnnSoftmaxForward(p->handle, gb_cudnn_accurate_softmax, gb_cudnn_softmax_over_channels, &one,
 			s->x, s->x_data, &zero, s->y, s->y_data);
+		break;
+	case gb_graph:
+		p->status = api->cudnnBackendExecute(p->handle, s->plan, s->pack);
 		break;
 	case gb_launch: {
 		void *params[] = {(void *)&s->kernel}; // read only
@@ -121,14 +125,14 @@ unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, u
 					   : api->cudnnSetPooling2dDescriptor(*p, mode, gb_cudnn_no_nan, window_h, window_w, pad, pad, stride, stride);
 }
 
-unsigned gb_find_algorithms(gb_program *p, const gb_step *s, void *workspace, size_t bytes, gb_cudnn_algorithm *found, int *count) {
+unsigned gb_find_algorithms(gb_program *p, const gb_step *s, gb_cudnn_algorithm *found, int *count) {
 	if ((p->status = p->cuda->cuCtxSetCurrent(p->context)) != 0) {
 		p->in_driver = 1;
 		return p->status;
 	}
 	p->in_driver = 0;
 	p->status = p->api->cudnnFindConvolutionForwardAlgorithmEx(p->handle, s->x, s->x_data, s->w, s->w_data, s->convolution,
-		s->y, s->y_data, *count, count, found, workspace, bytes);
+		s->y, s->y_data, *count, count, found, p->workspace, p->workspace_bytes);
 	return p->status;
 }
 
@@ -141,5 +145,6 @@ void gb_forget_step(const gb_cudnn *api, gb_step *s) {
 	if (s->convolution != NULL) api->cudnnDestroyConvolutionDescriptor(s->convolution);
 	if (s->activation != NULL) api->cudnnDestroyActivationDescriptor(s->activation);
 	if (s->pooling != NULL) api->cudnnDestroyPoolingDescriptor(s->pooling);
+	if (s->pack != NULL) api->cudnnBackendDestroyDescriptor(s->pack);
 	memset(s, 0, sizeof *s);
 }

@@ -6,12 +6,15 @@
 #include "api.h"
 #include "kernels/kernels.h"
 
-// The functions of gb_cudnn by number, up to gb_cudnn_functions.
+// The functions of gb_cudnn by number, up to gb_cudnn_functions. Those from
+// gb_cudnn_required on may be missing.
 enum {
 #define X(result, name, params) gb_cudnn_index_##name,
 	GB_CUDNN_FUNCTIONS(X)
+	GB_CUDNN_GRAPH_FUNCTIONS(X)
 #undef X
-	gb_cudnn_functions
+	gb_cudnn_functions,
+	gb_cudnn_required = gb_cudnn_index_cudnnBackendCreateDescriptor
 };
 const char *gb_cudnn_name(int function);
 void gb_cudnn_set(gb_cudnn *api, int function, void *symbol);
@@ -20,7 +23,7 @@ size_t gb_cudnn_version(const gb_cudnn *api);
 size_t gb_cudnn_cudart(const gb_cudnn *api);
 const char *gb_cudnn_words(const gb_cudnn *api, unsigned status);
 
-enum { gb_convolution, gb_fused_convolution, gb_pooling, gb_softmax, gb_launch };
+enum { gb_convolution, gb_fused_convolution, gb_pooling, gb_softmax, gb_launch, gb_graph };
 
 // gb_step is one call. It owns its descriptors; NULL ones are not used by its kind.
 typedef struct {
@@ -32,6 +35,8 @@ typedef struct {
 	cudnnActivationDescriptor_t activation;
 	cudnnPoolingDescriptor_t pooling;
 	unsigned algorithm;
+	cudnnBackendDescriptor_t plan, pack; // of a graph; the plan may be other steps' too, and is not the step's
+	size_t workspace;                    // bytes that the step needs
 	float z_factor; // 0 where there is no residual
 	const void *x_data, *w_data, *z_data, *bias_data;
 	void *y_data;
@@ -76,9 +81,19 @@ unsigned gb_describe_convolution(const gb_cudnn *api, cudnnConvolutionDescriptor
 	int dilation, int groups, unsigned compute, unsigned math);
 unsigned gb_describe_activation(const gb_cudnn *api, cudnnActivationDescriptor_t *a, unsigned mode);
 unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, unsigned mode, int window_h, int window_w, int pad, int stride);
-// gb_find_algorithms measures the algorithms of a convolution step; the fastest
-// come first.
-unsigned gb_find_algorithms(gb_program *p, const gb_step *s, void *workspace, size_t bytes, gb_cudnn_algorithm *found, int *count);
+// gb_find_algorithms measures the algorithms of a convolution step in the program's
+// workspace; the fastest come first.
+unsigned gb_find_algorithms(gb_program *p, const gb_step *s, gb_cudnn_algorithm *found, int *count);
 void gb_forget_step(const gb_cudnn *api, gb_step *s);
+
+// The rest is the graph API for Go, which cannot call through pointers. Finalizing
+// may compile for the device and destroying unload from it: those make the context
+// current. Their status is cuDNN's, or with p->in_driver the driver's.
+int gb_has_graphs(const gb_cudnn *api);
+unsigned gb_backend_create(gb_program *p, unsigned type, cudnnBackendDescriptor_t *d);
+unsigned gb_backend_set(gb_program *p, cudnnBackendDescriptor_t d, unsigned name, unsigned type, int64_t count, const void *elements);
+unsigned gb_backend_get(gb_program *p, cudnnBackendDescriptor_t d, unsigned name, unsigned type, int64_t room, int64_t *count, void *elements);
+unsigned gb_backend_finalize(gb_program *p, cudnnBackendDescriptor_t d);
+unsigned gb_backend_destroy(gb_program *p, cudnnBackendDescriptor_t d);
 
 #endif

@@ -55,6 +55,7 @@ type session struct {
 	sums       loan          // of int8
 	weights    []byte        // as they go to the device
 	parameters []parameter   // that await them
+	graphs     []*builder    // what plans of the graph API hang on
 	latency    time.Duration // of an inference, as the build measured it
 	choices    []string
 }
@@ -109,7 +110,7 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 	if err = s.lend(); err != nil {
 		return s, err
 	}
-	if err = s.choose(ctx); err != nil {
+	if err = s.search(ctx); err != nil {
 		return s, err
 	}
 	return s, s.measure(ctx)
@@ -215,22 +216,54 @@ func (s *session) next(kind C.uint, node int) *C.gb_step {
 	return step
 }
 
-// choose takes the fastest algorithm of every convolution by cuDNN's own
-// measurement, and one workspace for all of them.
-func (s *session) choose(ctx context.Context) error {
+// search settles by measurement how every convolution is computed, and gives all of
+// them one workspace.
+func (s *session) search(ctx context.Context) error {
 	if !slices.ContainsFunc(s.steps(), convolves) {
-		return nil
+		return s.settle(ctx)
 	}
 	scratch, bytes, err := s.scratch()
 	if err != nil {
 		return err
 	}
+	s.program.workspace, s.program.workspace_bytes = devicePointer(scratch), C.size_t(bytes)
+	for _, stage := range []func(context.Context) error{s.choose, s.settle, s.fuse} {
+		if err == nil {
+			err = stage(ctx)
+		}
+	}
+	s.program.workspace, s.program.workspace_bytes = nil, 0
+	if err := errors.Join(err, s.engine.device.Free(scratch)); err != nil {
+		return err
+	}
+	for _, step := range s.steps() {
+		s.program.workspace_bytes = max(s.program.workspace_bytes, step.workspace)
+	}
+	if need := int64(s.program.workspace_bytes); need > 0 {
+		workspace, err := s.alloc(need)
+		if err != nil {
+			return fmt.Errorf("memory for cuDNN's workspace: %w", err)
+		}
+		s.program.workspace = devicePointer(workspace)
+	}
+	for i := range s.steps() {
+		if step := &s.steps()[i]; step.kind == C.gb_graph {
+			if err := s.bind(step); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// choose takes the fastest algorithm of every convolution by cuDNN's own measurement
+// in the workspace.
+func (s *session) choose(ctx context.Context) (err error) {
 	known := map[string]C.gb_cudnn_algorithm{} // blocks repeat
-	var need C.size_t
 	floats := &notInteger{}
 	for i := 0; i < int(s.program.count); i++ { // a split adds a step
 		if err := ctx.Err(); err != nil {
-			return errors.Join(err, s.engine.device.Free(scratch))
+			return err
 		}
 		step := &s.steps()[i]
 		if !convolves(*step) {
@@ -239,12 +272,12 @@ func (s *session) choose(ctx context.Context) error {
 		shape := s.signature(step)
 		algorithm, ok := known[shape]
 		if !ok {
-			algorithm, err = s.fastest(step, scratch, bytes)
+			algorithm, err = s.fastest(step)
 			var refused *refusal
 			if errors.As(err, &refused) && step.kind == C.gb_fused_convolution {
 				if err = s.split(i); err == nil {
 					shape = s.signature(step)
-					algorithm, err = s.fastest(step, scratch, bytes)
+					algorithm, err = s.fastest(step)
 				}
 			}
 			if refused != nil && s.inIntegers(int(step.node)) {
@@ -252,27 +285,16 @@ func (s *session) choose(ctx context.Context) error {
 				continue
 			}
 			if err != nil {
-				return errors.Join(err, s.engine.device.Free(scratch))
+				return err
 			}
 			known[shape] = algorithm
 		}
-		step.algorithm = algorithm.algorithm
+		step.algorithm, step.workspace = algorithm.algorithm, algorithm.workspace
 		s.note("%s: %s, %.4f ms without what is fused, workspace %d bytes", s.name(int(step.node)), algorithmName(step.algorithm),
 			float64(algorithm.milliseconds), int64(algorithm.workspace))
-		need = max(need, algorithm.workspace)
-	}
-	if err := s.engine.device.Free(scratch); err != nil {
-		return err
 	}
 	if len(floats.nodes) > 0 {
 		return floats
-	}
-	if need > 0 {
-		workspace, err := s.alloc(int64(need))
-		if err != nil {
-			return fmt.Errorf("memory for cuDNN's workspace: %w", err)
-		}
-		s.program.workspace, s.program.workspace_bytes = devicePointer(workspace), need
 	}
 	return nil
 }
@@ -304,12 +326,12 @@ func (s *session) signature(step *C.gb_step) string {
 // fastest has cuDNN measure a convolution's algorithms. One that gives other bits in
 // every run is left out, and so are all but one for a fused call without an
 // activation (cudnnConvolutionBiasActivationForward in NVIDIA's API reference).
-func (s *session) fastest(step *C.gb_step, scratch uint64, bytes int64) (C.gb_cudnn_algorithm, error) {
+func (s *session) fastest(step *C.gb_step) (C.gb_cudnn_algorithm, error) {
 	// Every algorithm comes once for each way of multiplying.
 	var found [2 * C.gb_cudnn_algorithms]C.gb_cudnn_algorithm
 	count := C.int(len(found))
 	const call = "cudnnFindConvolutionForwardAlgorithmEx"
-	if status := C.gb_find_algorithms(s.program, step, devicePointer(scratch), C.size_t(bytes), &found[0], &count); status != 0 {
+	if status := C.gb_find_algorithms(s.program, step, &found[0], &count); status != 0 {
 		return found[0], s.refuse(s.name(int(step.node)), call, status)
 	}
 	_, _, asked := s.types()
@@ -347,9 +369,9 @@ func (s *session) note(format string, args ...any) {
 	s.choices = append(s.choices, fmt.Sprintf(format, args...))
 }
 
-// measure runs the program once, step by step, replacing fused calls that cuDNN
-// turns out not to have for a shape, and then times whole inferences.
-func (s *session) measure(ctx context.Context) error {
+// settle runs the program once, step by step, replacing fused calls that cuDNN turns
+// out not to have for a shape.
+func (s *session) settle(ctx context.Context) error {
 	for i := 0; i < int(s.program.count); i++ {
 		code := C.gb_program_submit(s.program, C.int(i))
 		if code != 0 && s.program.in_driver == 0 && s.steps()[i].kind == C.gb_fused_convolution {
@@ -370,39 +392,48 @@ func (s *session) measure(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.stream.Synchronize(ctx); err != nil {
-		return err
+	return s.stream.Synchronize(ctx)
+}
+
+// measure times whole inferences.
+func (s *session) measure(ctx context.Context) (err error) {
+	s.latency, err = s.clock(s.Call(), 1, 7)
+	var failed *native.CallError
+	if errors.As(err, &failed) {
+		return s.failure()
 	}
+	return errors.Join(err, ctx.Err())
+}
+
+// clock gives the median of samples, each of a group of calls.
+func (s *session) clock(call native.Call, group, samples int) (time.Duration, error) {
 	// A fake's clock does not waver, and its host computes every inference.
-	samples := make([]hardware.Sample, 7)
 	if s.engine.device.Info().Fake {
-		samples = samples[:1]
+		group, samples = 1, 1
 	}
-	if err := s.stream.Time(s.Call(), samples); err != nil {
-		var failed *native.CallError
-		if errors.As(err, &failed) {
-			return s.failure()
-		}
-		return err
+	out := make([]hardware.Sample, samples)
+	if err := s.stream.TimeGroups(call, group, out); err != nil {
+		return 0, err
 	}
-	slices.SortFunc(samples, func(a, b hardware.Sample) int { return int(a.Device - b.Device) })
-	s.latency = time.Duration(samples[len(samples)/2].Device)
-	return ctx.Err()
+	slices.SortFunc(out, func(a, b hardware.Sample) int { return int(a.Device - b.Device) })
+	return time.Duration(out[len(out)/2].Device), nil
 }
 
 // failure describes the last run of the program that failed.
-func (s *session) failure() error {
-	p := s.program
-	step := &s.steps()[p.failed]
+func (s *session) failure() error { return s.failureOf(s.program) }
+
+// failureOf is that of a program with steps of the session's.
+func (s *session) failureOf(p *C.gb_program) error {
+	step := &unsafe.Slice(p.steps, int(p.count))[p.failed]
 	name := s.name(int(step.node))
 	if p.in_driver != 0 {
 		return fmt.Errorf("node %s: %w", name, s.engine.device.Driver().Error(C.gb_call_cuLaunchKernel, int(p.status)))
 	}
 	call := map[C.uint]string{
 		C.gb_convolution: "cudnnConvolutionForward", C.gb_fused_convolution: "cudnnConvolutionBiasActivationForward",
-		C.gb_pooling: "cudnnPoolingForward", C.gb_softmax: "cudnnSoftmaxForward",
+		C.gb_pooling: "cudnnPoolingForward", C.gb_softmax: "cudnnSoftmaxForward", C.gb_graph: "cudnnBackendExecute",
 	}[step.kind]
-	return s.refuse(name, call, p.status)
+	return s.refusal(name, call, p.status)
 }
 
 // refuse is a status of cuDNN's as an error, or the driver's where it was that.
@@ -410,6 +441,10 @@ func (s *session) refuse(node, call string, status C.uint) error {
 	if s.program.in_driver != 0 {
 		return fmt.Errorf("node %s: %w", node, s.engine.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status)))
 	}
+	return s.refusal(node, call, status)
+}
+
+func (s *session) refusal(node, call string, status C.uint) *refusal {
 	return &refusal{node: node, call: call, status: int(status), text: C.GoString(C.gb_cudnn_words(s.engine.api, status))}
 }
 
@@ -477,6 +512,9 @@ func (s *session) Close() error {
 	var errs []error
 	for i := range s.steps() {
 		C.gb_forget_step(s.engine.api, &s.steps()[i])
+	}
+	for _, g := range slices.Backward(s.graphs) {
+		errs = append(errs, g.close())
 	}
 	if status := C.gb_program_close(s.program); status != 0 {
 		errs = append(errs, fmt.Errorf("cudnnDestroy: %s", C.GoString(C.gb_cudnn_words(s.engine.api, status))))

@@ -133,22 +133,24 @@ func near(t *testing.T, got, want []float32, limit float64) {
 	}
 }
 
-// The conformance suite sees the layout that is faster; here each has to do alone,
+// The conformance suite sees the layout that is faster, with plans of the graph API
+// where there are any; here each layout has to do alone, with plans and without, and
 // with every way of computing what cuDNN refuses to fuse.
 func TestEveryLayoutAndFallback(t *testing.T) {
 	cases := slices.Concat(enginetest.Blocks(), enginetest.Miniatures())
 	for _, c := range []struct {
-		setting, value, note string
+		graph, setting, value, note string
 	}{
-		{"FAKE_CUDNN_NO_FUSED", "0", "implicit_precomp_gemm"},
-		{"FAKE_CUDNN_NO_FUSED", "1", "not fused"},
-		{"FAKE_CUDNN_NO_FUSED", "2", "not fused"},
-		{"FAKE_CUDNN_NO_GEMM", "1", "not fused"},
+		{"0", "FAKE_CUDNN_NO_FUSED", "0", "graph plan eng12,"},
+		{"1", "FAKE_CUDNN_NO_FUSED", "0", "implicit_precomp_gemm"},
+		{"1", "FAKE_CUDNN_NO_FUSED", "1", "not fused"},
+		{"1", "FAKE_CUDNN_NO_FUSED", "2", "not fused"},
+		{"1", "FAKE_CUDNN_NO_GEMM", "1", "not fused"},
 	} {
-		t.Run(c.setting+"="+c.value, func(t *testing.T) {
-			b := newBench(t, c.setting, c.value)
-			noted := false
+		t.Run("GRAPH="+c.graph+","+c.setting+"="+c.value, func(t *testing.T) {
+			b := newBench(t, c.setting, c.value, "FAKE_CUDNN_GRAPH", c.graph)
 			for _, l := range []layout{nchw, nhwc} {
+				noted := false
 				b.engine.layouts = []layout{l}
 				for _, n := range cases {
 					s := b.build(t, n.Network, models.FP32, 2)
@@ -158,9 +160,9 @@ func TestEveryLayoutAndFallback(t *testing.T) {
 					}
 					noted = noted || strings.Contains(strings.Join(s.Executed().Choices, "\n"), c.note)
 				}
-			}
-			if !noted {
-				t.Errorf("no session says %q", c.note)
+				if !noted {
+					t.Errorf("no session in %s says %q", l, c.note)
+				}
 			}
 		})
 	}
@@ -191,7 +193,7 @@ func TestFasterLayoutIsKept(t *testing.T) {
 // Where there is room for one layout only, that one is the session's.
 func TestRoomForOneLayout(t *testing.T) {
 	n := enginetest.Miniatures()[0].Network
-	b := newBench(t)
+	b := newBench(t, "FAKE_CUDNN_GRAPH", "1") // plans want less than algorithms are measured in
 	room := b.build(t, n, models.FP32, 1).Executed().DeviceBytes + 8*alignment
 	b = newBench(t, "FAKE_CUDA_MEMORY", strconv.FormatInt(room, 10))
 	s := b.build(t, n, models.FP32, 1)
@@ -353,15 +355,17 @@ func TestRunFailures(t *testing.T) {
 	c := enginetest.Miniatures()[1]
 	for name, f := range map[string]struct {
 		settings, words []string
-		call            bool // the call itself fails
+		call            bool   // the call itself fails
+		graph           string // FAKE_CUDNN_GRAPH
 	}{
-		"a refused convolution": {[]string{"FAKE_CUDNN_RUN", "5000"}, []string{"stem.conv", "cudnnConvolutionForward", "EXECUTION_FAILED"}, true},
-		"a refused launch":      {[]string{"FAKE_CUDA_LAUNCH", "701"}, []string{"stem.conv", "cuLaunchKernel", "LAUNCH_OUT_OF_RESOURCES"}, true},
-		"a launch error":        {[]string{"FAKE_CUDA_BREAK", "1"}, []string{"cuStreamSynchronize", "CUDA_ERROR_LAUNCH_FAILED"}, false},
-		"a lost device":         {[]string{"FAKE_CUDA_BREAK", "1", "FAKE_CUDA_CODE", "999"}, []string{"cuStreamSynchronize", "CUDA_ERROR_UNKNOWN"}, false},
+		"a refused plan":        {[]string{"FAKE_CUDNN_RUN", "5000"}, []string{"stem.conv", "cudnnBackendExecute", "EXECUTION_FAILED"}, true, "0"},
+		"a refused convolution": {[]string{"FAKE_CUDNN_RUN", "5000"}, []string{"stem.conv", "cudnnConvolutionForward", "EXECUTION_FAILED"}, true, "1"},
+		"a refused launch":      {[]string{"FAKE_CUDA_LAUNCH", "701"}, []string{"stem.conv", "cuLaunchKernel", "LAUNCH_OUT_OF_RESOURCES"}, true, "1"},
+		"a launch error":        {[]string{"FAKE_CUDA_BREAK", "1"}, []string{"cuStreamSynchronize", "CUDA_ERROR_LAUNCH_FAILED"}, false, "1"},
+		"a lost device":         {[]string{"FAKE_CUDA_BREAK", "1", "FAKE_CUDA_CODE", "999"}, []string{"cuStreamSynchronize", "CUDA_ERROR_UNKNOWN"}, false, "1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
+			b := newBench(t, "FAKE_CUDNN_GRAPH", f.graph)
 			s := b.build(t, c.Network, models.FP32, 1)
 			for i := 0; i < len(f.settings); i += 2 {
 				t.Setenv(f.settings[i], f.settings[i+1])

@@ -168,6 +168,9 @@ func (s *session) convolution(p *planned, op models.Conv) error {
 	step.x_data, step.y_data = s.address(p.inputs[0]), s.address(p.out)
 	s.keep(&step.w_data, s.encode(params[0], filter))
 
+	if bias != nil { // read by a fused call and by a graph
+		s.keep(&step.bias_data, s.encode(bias, [4]int{1, op.Out, 1, 1}))
+	}
 	rest := step
 	if kind == C.gb_convolution && !plain {
 		rest = s.next(C.gb_launch, p.node)
@@ -192,7 +195,6 @@ func (s *session) convolution(p *planned, op models.Conv) error {
 	if err := s.describe(&step.bias, [4]int{1, op.Out, 1, 1}, p.node); err != nil {
 		return err
 	}
-	s.keep(&step.bias_data, s.encode(bias, [4]int{1, op.Out, 1, 1}))
 	mode := C.uint(C.gb_cudnn_identity)
 	if p.act == models.ReLU {
 		mode = C.gb_cudnn_relu

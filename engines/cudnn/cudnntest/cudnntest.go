@@ -14,6 +14,9 @@ import (
 //go:embed fake/cudnn.c
 var source []byte
 
+//go:embed fake/graph.inc
+var graphSource []byte
+
 // Fake compiles a double of cuDNN and gives its path, which lasts as long as the
 // test. It looks for the double of the driver where $GENBENCH_CUDA says, when it is
 // loaded. The engine's kernels are in it, compiled from the source that their PTX
@@ -22,7 +25,7 @@ var source []byte
 func Fake(t testing.TB, flags ...string) string {
 	t.Helper()
 	return hardwaretest.Compile(t, filepath.Join(t.TempDir(), "libcudnn.so.9"), map[string][]byte{
-		"cudnn.c": source, "cuda.h": hardwaretest.CUDAHeader(),
+		"cudnn.c": source, "graph.inc": graphSource, "cuda.h": hardwaretest.CUDAHeader(),
 		"kernels.c": kernels.Source, "kernels.h": kernels.Header, "host.h": kernels.HostHeader,
 	}, append(flags, "-ldl", "-lm")...)
 }

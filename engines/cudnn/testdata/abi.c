@@ -10,6 +10,7 @@ typedef cudnnConvolutionFwdAlgoPerf_t gb_cudnn_algorithm;
 #define X(result, name, params) \
 	static result(*const check_##name) params __attribute__((unused)) = name;
 GB_CUDNN_FUNCTIONS(X)
+GB_CUDNN_GRAPH_FUNCTIONS(X)
 #undef X
 
 #define SAME(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #theirs)
@@ -35,6 +36,9 @@ SAME(gb_cudnn_mean_with_padding, CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING);
 SAME(gb_cudnn_mean_of_input, CUDNN_POOLING_AVERAGE_COUNT_EXCLUDE_PADDING);
 SAME(gb_cudnn_accurate_softmax, CUDNN_SOFTMAX_ACCURATE);
 SAME(gb_cudnn_softmax_over_channels, CUDNN_SOFTMAX_MODE_CHANNEL);
+#define X(name, value) SAME(gb_##name, name);
+GB_CUDNN_GRAPH_VALUES(X)
+#undef X
 
 #define FIELD(ours, theirs) \
 	_Static_assert(offsetof(struct gb_cudnn_algorithm, ours) == offsetof(cudnnConvolutionFwdAlgoPerf_t, theirs), #theirs); \

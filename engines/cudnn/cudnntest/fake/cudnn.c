@@ -10,6 +10,8 @@
 //	FAKE_CUDNN_NO_GEMM    1: the algorithm that fuses without activation is missing
 //	FAKE_CUDNN_RUN        what submitting a convolution returns; 0
 //	FAKE_CUDNN_NO_INT8    1: no algorithm for 8-bit integers, 2: none that runs; 0
+//	FAKE_CUDNN_GRAPH      1: no engine for any graph, 2: no plan can be made, 3: none can
+//	                      be executed, 4: all take longer than the legacy calls; 0
 //
 // It is as strict as cuDNN: extents must fit each other, and factors, formats and
 // types be those that it knows.
@@ -90,8 +92,10 @@ const char *cudnnGetErrorString(unsigned status) {
 	}
 	return "CUDNN_UNKNOWN_STATUS";
 }
-unsigned cudnnCreate(handle **h) { return (*h = calloc(1, sizeof **h)), (unsigned)number("FAKE_CUDNN_CREATE", 0); }
-unsigned cudnnDestroy(handle *h) { return free(h), 0; }
+static int handles, alive; // alive are descriptors of the graph API
+unsigned cudnnCreate(handle **h) { return (*h = calloc(1, sizeof **h)), handles++, (unsigned)number("FAKE_CUDNN_CREATE", 0); }
+// Descriptors that outlive the last handle have been forgotten.
+unsigned cudnnDestroy(handle *h) { return free(h), --handles == 0 && alive > 0 ? bad_param : 0; }
 unsigned cudnnSetStream(handle *h, void *stream) { return h->stream = stream, 0; }
 
 #define DESCRIPTOR(kind, type) \
@@ -184,8 +188,8 @@ static float tf32(float v) {
 	return v;
 }
 
-static void run_convolution(void *argument) {
-	convolving *a = argument;
+// multiply gives the sums as floats in NCHW order.
+static float *multiply(const convolving *a) {
 	float *x = read(&a->x, a->x_data), *w = read(&a->w, a->w_data), *y = calloc(elements(&a->y), sizeof *y);
 	if (a->x.type == type_float && a->c.math != 3) {
 		for (size_t i = 0; i < elements(&a->x); i++) x[i] = tf32(x[i]);
@@ -223,10 +227,16 @@ static void run_convolution(void *argument) {
 	}
 	free(x);
 	free(w);
+	return y;
+}
+
+static void run_convolution(void *argument) {
+	convolving *a = argument;
+	float *y = multiply(a);
 	if (a->bias_data) {
 		tensor one = {a->y.layout, a->y.type, 1, a->y.c, 1, 1};
 		float *bias = read(&one, a->bias_data), *z = a->z_factor != 0 ? read(&a->y, a->z_data) : NULL;
-		size_t plane = (size_t)rows * (size_t)columns;
+		size_t plane = (size_t)a->y.h * (size_t)a->y.w;
 		for (size_t i = 0; i < elements(&a->y); i++) {
 			y[i] += bias[i / plane % (size_t)a->y.c];
 			if (z) y[i] += a->z_factor * z[i];
@@ -398,3 +408,5 @@ unsigned cudnnSoftmaxForward(handle *h, unsigned algorithm, unsigned mode, const
 	windowing a = {{0}, *x, *y, x_data, y_data};
 	return submit(h->stream, run_softmax, &a, sizeof a, 3000) ? execution_failed : 0;
 }
+
+#include "graph.inc"
