@@ -3,7 +3,7 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree agreement torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle false-alarms gate-proof
+.PHONY: help build run test race vet agree agreement torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle gpu-check false-alarms gate-proof
 # go-nvml binds every function of nvml.h, those that API 13 deprecates too; that
 # this program calls none of them without a look-up does not quiet the compiler.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
@@ -75,6 +75,11 @@ trt-shim: build ## Compile the TensorRT shim; TRT_INCLUDE names the folder of Nv
 
 gpu-bundle: ## Pack genbench and its GPU checks for a box without Go
 	sh hardware/gpu/bundle.sh bin/gpu
+
+DEVICE ?= 0
+gpu-check: gpu-bundle ## Run the GPU checks on this machine; DEVICE is an index or UUID
+	bin/gpu/genbench-gpu/gpu-check.sh $(DEVICE)
+
 GATES ?= 1000
 false-alarms: ## Simulate A/A gates: ours beside benchstat, Mann-Whitney and fixed thresholds
 	go test -count=1 -v -timeout 60m -run FalseAlarmTable ./bench/verdict -gates $(GATES)

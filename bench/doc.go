@@ -74,6 +74,21 @@
 // integrated power by more than 5 % is doubted (J3). Where nothing counts energy the
 // result says why.
 //
+// Layers. With --layers one more launch, after all of these, builds every point anew
+// with its engine's own profiler at work (TensorRT's IProfiler, ONNX Runtime's profile)
+// or times it step by step (cudnn, reference), and writes down what each layer took in
+// each of up to a hundred inferences (worker.layers). A layer is given the nodes that
+// its name tells, and those that were fused into it, and their MACs (owners). Medians
+// and shares stand beside the latency, which no profiler disturbed; their sum is not
+// it. A worker that dies there costs the layers of its point, not its latency.
+//
+// Builds. An engine that times candidates while it builds may choose otherwise in
+// another build. Launches of the profile publish take turns with three (S2,
+// Protocol.Builds); each has a number, a search and a timing cache of its own. Where
+// their plans differ, the intervals of a point are over its builds, the highest level
+// that is then replicated (S4, byBuild), and the share of the variance between them is
+// told (betweenBuilds).
+//
 // Drift. `ci` and `publish` visit one point of the plan, the one most like ResNet-50 in
 // fp16 at batch 8, at the start, at the end and every ten minutes, in rounds that count
 // for nothing else (D1, Plan.sentinel, worker.sentinel). On a GPU a shift of its median

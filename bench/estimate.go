@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -184,9 +185,10 @@ type Spread struct {
 	Outliers int `json:"outliers"`
 }
 
-// spreadOf takes sorted pooled samples, the samples of each round by launch, and
+// spreadOf takes sorted pooled samples, the samples of each round by launch, the
+// builds of the launches as sharesOf does, and
 // one value per launch.
-func spreadOf(sorted []float64, rounds [][][]float64, launches []float64) Spread {
+func spreadOf(sorted []float64, rounds [][][]float64, builds []int, launches []float64) Spread {
 	mid := quantile(sorted, 0.5)
 	deviations := make([]float64, len(sorted))
 	for i, v := range sorted {
@@ -194,7 +196,7 @@ func spreadOf(sorted []float64, rounds [][][]float64, launches []float64) Spread
 	}
 	slices.Sort(deviations)
 	q1, q3 := quantile(sorted, 0.25), quantile(sorted, 0.75)
-	s := Spread{MAD: quantile(deviations, 0.5), IQR: q3 - q1, Shares: sharesOf(rounds)}
+	s := Spread{MAD: quantile(deviations, 0.5), IQR: q3 - q1, Shares: sharesOf(rounds, builds)}
 	for _, v := range sorted {
 		if v < q1-1.5*s.IQR || v > q3+1.5*s.IQR {
 			s.Outliers++
@@ -221,21 +223,23 @@ func spreadOf(sorted []float64, rounds [][][]float64, launches []float64) Spread
 }
 
 // Shares say at which level the variance of a single sample's logarithm arises:
-// between launches, between the rounds of a launch, between the samples of a
-// round. They add up to 1; a level that was not replicated is null, and its
+// between builds, between launches, between the rounds of a launch, between the samples
+// of a round. They add up to 1; a level that was not replicated is null, and its
 // variance is part of the next one that was.
 type Shares struct {
+	Build  *float64 `json:"build"` // between builds of one network by an engine that searches
 	Launch *float64 `json:"launch"`
 	Round  *float64 `json:"round"`
 	Sample *float64 `json:"sample"`
 }
 
-// sharesOf estimates the variance components of a nested design by the method of
+// sharesOf takes the samples of each round by launch, and the number of each launch's
+// build where builds were replicated, nil where they were not. It estimates the variance components of a nested design by the method of
 // moments: from the variance of the means of each level is taken what the levels
 // below explain, n/n_eff samples of a round counting as one (Searle, Casella &
 // McCulloch, Variance Components, 1992, section 3.3; a component below zero is
 // zero).
-func sharesOf(launches [][][]float64) Shares {
+func sharesOf(launches [][][]float64, builds []int) Shares {
 	var (
 		sample, samples   float64 // sum of squares within rounds, degrees of freedom
 		round, rounds     float64 // the same of round means within launches
@@ -279,10 +283,15 @@ func sharesOf(launches [][][]float64) Shares {
 	if rounds > 0 {
 		ofRound = max(0, round/rounds-ofSample*noise/visits)
 	}
-	if n > 1 {
-		ofLaunch = max(0, stat.Variance(launchMeans, nil)-ofRound*perRound/n-ofSample*perMean/n)
+	below := ofRound*perRound/n + ofSample*perMean/n // what explains scatter of launches that are alike
+	ofBuild, replicated := 0.0, n > 1
+	switch {
+	case builds != nil:
+		ofLaunch, ofBuild, replicated = betweenBuilds(launchMeans, builds, below)
+	case n > 1:
+		ofLaunch = max(0, stat.Variance(launchMeans, nil)-below)
 	}
-	total := ofSample + ofRound + ofLaunch
+	total := ofSample + ofRound + ofLaunch + ofBuild
 	if total == 0 {
 		return Shares{}
 	}
@@ -291,10 +300,40 @@ func sharesOf(launches [][][]float64) Shares {
 	if rounds > 0 {
 		s.Round = share(ofRound)
 	}
-	if n > 1 {
+	if replicated {
 		s.Launch = share(ofLaunch)
 	}
+	if builds != nil {
+		s.Build = share(ofBuild)
+	}
 	return s
+}
+
+// betweenBuilds parts the variance of launch means into that between the launches of a
+// build and that between builds. Where no build has two launches the first is part of
+// the second, and replicated is false.
+func betweenBuilds(means []float64, builds []int, below float64) (ofLaunch, ofBuild float64, replicated bool) {
+	groups := map[int][]float64{}
+	for i, build := range builds {
+		groups[build] = append(groups[build], means[i])
+	}
+	var buildMeans []float64
+	var squares, free, perBuild float64
+	for _, build := range slices.Sorted(maps.Keys(groups)) {
+		group := groups[build]
+		mean := stat.Mean(group, nil)
+		for _, m := range group {
+			squares += (m - mean) * (m - mean)
+		}
+		free += float64(len(group) - 1)
+		perBuild += 1 / float64(len(group)) / float64(len(groups))
+		buildMeans = append(buildMeans, mean)
+	}
+	replicated = free > 0
+	if replicated {
+		ofLaunch = max(0, squares/free-below)
+	}
+	return ofLaunch, max(0, stat.Variance(buildMeans, nil)-perBuild*(ofLaunch+below)), replicated
 }
 
 // power of the comparison that MDE speaks of.

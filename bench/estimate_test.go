@@ -274,7 +274,7 @@ func TestShares(t *testing.T) {
 		{"samples of short rounds", nature{launches: 60, rounds: 6, samples: 2, scatter: 0.01}, 0, 0, 1},
 		{"rounds", nature{launches: 60, rounds: 6, samples: 10, roundSD: 0.02, scatter: 0.02}, 0, 1, 1},
 	} {
-		s := sharesOf(c.nature.draw(random))
+		s := sharesOf(c.nature.draw(random), nil)
 		total := c.launch + c.round + c.sample
 		for _, part := range []struct {
 			level     string
@@ -286,15 +286,15 @@ func TestShares(t *testing.T) {
 			}
 		}
 	}
-	short := sharesOf(nature{launches: 300, rounds: 1, samples: 2, scatter: 0.01}.draw(random))
+	short := sharesOf(nature{launches: 300, rounds: 1, samples: 2, scatter: 0.01}.draw(random), nil)
 	if short.Launch == nil || *short.Launch > 0.15 || short.Round != nil {
 		t.Errorf("two samples of each of many equal launches: shares %+v, want none of the launches and no rounds", short)
 	}
-	one := sharesOf([][][]float64{{{1, 2, 3}}})
+	one := sharesOf([][][]float64{{{1, 2, 3}}}, nil)
 	if one.Launch != nil || one.Round != nil || one.Sample == nil || *one.Sample != 1 {
 		t.Errorf("one round has shares %+v, want its samples alone", one)
 	}
-	if none := sharesOf([][][]float64{{{7, 7}}, {{7, 7}}}); none != (Shares{}) {
+	if none := sharesOf([][][]float64{{{7, 7}}, {{7, 7}}}, nil); none != (Shares{}) {
 		t.Errorf("equal samples have shares %+v", none)
 	}
 }

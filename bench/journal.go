@@ -231,6 +231,7 @@ type Log struct {
 	Points   []PointRecord
 	Rounds   []RoundRecord
 	Energies []EnergyRecord
+	Layers   []LayerRecord
 	Readings []ReadingRecord
 	Resumes  []ResumeRecord
 	// End is nil where the run was cut off. A run that was resumed has its last.
@@ -352,6 +353,8 @@ func (l *Log) add(line []byte, first bool) string {
 		return ""
 	case "energy":
 		return appendRecord(&l.Energies, into)
+	case "layers":
+		return appendRecord(&l.Layers, into)
 	case "reading":
 		return appendRecord(&l.Readings, into)
 	case "resume":

@@ -114,6 +114,12 @@ func (l *listener) take(line []byte) error {
 			return err
 		}
 		return l.metered(energy)
+	case "layers":
+		var layers LayerRecord
+		if err := read(&layers); err != nil {
+			return err
+		}
+		return r.layered(layers)
 	case "reading":
 		var reading ReadingRecord
 		if err := read(&reading); err != nil {

@@ -42,8 +42,9 @@ type Config struct {
 	Shapes map[string]models.Shape `json:"shapes,omitempty"`
 	// AllowEmulated measures precisions that an engine only converts to and from.
 	AllowEmulated bool `json:"allow_emulated,omitempty"`
-	// Energy asks for the energy pass.
+	// Energy asks for the energy pass, Layers for the layer pass.
 	Energy      bool        `json:"energy,omitempty"`
+	Layers      bool        `json:"layers,omitempty"`
 	Calibration Calibration `json:"calibration"`
 	Seed        uint64      `json:"seed"`
 }
@@ -254,6 +255,11 @@ func (p *Plan) PlannedSeconds() float64 {
 	if p.Config.Energy {
 		// Each window under load has one at rest before it.
 		seconds += float64(p.Measurable()*proto.EnergyWindows) * 2 * proto.EnergyWindow.Seconds()
+	}
+	if p.Config.Layers {
+		for _, point := range p.Points {
+			seconds += point.PlannedSeconds / float64(proto.Launches*proto.Rounds) // about a visit
+		}
 	}
 	return seconds
 }

@@ -23,6 +23,9 @@ type Protocol struct {
 	// MaxLaunches is up to how many launches are added for points whose interval is
 	// wider than RelWidth (S5); 0 keeps the number fixed.
 	MaxLaunches int `json:"max_launches" yaml:"max_launches"`
+	// Builds is how many builds of a point the launches take turns with, where the
+	// engine's builds may differ (S2); 0, as in journals of before, is 1.
+	Builds int `json:"builds" yaml:"builds"`
 
 	// A round begins with a ramp of the larger of RampSamples and RampTime, which is
 	// left out of it (W3).
@@ -196,8 +199,9 @@ func Profiles() []Profile {
 				p.SteadyCap = 3 * time.Second
 			}
 		}},
-		{"publish", "5 launches of 4 rounds, up to 12 launches where the interval is still too wide: for reports and papers", func(p *Protocol, _ hardware.DeviceKind) {
+		{"publish", "5 launches of 4 rounds, up to 12 where the interval is still too wide, over 3 builds where an engine searches: for reports and papers", func(p *Protocol, _ hardware.DeviceKind) {
 			p.Launches, p.Rounds, p.MaxLaunches = 5, 4, 12
+			p.Builds = 3
 			p.SentinelEvery = 10 * time.Minute
 		}},
 	}
@@ -224,6 +228,9 @@ func ProtocolFor(profile string, kind hardware.DeviceKind) (Protocol, error) {
 	return Protocol{}, fmt.Errorf("unknown profile %q: want one of %v", profile, names)
 }
 
+// build numbers the build that a launch measures, from 1.
+func (p Protocol) build(launch int) int { return max(launch-1, 0)%max(p.Builds, 1) + 1 }
+
 // Check finds everything that no run could be made of.
 func (p Protocol) Check() error {
 	var problems []error
@@ -234,6 +241,7 @@ func (p Protocol) Check() error {
 	}
 	want(p.Launches >= 1, "launches", p.Launches, "at least 1")
 	want(p.Rounds >= 1, "rounds", p.Rounds, "at least 1")
+	want(p.Builds >= 0, "builds", p.Builds, "0 or more")
 	want(p.MaxLaunches == 0 || p.MaxLaunches >= p.Launches, "max_launches", p.MaxLaunches, "0, or no fewer than launches")
 	want(p.RampSamples >= 0 && p.RampSamples <= p.RoundMost, "ramp_samples", p.RampSamples, "0 to round_most_samples")
 	want(p.RoundMin >= 1, "round_min_samples", p.RoundMin, "at least 1")

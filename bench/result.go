@@ -56,7 +56,10 @@ type Measurement struct {
 
 	Samples  int
 	Launches int
-	Rounds   []*RoundRecord // ok and dropped, in the order they were taken
+	// Builds is how many different ones the launches measured, where builds were
+	// replicated (S2); intervals are then over them. 0 where not.
+	Builds int
+	Rounds []*RoundRecord // ok and dropped, in the order they were taken
 	// DroppedMedian is the median of the dropped rounds' samples; 0 without any
 	// (X2: both are shown).
 	DroppedMedian float64
@@ -65,6 +68,8 @@ type Measurement struct {
 	Check        *Check        // the worst of all launches
 	Energy       *Energy       // of one inference; nil without an energy pass that could measure it
 	NoEnergy     string        // why
+	Layers       *LayerTimes   // of one inference; nil without a layer pass that could time them
+	NoLayers     string        // why
 
 	Quality Quality
 	// Lowered says why the quality is no better than it is; empty at Q1.
@@ -180,6 +185,7 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 	}
 	m.estimate(log, of)
 	m.meter(log, planned.ID)
+	m.takeLayers(log, planned.ID, planned.MACs)
 	if planned.Emulated != "" {
 		m.Warnings = append(m.Warnings, Warning{Emulated, planned.Emulated})
 	}
@@ -268,8 +274,14 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 	m.State = Measured
 	slices.Sort(pooled)
 	m.Min = pooled[0]
+	builds := m.builds(log, launches)
+	m.Spread = spreadOf(pooled, samples, builds, launchMedians)
+	if builds != nil {
+		// The highest level that is replicated, which an interval must be over (S4).
+		medians, samples = byBuild(medians, builds), byBuild(samples, builds)
+		m.Builds = len(medians)
+	}
 	m.Latency = overLaunches(medians)
-	m.Spread = spreadOf(pooled, samples, launchMedians)
 
 	bootstrap := newBootstrap(samples, log.Run.Seed, m.Point.String())
 	quantiles := []float64{0.90, 0.95, 0.99, 0.999}
@@ -290,6 +302,48 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		*into = t
 	}
 	m.conditions(of, launches, kept)
+}
+
+// builds gives the build that each launch measured, for an engine whose builds of one
+// network came out differently; nil where there is one, or all are the same.
+func (m *Measurement) builds(log *Log, launches []int) []int {
+	of, plans := map[int]int{}, map[string]bool{}
+	id := m.Point.String()
+	for i := range log.Points {
+		if p := &log.Points[i]; p.ID == id && !p.Sentinel && p.Executed.Plan != nil {
+			of[p.Launch] = p.Executed.Plan.Build
+			plans[p.Executed.Plan.SHA256] = true
+		}
+	}
+	if len(plans) < 2 {
+		return nil
+	}
+	builds := make([]int, len(launches))
+	distinct := map[int]bool{}
+	for i, l := range launches {
+		builds[i] = of[l]
+		distinct[of[l]] = true
+	}
+	if len(distinct) < 2 {
+		return nil // of those that count
+	}
+	return builds
+}
+
+// byBuild brings the rounds of all launches of a build together.
+func byBuild[T any](rounds [][]T, builds []int) [][]T {
+	var groups [][]T
+	at := map[int]int{}
+	for i, build := range builds {
+		k, ok := at[build]
+		if !ok {
+			k = len(groups)
+			at[build] = k
+			groups = append(groups, nil)
+		}
+		groups[k] = append(groups[k], rounds[i]...)
+	}
+	return groups
 }
 
 func floats(ns []int64) []float64 {

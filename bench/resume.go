@@ -98,6 +98,11 @@ func (r *Runner) recall(log *Log) {
 			r.done[visitID{e.Launch, 1, p}] = true
 		}
 	}
+	for _, l := range log.Layers {
+		if p, err := ParsePoint(l.ID); err == nil {
+			r.done[visitID{l.Launch, 1, p}] = true
+		}
+	}
 	for i := range log.Rounds {
 		round := &log.Rounds[i]
 		p, err := ParsePoint(round.ID)

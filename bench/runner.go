@@ -53,7 +53,7 @@ type Event struct {
 	Kind   EventKind
 	Point  Point
 	Launch int
-	Text   string // of a failure, a dropped round, or a stage
+	Text   string // of a failure, a dropped round, a stage, or layers
 	// Latency over the launches so far, for Visited.
 	Latency Estimate
 	Energy  Estimate // joules an inference, for Metered
@@ -74,6 +74,8 @@ const (
 	Watched                    // the sentinel was visited
 	Metering                   // the energy pass began
 	Metered                    // a point's energy was measured
+	Layering                   // the layer pass began
+	Layered                    // a point's layers were timed
 	Broken                     // a point failed and is given up
 )
 
@@ -191,7 +193,10 @@ func (r *Runner) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.meter(ctx, readings)
+	if err := r.meter(ctx, readings); err != nil {
+		return err
+	}
+	return r.layers(ctx, readings)
 }
 
 // meter is the energy pass, after everything that is timed.
@@ -340,7 +345,7 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		if spec.Launch > 0 && !spec.Energy {
+		if spec.Launch > 0 && !spec.Energy && !spec.Layers {
 			spec.Sentinel = r.sentinel()
 		}
 		if len(spec.Visits) == 0 && (spec.Sentinel == nil || spec.Sentinel.Due > 0) {
@@ -353,7 +358,11 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 		if death.at == "" {
 			return fmt.Errorf("start worker: %s%s", death.reason, indent(death.log))
 		}
-		if err := r.give(death, spec.Launch); err != nil {
+		give := r.give
+		if spec.Layers {
+			give = r.unlayered
+		}
+		if err := give(death, spec.Launch); err != nil {
 			return err
 		}
 		spec.Settle = nil

@@ -38,6 +38,8 @@ type simulation struct {
 	// noCounter is why the device has no energy counter; empty where it has one, of
 	// 50 W at rest and 100 W more under load.
 	noCounter string
+	// layers is what an engine's profiler tells; nil for engines without one.
+	layers func(inferences int) ([]engines.Layer, error)
 	// interrupt cancels the run at a time; 0 never.
 	interrupt time.Duration
 
@@ -384,13 +386,15 @@ func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hard
 	if o.Precision == models.INT8 && o.Ranges == nil {
 		return nil, errors.New("int8 without ranges")
 	}
-	return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch}, nil
+	return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch, profiled: o.Layers}, nil
 }
 
 type simulatedSession struct {
 	device *simulatedDevice
 	engine string
 	batch  int
+	// profiled sessions are built to have their layers timed.
+	profiled bool
 }
 
 func (s *simulatedSession) SetInput(models.Tensor) error      { return nil }

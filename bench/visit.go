@@ -51,6 +51,7 @@ func (w *worker) build(ctx context.Context, p Point) (session engines.Session, e
 		return nil, err
 	}
 	options := w.spec.Config.buildOptions(p)
+	options.Layers, options.Build = w.spec.Layers, w.spec.Config.Protocol.build(w.spec.Launch)
 	if options.Precision == models.INT8 {
 		options.Ranges = w.spec.Ranges[expectedKey(p)]
 	}

@@ -29,6 +29,8 @@ type LaunchSpec struct {
 	Visits    []Visit       `json:"visits"`
 	// Energy makes the launch the energy pass, in which nothing is timed.
 	Energy bool `json:"energy,omitempty"`
+	// Layers makes the launch the layer pass.
+	Layers bool `json:"layers,omitempty"`
 	// Sentinel is the point to visit whenever it is due; nil without one (D1).
 	Sentinel *SentinelSpec `json:"sentinel,omitempty"`
 	// Expected holds the fp32 reference's logits by "MODEL@RESOLUTION".
@@ -146,6 +148,9 @@ func work(ctx context.Context, spec LaunchSpec, drivers []engines.Driver, on sur
 	}
 	if spec.Energy {
 		return w.energy(ctx)
+	}
+	if spec.Layers {
+		return w.layers(ctx)
 	}
 	return w.measure(ctx)
 }

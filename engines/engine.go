@@ -61,6 +61,13 @@ type BuildOptions struct {
 	// AllowEmulated lets an engine run a precision that it does not compute in, by
 	// converting back and forth. Without it Supports refuses.
 	AllowEmulated bool
+	// Layers asks for a session whose layers can be timed (LayerTimer). Its inferences
+	// may take longer for it.
+	Layers bool
+	// Build tells builds of one network apart, from 1, where a run replicates them;
+	// 0 is the first. An engine that searches for its kernels searches anew for each;
+	// others, whose builds come out the same, ignore it.
+	Build int
 }
 
 // An Observer is an engine that can show a network's activations, from which
@@ -121,6 +128,8 @@ type Execution struct {
 // A Plan identifies the outcome of a search for kernels, which times candidates and
 // so may come out differently in every build.
 type Plan struct {
+	// Build is which of the builds that a run replicates this is, from 1.
+	Build         int    `json:"build,omitempty"`
 	SHA256        string `json:"sha256"`
 	TimingSHA256  string `json:"timing_cache_sha256,omitempty"`
 	TacticsDigest string `json:"tactics_digest,omitempty"`

@@ -221,6 +221,13 @@ func columns() []column {
 			}
 			return number(r.Spread.CVBetween, percent(100*r.Spread.CVBetween))
 		})},
+		{key: "variance_shares.build", header: "build", statistic: true, silent: oneBuild, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between builds of the network by an engine that searches for its kernels",
+			cell: measuredCell(func(r row) cell {
+				if r.Spread.Shares.Build == nil {
+					return unknown("%s", oneBuild)
+				}
+				return number(*r.Spread.Shares.Build, roundTo(100**r.Spread.Shares.Build, 0))
+			})},
 		{key: "variance_shares.launch", header: "launch", statistic: true, explain: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between launches; next to it that between the rounds of a launch, and that between the samples of a round",
 			cell: share(func(s bench.Shares) *float64 { return s.Launch }, "launches")},
 		{key: "variance_shares.round", header: "round", statistic: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between the rounds of a launch",
@@ -389,6 +396,9 @@ func end(e bench.Estimate, which func(bench.Estimate) *float64, by float64, reas
 func threeFigures(v float64) cell {
 	return number(v, strconv.FormatFloat(significant(v, 3), 'f', -1, 64))
 }
+
+// oneBuild is why there is nothing between builds.
+const oneBuild = "the launches measured one build"
 
 func share(of func(bench.Shares) *float64, level string) func(row) cell {
 	return measuredCell(func(r row) cell {

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -60,9 +61,28 @@ func writeObject(b *bytes.Buffer, r row) error {
 	}
 	if parent != "" {
 		b.WriteByte('}')
+		object.started = true
+	}
+	// A point has dozens of layers: they are no column, and of a run that was not asked
+	// for them nothing is said.
+	if r.run.Log.Run.Config.Layers {
+		if err := writeLayerMembers(object, r); err != nil {
+			return err
+		}
 	}
 	b.WriteByte('}')
 	return nil
+}
+
+// writeLayerMembers writes what the layer pass found, or why it found nothing.
+func writeLayerMembers(object objectWriter, r row) error {
+	if r.Layers == nil {
+		return object.member("layers", unknown("%s", cmp.Or(r.NoLayers, r.without())))
+	}
+	if err := object.member("layers", cell{value: layerObjects(r)}); err != nil {
+		return err
+	}
+	return object.member("layers_sum_ms", cell{value: r.Layers.Sum / 1e6})
 }
 
 // An objectWriter writes the members of an object.

@@ -41,6 +41,7 @@ func compose(r *bench.Result, pictures []picture) document {
 		}
 		d = append(d, p)
 	}
+	d = append(d, layers(rows)...)
 	d = append(d, statistics(r, rows)...)
 	d = append(d, measurement(r)...)
 	d = append(d, rules(r)...)

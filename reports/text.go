@@ -81,6 +81,7 @@ func writeText(b *bytes.Buffer, r *bench.Result, width int) error {
 	if len(t.left) > 0 {
 		say("  ", "    ", "no room in %d columns for %s; see a wider terminal or --format csv", width, strings.Join(t.left, ", "))
 	}
+	writeLayers(b, rows, say)
 	if len(t.notes.doubts) > 0 {
 		b.WriteString("\ndoubts\n")
 	}

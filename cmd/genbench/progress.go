@@ -64,6 +64,10 @@ func (p *progress) event(e bench.Event) {
 			text = fmt.Sprintf("%.3g J", e.Energy.Value)
 		}
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, text)
+	case bench.Layering:
+		fmt.Fprintln(p.out, "layers")
+	case bench.Layered:
+		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	case bench.Broken:
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  failed: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	}

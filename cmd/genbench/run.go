@@ -53,6 +53,7 @@ type runFlags struct {
 	resume     string
 	emulated   bool
 	energy     bool
+	layers     bool
 	calibrate  string
 	calibrator string
 	dryRun     bool
@@ -105,6 +106,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.Float64Var(&f.maxForeign, "max-foreign", usual.DropForeign, "drop a round when other processes used more than this many cores")
 	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
 	flags.BoolVar(&f.energy, "energy", false, "measure the energy of an inference as well, in a pass after the others, where the device counts it")
+	flags.BoolVar(&f.layers, "layers", false, "time every layer as well, in a pass after the others, with the engine's own profiler or events")
 	flags.StringVar(&f.calibrate, "calibrate", "", calibrateUsage)
 	flags.StringVar(&f.calibrator, "calibration", string(models.Percentile), calibrationUsage)
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
@@ -185,7 +187,7 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated, Energy: f.energy,
+	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated, Energy: f.energy, Layers: f.layers,
 		Calibration: bench.Calibration{Method: models.CalibrationMethod(f.calibrator), Directory: f.calibrate, Images: calibrationImages}}
 	if f.models != nil {
 		c.Grid.Models = f.models

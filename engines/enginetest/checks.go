@@ -39,6 +39,7 @@ func checks() []check {
 		{"errors name the node", checkErrorsNameTheNode},
 		{"cancelled build", checkCancelledBuild},
 		{"executed", checkExecuted},
+		{"layers", checkLayers},
 		{"closed session", checkClosedSession},
 		{"no deferred work", checkNoDeferredWork},
 		{"reopened", checkReopened},

@@ -122,6 +122,15 @@ type taking struct {
 
 func (s taking) SetInput(t models.Tensor) error { return s.set(t) }
 
+type layering struct {
+	engines.Session
+	time func(context.Context, int) ([]engines.Layer, error)
+}
+
+func (s layering) TimeLayers(ctx context.Context, n int) ([]engines.Layer, error) {
+	return s.time(ctx, n)
+}
+
 type closing struct {
 	engines.Session
 	close func() error
@@ -367,6 +376,33 @@ func defects() []defect {
 		}},
 		{check: "executed", what: "fell back", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return executing{s, engines.Execution{Fallback: []string{"stem.conv"}}}
+		}},
+		{check: "layers", what: "one time for all inferences", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return layering{s, func(ctx context.Context, _ int) ([]engines.Layer, error) {
+				return s.(engines.LayerTimer).TimeLayers(ctx, 1)
+			}}
+		}},
+		{check: "layers", what: "no time at all", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return layering{s, func(_ context.Context, n int) ([]engines.Layer, error) {
+				return []engines.Layer{{Name: "all", DeviceNS: make([]int64, n)}}, nil
+			}}
+		}},
+		{check: "layers", what: "another input after them", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			timed := false
+			return layering{taking{s, func(t models.Tensor) error {
+				if timed {
+					t = models.Tensor{Shape: t.Shape, Data: make([]float32, len(t.Data))}
+				}
+				return s.SetInput(t)
+			}}, func(ctx context.Context, n int) ([]engines.Layer, error) {
+				timed = true
+				return s.(engines.LayerTimer).TimeLayers(ctx, n)
+			}}
+		}},
+		{check: "layers", what: "does not listen", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+			return layering{s, func(ctx context.Context, n int) ([]engines.Layer, error) {
+				return s.(engines.LayerTimer).TimeLayers(context.WithoutCancel(ctx), n)
+			}}
 		}},
 		{check: "closed session", what: "cannot close twice", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			closed := false

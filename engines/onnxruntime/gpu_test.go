@@ -25,14 +25,7 @@ func fakeGPU(t *testing.T) string {
 	t.Setenv("FAKE_ORT_COMPUTES", opened(t).info.Library)
 	t.Setenv(hardware.CUDAEnv, hardwaretest.FakeCUDA(t))
 	dir := t.TempDir()
-	sources := map[string][]byte{"cuda.h": hardwaretest.CUDAHeader()}
-	for _, path := range []string{"testdata/fakegpu.c", "api.h"} {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sources[filepath.Base(path)] = text
-	}
+	sources := hardwaretest.Sources(t, "testdata/fakegpu.c", "api.h")
 	t.Setenv(library.ONNXRuntimeGPUEnv, hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime.so.1"), sources))
 	hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime_providers_cuda.so"), map[string][]byte{"none.c": []byte("int none;\n")})
 	return dir
@@ -41,23 +34,7 @@ func fakeGPU(t *testing.T) string {
 // openFake opens the CUDA engine on the doubles.
 func openFake(t *testing.T) (*engine, hardware.Stream) {
 	t.Helper()
-	device, err := hardware.Open("0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := device.NewStream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := CUDADriver().Open(t.Context(), device)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(e.Close(), stream.Close(), device.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	e, stream := enginetest.Open(t, CUDADriver())
 	return e.(*engine), stream
 }
 
@@ -154,10 +131,6 @@ func TestCUDAProviderFails(t *testing.T) {
 	}
 	if text := s.Explain(failed).Error(); !strings.Contains(text, "onnxruntime-cuda") || !strings.Contains(text, "illegal memory access") {
 		t.Errorf("explained as %q", text)
-	}
-	// What was submitted before the failure, such as the loop's events, must end.
-	if err := stream.Synchronize(t.Context()); err != nil {
-		t.Fatal(err)
 	}
 	t.Setenv("FAKE_ORT_FAULT", "append")
 	if s, err := e.Build(t.Context(), n, stream, o); err == nil {

@@ -67,11 +67,16 @@ type ranNode struct {
 	Op       string
 	Provider string
 	Input    string // element type of the first input, such as "float16"
+	index    string // in its graph
+	run      int    // the inference, counted from 0
+	micros   int64
 }
 
 // read gives the nodes of a profile that was ended. Its lines are objects in an
-// array; those of category "Node" named "NODE_kernel_time" are executed nodes
-// (onnxruntime/core/common/profiler.cc, core/framework/sequential_executor.cc).
+// array; those of category "Node" named "NODE_kernel_time" are executed nodes, in
+// whole microseconds, and "model_run" ends an inference
+// (onnxruntime/core/common/profiler.cc, core/framework/sequential_executor.cc,
+// core/session/inference_session.cc).
 func (p *profile) read() ([]ranNode, error) {
 	if p.file == nil {
 		return nil, errors.New("there is no profile")
@@ -85,8 +90,10 @@ func (p *profile) read() ([]ranNode, error) {
 func readProfile(from io.Reader) ([]ranNode, error) {
 	var events []struct {
 		Cat, Name string
+		Dur       int64
 		Args      struct {
 			Op       string           `json:"op_name"`
+			Index    string           `json:"node_index"`
 			Provider string           `json:"provider"`
 			Inputs   []map[string]any `json:"input_type_shape"` // each one type and its shape
 		}
@@ -95,12 +102,16 @@ func readProfile(from io.Reader) ([]ranNode, error) {
 		return nil, fmt.Errorf("read profile: %w", err)
 	}
 	var nodes []ranNode
+	run := 0
 	for _, e := range events {
+		if e.Cat == "Session" && e.Name == "model_run" {
+			run++
+		}
 		name, isNode := strings.CutSuffix(e.Name, "_kernel_time")
 		if e.Cat != "Node" || !isNode {
 			continue
 		}
-		n := ranNode{Name: name, Op: e.Args.Op, Provider: e.Args.Provider}
+		n := ranNode{Name: name, Op: e.Args.Op, Provider: e.Args.Provider, index: e.Args.Index, run: run, micros: e.Dur}
 		if len(e.Args.Inputs) > 0 {
 			for element := range e.Args.Inputs[0] {
 				n.Input = element
@@ -125,29 +136,41 @@ func multipliers() []string {
 	return []string{"Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul", "NhwcConv"}
 }
 
-// execution counts compute nodes by the type of what they read, and names those
-// that another provider had to run.
-func (p *provider) execution(nodes []ranNode, built models.Precision) engines.Execution {
-	precisions := map[string]models.Precision{
-		"float": models.FP32, "float16": models.FP16, "bfloat16": models.BF16, "int8": models.INT8, "uint8": models.INT8,
+// precisionOf is what a node computed in, by the type of what it read: empty for one
+// that computes nothing, or of which nothing is told. A type without a precision of
+// ours stands for itself.
+func (p *provider) precisionOf(n ranNode, built models.Precision) string {
+	if slices.Contains(carriers(), n.Op) || slices.Contains(p.opaque, n.Provider) {
+		return ""
 	}
-	moving, multiplying := carriers(), multipliers()
+	switch n.Input {
+	case "float":
+		if built == models.TF32 && slices.Contains(multipliers(), n.Op) {
+			return string(models.TF32)
+		}
+		return string(models.FP32)
+	case "float16":
+		return string(models.FP16)
+	case "bfloat16":
+		return string(models.BF16)
+	case "int8", "uint8":
+		return string(models.INT8)
+	}
+	return n.Input
+}
+
+// execution counts compute nodes by their precision, and names those that another
+// provider had to run.
+func (p *provider) execution(nodes []ranNode, built models.Precision) engines.Execution {
 	ran := engines.Execution{Precisions: map[string]int{}}
 	for _, n := range nodes {
 		if !slices.Contains(p.ours, n.Provider) {
 			ran.Fallback = append(ran.Fallback, n.Name)
 		}
-		if slices.Contains(moving, n.Op) || slices.Contains(p.opaque, n.Provider) {
+		if slices.Contains(carriers(), n.Op) || slices.Contains(p.opaque, n.Provider) {
 			continue
 		}
-		name := n.Input // a type without a precision of ours stands for itself
-		if is, ok := precisions[n.Input]; ok {
-			name = string(is)
-		}
-		if built == models.TF32 && name == string(models.FP32) && slices.Contains(multiplying, n.Op) {
-			name = string(models.TF32)
-		}
-		ran.Precisions[name]++
+		ran.Precisions[p.precisionOf(n, built)]++
 	}
 	if len(ran.Precisions) == 0 {
 		ran.Precisions = nil // nothing was told

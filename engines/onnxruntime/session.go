@@ -143,6 +143,9 @@ func (e *engine) compile(ctx context.Context, o order) (*session, error) {
 	s := &session{c: (*C.gb_ort_session)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_ort_session{})))), engine: e, order: o}
 	s.c.api = e.api
 	s.c.gpu = -1
+	if o.options.Layers {
+		s.c.profile_all = 1
+	}
 	fail := func(err error) (*session, error) {
 		if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 			err = fmt.Errorf("%w (%w)", ended, err)
@@ -392,7 +395,8 @@ func (s *session) Executed() engines.Execution {
 	// Without a profile it is not known what ran, which no Precisions says.
 	if takeMessage(C.gb_ort_end_profile(s.c)) == nil {
 		if nodes, err := s.profile.read(); err == nil {
-			s.executed = s.engine.provider.execution(nodes, s.order.options.Precision)
+			first := slices.DeleteFunc(slices.Clone(nodes), func(n ranNode) bool { return n.run != nodes[0].run })
+			s.executed = s.engine.provider.execution(first, s.order.options.Precision)
 		}
 	}
 	s.profile.close()
@@ -400,9 +404,14 @@ func (s *session) Executed() engines.Execution {
 	return s.executed
 }
 
+// Close waits for the stream: work that was submitted still uses the session.
 func (s *session) Close() error {
 	if s.c == nil {
 		return nil
+	}
+	var errs []error
+	if s.stream != nil {
+		errs = append(errs, s.stream.Synchronize(context.Background()))
 	}
 	C.gb_ort_free(s.c)
 	forget(&s.c.inputs)
@@ -411,7 +420,6 @@ func (s *session) Close() error {
 	if s.profile != nil {
 		s.profile.close()
 	}
-	var errs []error
 	for _, p := range slices.Concat(s.order.inputs, s.order.outputs) {
 		if p.address != 0 {
 			errs = append(errs, s.stream.Device().Free(p.address))

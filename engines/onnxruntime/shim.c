@@ -173,7 +173,7 @@ char *gb_ort_bind(gb_ort_session *s) {
 
 static void before_run(gb_ort_session *s) {
 	// Whoever did not ask for the profile must not pay for one in every inference.
-	if (s->profile == gb_ort_profiled) free(gb_ort_end_profile(s));
+	if (s->profile == gb_ort_profiled && !s->profile_all) free(gb_ort_end_profile(s));
 }
 
 static int after_run(gb_ort_session *s, OrtStatus *status) {

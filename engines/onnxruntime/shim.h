@@ -45,6 +45,7 @@ typedef struct {
 	OrtIoBinding *binding;
 	OrtRunOptions *run_options;
 	int profile;
+	int profile_all; // the profile goes on beyond the first inference
 	OrtStatus *failure; // of the last inference that failed
 } gb_ort_session;
 

@@ -17,6 +17,7 @@ type session struct {
 	input  models.Tensor
 	output models.Tensor
 	nodes  []string        // of the folded network, in order
+	kinds  []string        // of the nodes' operators
 	values []models.Tensor // of each node, until a later one takes its memory
 	steps  []func()        // one a node
 	crew   *crew
@@ -62,7 +63,7 @@ func newSession(ctx context.Context, n *models.Network, o engines.BuildOptions) 
 			return nil, fmt.Errorf("node %s: %w", node.Name, err)
 		}
 		s.steps = append(s.steps, step)
-		s.nodes = append(s.nodes, node.Name)
+		s.nodes, s.kinds = append(s.nodes, node.Name), append(s.kinds, node.Op.Kind())
 	}
 	s.crew.allocate()
 	for _, scratch := range s.crew.scratch {

@@ -24,6 +24,9 @@ static inline const char *gb_trt_failure(const gb_trt_table *t, const gb_trt_eng
 static inline int64_t gb_trt_memory(const gb_trt_table *t, const gb_trt_engine *engine) { return t->memory(engine); }
 static inline char *gb_trt_inspect(const gb_trt_table *t, gb_trt_engine *engine, gb_trt_blob *json) { return t->inspect(engine, json); }
 
+static inline char *gb_trt_watch(const gb_trt_table *t, gb_trt_engine *engine) { return t->watch(engine); }
+static inline char *gb_trt_layers(const gb_trt_table *t, gb_trt_engine *engine, gb_trt_blob *times) { return t->layers(engine, times); }
+
 // The version of a library, before a shim for it is chosen.
 static inline int gb_trt_infer_version(void *symbol) { return ((int32_t (*)(void))symbol)(); }
 

@@ -1,9 +1,22 @@
 package tensorrt
 
+// #include "bridge.h"
+import "C"
+
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 
+	"genbench/engines"
+	"genbench/hardware"
+	"genbench/hardware/native"
 	"genbench/models"
 )
 
@@ -11,10 +24,11 @@ import (
 // {"Layers": [...], "Bindings": [...]}. In a plan that was built without details a
 // layer is a bare string.
 type layer struct {
-	Name    string
-	Type    string `json:"LayerType"`
-	Tactic  string `json:"TacticName"`
-	Outputs []struct {
+	Name     string
+	Type     string `json:"LayerType"`
+	Tactic   string `json:"TacticName"`
+	Metadata string // such as "[ONNX Layer: stem.conv]", one behind the other
+	Outputs  []struct {
 		Format string `json:"Format/Datatype"`
 	}
 }
@@ -27,26 +41,39 @@ func (l *layer) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*plain)(l))
 }
 
-// readLayers counts the layers by the precision of their first output and gives a
-// digest of all tactics. Layers of which the library tells no format are left out.
-func readLayers(text []byte) (precisions map[string]int, tactics string) {
+// parseLayers gives the layers of the inspector's JSON; none where it is damaged.
+func parseLayers(text []byte) []layer {
 	var plan struct{ Layers []layer }
 	if err := json.Unmarshal(text, &plan); err != nil {
+		return nil
+	}
+	return plan.Layers
+}
+
+// precision is that of the layer's first output; empty where no format is told.
+func (l layer) precision() string {
+	if len(l.Outputs) == 0 {
+		return ""
+	}
+	p := precisionOf(l.Outputs[0].Format)
+	// TF32 is how a kernel multiplies; what it writes is fp32.
+	if p == string(models.FP32) && strings.Contains(strings.ToLower(l.Tactic), "tf32") {
+		return string(models.TF32)
+	}
+	return p
+}
+
+// summary counts layers by their precision and gives a digest of all tactics. Layers of
+// which the library tells no format are left out of the first.
+func summary(layers []layer) (precisions map[string]int, tactics string) {
+	if layers == nil {
 		return nil, ""
 	}
 	precisions = map[string]int{}
 	var names []string
-	for _, l := range plan.Layers {
+	for _, l := range layers {
 		names = append(names, l.Name+"="+l.Tactic)
-		if len(l.Outputs) == 0 {
-			continue
-		}
-		p := precisionOf(l.Outputs[0].Format)
-		// TF32 is how a kernel multiplies; what it writes is fp32.
-		if p == string(models.FP32) && strings.Contains(strings.ToLower(l.Tactic), "tf32") {
-			p = string(models.TF32)
-		}
-		if p != "" {
+		if p := l.precision(); p != "" {
 			precisions[p]++
 		}
 	}
@@ -64,4 +91,124 @@ func precisionOf(format string) string {
 		}
 	}
 	return ""
+}
+
+var _ engines.LayerTimer = (*session)(nil)
+
+// TimeLayers implements engines.LayerTimer through TensorRT's own profiler (IProfiler),
+// which reads events between layers. All further inferences of the session are slower
+// for it.
+func (s *session) TimeLayers(ctx context.Context, inferences int) ([]engines.Layer, error) {
+	layers, err := s.timeLayers(ctx, inferences)
+	if err != nil {
+		return nil, fmt.Errorf("time layers on tensorrt: %w", err)
+	}
+	return layers, nil
+}
+
+func (s *session) timeLayers(ctx context.Context, inferences int) ([]engines.Layer, error) {
+	if s.c == nil {
+		return nil, errors.New("the session is closed")
+	}
+	if !s.watched {
+		if err := s.watch(); err != nil {
+			return nil, err
+		}
+		// The first inference that is watched makes the events.
+		if _, err := s.watchedRun(); err != nil {
+			return nil, err
+		}
+	}
+	var layers []engines.Layer
+	for range inferences {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		times, err := s.watchedRun()
+		if err != nil {
+			return nil, err
+		}
+		if layers == nil {
+			layers = make([]engines.Layer, len(times))
+			for i := range times {
+				layers[i].Name = times[i].name
+			}
+		}
+		if !slices.EqualFunc(layers, times, func(l engines.Layer, t layerTime) bool { return l.Name == t.name }) {
+			return nil, errors.New("two inferences report different layers")
+		}
+		for i := range times {
+			layers[i].DeviceNS = append(layers[i].DeviceNS, times[i].ns)
+		}
+	}
+	return s.describe(layers), nil
+}
+
+// watch has every further inference record what its layers take.
+func (s *session) watch() error {
+	leave := s.e.enter()
+	defer leave()
+	if err := takeMessage(C.gb_trt_watch(s.e.table, s.c)); err != nil {
+		return err
+	}
+	s.watched = true
+	return nil
+}
+
+// watchedRun runs an inference and gives what its layers took.
+func (s *session) watchedRun() ([]layerTime, error) {
+	if err := s.stream.Time(s.Call(), make([]hardware.Sample, 1)); err != nil {
+		var failed *native.CallError
+		if errors.As(err, &failed) {
+			err = s.Explain(failed)
+		}
+		return nil, err
+	}
+	leave := s.e.enter()
+	defer leave()
+	var times C.gb_trt_blob
+	if err := takeMessage(C.gb_trt_layers(s.e.table, s.c, &times)); err != nil {
+		return nil, err
+	}
+	return parseTimes(s.e.take(&times))
+}
+
+// describe adds what the inspector tells of layers; where it tells nothing they stay
+// names and times.
+func (s *session) describe(layers []engines.Layer) []engines.Layer {
+	known := map[string]layer{}
+	for _, l := range s.inspect() {
+		known[l.Name] = l
+	}
+	for i := range layers {
+		l := known[layers[i].Name]
+		layers[i].Kind, layers[i].Precision = l.Type, l.precision()
+		layers[i].Origins = engines.Words(layers[i].Name + " " + l.Metadata)
+	}
+	return layers
+}
+
+// A layerTime is what one layer of one inference took.
+type layerTime struct {
+	name string
+	ns   int64
+}
+
+// parseTimes reads what the shim writes of an inference (abi.h).
+func parseTimes(text []byte) ([]layerTime, error) {
+	var times []layerTime
+	for len(text) > 0 {
+		entry, rest, ended := bytes.Cut(text, []byte{0})
+		number, name, parted := strings.Cut(string(entry), " ")
+		ms, err := strconv.ParseFloat(number, 64)
+		if !ended || !parted || err != nil || math.IsNaN(ms) || ms < 0 {
+			return nil, fmt.Errorf("the profiler reports %q, want a time and a layer's name", entry)
+		}
+		times = append(times, layerTime{name, int64(math.Round(1e6 * ms))})
+		text = rest
+	}
+	if len(times) == 0 {
+		return nil, errors.New("the profiler reports no layer")
+	}
+	return times, nil
 }

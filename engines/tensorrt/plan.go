@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // A cache keeps plans and the timing cache from which they follow, in files that
@@ -17,14 +18,19 @@ type cache struct{ dir string }
 
 func (c cache) planPath(key string) string { return filepath.Join(c.dir, key+".plan") }
 
-// timingPath: candidates were timed on one GPU by one library.
-func (c cache) timingPath(library, gpu string) string {
-	return filepath.Join(c.dir, digest([]byte(library), []byte(gpu))[:16]+".timing")
+// timingPath: candidates were timed on one GPU by one library, for one of the builds
+// that are to be independent.
+func (c cache) timingPath(library, gpu string, build int) string {
+	return filepath.Join(c.dir, digest([]byte(library), []byte(gpu), []byte(strconv.Itoa(build)))[:16]+".timing")
 }
 
 // planKey is what a plan depends on.
-func planKey(model []byte, precision, library, gpu string) string {
-	return digest(model, []byte(precision), []byte(library), []byte(gpu))[:32]
+func planKey(o order, library, gpu string) string {
+	parts := [][]byte{o.model, []byte(o.precision), []byte(library), []byte(gpu), []byte(strconv.Itoa(max(o.build, 1))), []byte(o.depends)}
+	for _, v := range o.inputs {
+		parts = append(parts, []byte(v.Name), []byte(v.Shape.String()))
+	}
+	return digest(parts...)[:32]
 }
 
 // digest is the SHA-256 of parts, each with its length, in hexadecimal.

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"genbench/models"
 )
 
 func TestCacheKeepsWholeFiles(t *testing.T) {
@@ -28,19 +30,35 @@ func TestCacheKeepsWholeFiles(t *testing.T) {
 }
 
 func TestPlanKeys(t *testing.T) {
-	base := planKey([]byte("model"), "fp16", "library", "gpu")
+	base := func() order {
+		return order{model: []byte("model"), precision: models.FP16, inputs: []models.Value{{Name: "x", Shape: models.Shape{1, 2}}}}
+	}
+	key := func(change func(*order)) string {
+		o := base()
+		change(&o)
+		return planKey(o, "library", "gpu")
+	}
+	same := key(func(*order) {})
 	for name, other := range map[string]string{
-		"model":     planKey([]byte("another"), "fp16", "library", "gpu"),
-		"precision": planKey([]byte("model"), "tf32", "library", "gpu"),
-		"library":   planKey([]byte("model"), "fp16", "newer", "gpu"),
-		"gpu":       planKey([]byte("model"), "fp16", "library", "another"),
-		"the seam":  planKey([]byte("modelf"), "p16", "library", "gpu"),
+		"model":            key(func(o *order) { o.model = []byte("another") }),
+		"precision":        key(func(o *order) { o.precision = models.TF32 }),
+		"library":          planKey(base(), "newer", "gpu"),
+		"gpu":              planKey(base(), "library", "another"),
+		"the seam":         key(func(o *order) { o.model, o.precision = []byte("modelf"), "p16" }),
+		"build":            key(func(o *order) { o.build = 2 }),
+		"an input's name":  key(func(o *order) { o.inputs[0].Name = "y" }),
+		"an input's shape": key(func(o *order) { o.inputs[0].Shape = models.Shape{2, 2} }),
+		"a file beside it": key(func(o *order) { o.depends = "weights" }),
 	} {
-		if other == base {
+		if other == same {
 			t.Errorf("a change of %s does not change the key", name)
 		}
 	}
-	if base != planKey([]byte("model"), "fp16", "library", "gpu") {
-		t.Error("the key is not a function of its parts")
+	if same != key(func(o *order) { o.build = 1 }) {
+		t.Error("the key is not a function of its parts, or the first build has two")
+	}
+	c := cache{dir: "dir"}
+	if c.timingPath("library", "gpu", 1) == c.timingPath("library", "gpu", 2) {
+		t.Error("builds that are to be independent share what they timed")
 	}
 }

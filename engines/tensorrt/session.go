@@ -17,20 +17,26 @@ import (
 	"genbench/models"
 )
 
-// A session is a plan on a stream, with its input and output in device memory.
+// A session is a plan on a stream, with its inputs and outputs in device memory.
 type session struct {
-	e             *engine
-	c             *C.gb_trt_engine // nil once closed
-	stream        *hardware.CUDAStream
-	input, output tensor
-	plan          engines.Plan
+	e               *engine
+	c               *C.gb_trt_engine // nil once closed
+	stream          *hardware.CUDAStream
+	inputs, outputs []port
+	file            string // that it was built from; empty for a network
+	plan            engines.Plan
+	watched         bool // its runs record what layers take
 }
 
-type tensor struct {
+// A port is an input or output of a plan.
+type port struct {
+	name  string
 	shape models.Shape
 	kind  elementType
 	data  uint64 // on the device; 0 for none
 }
+
+func (p port) bytes() int { return p.shape.Elements() * p.kind.size() }
 
 // An elementType is what a tensor holds on the device.
 type elementType int
@@ -39,13 +45,38 @@ const (
 	float32s  elementType = C.gb_trt_float32
 	float16s  elementType = C.gb_trt_float16
 	bfloat16s elementType = C.gb_trt_bfloat16
+	int8s     elementType = C.gb_trt_signed8
+	uint8s    elementType = C.gb_trt_unsigned8
+	int32s    elementType = C.gb_trt_signed32
+	int64s    elementType = C.gb_trt_signed64
+	booleans  elementType = C.gb_trt_boolean
 )
 
+// size in bytes; 0 of a type that is not known here.
 func (k elementType) size() int {
-	if k == float32s {
+	switch k {
+	case int64s:
+		return 8
+	case float32s, int32s:
 		return 4
+	case float16s, bfloat16s:
+		return 2
+	case int8s, uint8s, booleans:
+		return 1
 	}
-	return 2
+	return 0
+}
+
+func (k elementType) float() bool { return k == float32s || k == float16s || k == bfloat16s }
+
+// An order is what a plan is made from and for.
+type order struct {
+	model     []byte // ONNX
+	precision models.Precision
+	path      string         // of the file that the model is from; empty for a network
+	inputs    []models.Value // of a file, whose shapes they fix
+	depends   string         // a digest of what the plan depends on beside all this
+	build     int
 }
 
 func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
@@ -55,18 +86,32 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	if err := e.Supports(o); err != nil {
 		return nil, err
 	}
-	gpu, ok := stream.(*hardware.CUDAStream)
-	if !ok {
-		return nil, errors.New("the stream is not one of a GPU")
-	}
 	model, err := models.ONNX(n, models.ExportOptions{Batch: o.Batch, Precision: o.Precision, Ranges: o.Ranges})
 	if err != nil {
 		return nil, err
 	}
+	s, err := e.compile(ctx, order{model: model, precision: o.Precision, build: o.Build}, stream)
+	if err != nil {
+		return nil, err
+	}
+	// Checked here, where a plan from the cache is as any other.
+	if len(s.inputs) != 1 || s.inputs[0].name != models.InputName || len(s.outputs) != 1 || s.outputs[0].name != models.OutputName ||
+		!s.inputs[0].kind.float() || !s.outputs[0].kind.float() {
+		return nil, errors.Join(fmt.Errorf("the plan is not one from %s to %s, both of floats", models.InputName, models.OutputName), s.Close())
+	}
+	return s, nil
+}
+
+// compile makes a session of a plan from the cache, or of a new one.
+func (e *engine) compile(ctx context.Context, o order, stream hardware.Stream) (*session, error) {
+	gpu, ok := stream.(*hardware.CUDAStream)
+	if !ok {
+		return nil, errors.New("the stream is not one of a GPU")
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	bytes, plan, err := e.plan(model, o.Precision)
+	bytes, plan, err := e.plan(o)
 	if err != nil {
 		return nil, err
 	}
@@ -77,16 +122,19 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	if err != nil {
 		return nil, err
 	}
-	s.plan = plan
+	s.plan, s.file = plan, o.path
 	return s, nil
 }
 
 // plan gives a model's plan, cached or built. Nothing but the first build of a model
-// makes one: a plan that is there is taken as it is.
-func (e *engine) plan(model []byte, precision models.Precision) ([]byte, engines.Plan, error) {
+// makes one: a plan that is there is taken as it is. Builds with different numbers know
+// nothing of each other's timing either, as else the second would choose what the first
+// did.
+func (e *engine) plan(o order) ([]byte, engines.Plan, error) {
 	gpu := e.device.Info().Name
-	path := e.cache.planPath(planKey(model, string(precision), e.info.SHA256, gpu))
-	timingPath := e.cache.timingPath(e.info.SHA256, gpu)
+	number := max(o.build, 1)
+	path := e.cache.planPath(planKey(o, e.info.SHA256, gpu))
+	timingPath := e.cache.timingPath(e.info.SHA256, gpu, number)
 	timing, err := e.cache.read(timingPath)
 	if err != nil {
 		return nil, engines.Plan{}, fmt.Errorf("read timing cache: %w", err)
@@ -95,9 +143,9 @@ func (e *engine) plan(model []byte, precision models.Precision) ([]byte, engines
 	if err != nil {
 		return nil, engines.Plan{}, fmt.Errorf("read plan: %w", err)
 	}
-	plan := engines.Plan{Cached: bytes != nil}
+	plan := engines.Plan{Build: number, Cached: bytes != nil}
 	if bytes == nil {
-		if bytes, timing, err = e.compile(model, timing, precision); err != nil {
+		if bytes, timing, err = e.search(o, timing); err != nil {
 			return nil, engines.Plan{}, err
 		}
 		if err := e.cache.write(path, bytes); err != nil {
@@ -111,18 +159,37 @@ func (e *engine) plan(model []byte, precision models.Precision) ([]byte, engines
 	return bytes, plan, nil
 }
 
-// compile has the library build a plan, starting from what earlier builds timed.
-func (e *engine) compile(model, timing []byte, precision models.Precision) (plan, times []byte, err error) {
-	number, known := code(precision)
+// search has the library build a plan, starting from what earlier builds timed.
+func (e *engine) search(o order, timing []byte) (plan, times []byte, err error) {
+	number, known := code(o.precision)
 	if !known {
-		return nil, nil, fmt.Errorf("precision %q is none of TensorRT's", precision)
+		return nil, nil, fmt.Errorf("precision %q is none of TensorRT's", o.precision)
 	}
 	// C memory, because a struct that is passed to C must not hold Go pointers.
 	what := C.gb_trt_build{
-		model: C.CBytes(model), model_size: C.size_t(len(model)),
+		model: C.CBytes(o.model), model_size: C.size_t(len(o.model)),
 		precision: C.int(number), level: -1,
 	}
 	defer C.free(unsafe.Pointer(what.model))
+	if o.path != "" {
+		what.path = C.CString(o.path)
+		defer C.free(unsafe.Pointer(what.path))
+	}
+	if len(o.inputs) > 0 {
+		shapes := unsafe.Slice((*C.gb_trt_shape)(C.calloc(C.size_t(len(o.inputs)), C.size_t(unsafe.Sizeof(C.gb_trt_shape{})))), len(o.inputs))
+		defer C.free(unsafe.Pointer(&shapes[0]))
+		for i, v := range o.inputs {
+			if len(v.Shape) > C.GB_TRT_MAX_DIMS {
+				return nil, nil, fmt.Errorf("input %s has %d dimensions, TensorRT takes %d", v.Name, len(v.Shape), int(C.GB_TRT_MAX_DIMS))
+			}
+			shapes[i].name, shapes[i].rank = C.CString(v.Name), C.int(len(v.Shape))
+			defer C.free(unsafe.Pointer(shapes[i].name))
+			for k, extent := range v.Shape {
+				shapes[i].dims[k] = C.int64_t(extent)
+			}
+		}
+		what.inputs, what.input_count = &shapes[0], C.int(len(shapes))
+	}
 	if len(timing) > 0 {
 		what.timing, what.timing_size = C.CBytes(timing), C.size_t(len(timing))
 		defer C.free(unsafe.Pointer(what.timing))
@@ -153,7 +220,7 @@ func sum(data []byte) string {
 	return digest(data)
 }
 
-// open puts a plan on the device.
+// open puts a plan on the device, with memory for its inputs and outputs.
 func (e *engine) open(plan []byte, stream *hardware.CUDAStream) (*session, error) {
 	leave := e.enter()
 	defer leave()
@@ -161,61 +228,61 @@ func (e *engine) open(plan []byte, stream *hardware.CUDAStream) (*session, error
 	if err := takeMessage(C.gb_trt_open(e.table, unsafe.Pointer(&plan[0]), C.size_t(len(plan)), &s.c)); err != nil {
 		return nil, err
 	}
-	for _, end := range []struct {
-		tensor *tensor
-		name   string
-		input  bool
-	}{{&s.input, models.InputName, true}, {&s.output, models.OutputName, false}} {
-		if err := s.bind(end.tensor, end.name, end.input); err != nil {
-			return nil, errors.Join(fmt.Errorf("tensor %s: %w", end.name, err), s.Close())
+	for i := range int(C.gb_trt_tensors(e.table, s.c)) {
+		if err := s.bind(i); err != nil {
+			return nil, errors.Join(err, s.Close())
 		}
 	}
 	C.gb_trt_use(e.table, s.c, C.uint64_t(stream.Handle()))
 	return s, nil
 }
 
-// bind finds a tensor among the plan's, allocates it on the device and hands its
-// address over.
-func (s *session) bind(t *tensor, name string, input bool) error {
-	for i := range int(C.gb_trt_tensors(s.e.table, s.c)) {
-		var d C.gb_trt_tensor
-		C.gb_trt_describe(s.e.table, s.c, C.int(i), &d)
-		if C.GoString(d.name) != name {
-			continue
-		}
-		if (d.input != 0) != input {
-			return errors.New("the plan has it at the other end")
-		}
-		t.kind = elementType(d._type)
-		if t.kind != float32s && t.kind != float16s && t.kind != bfloat16s {
-			return errors.New("the plan gives it an element type that is no float")
-		}
-		if d.rank > C.GB_TRT_MAX_DIMS {
-			return fmt.Errorf("the plan gives it %d dimensions", d.rank)
-		}
-		for _, extent := range d.dims[:d.rank] {
-			if extent < 1 {
-				return fmt.Errorf("the plan gives it an extent of %d", extent)
-			}
-			t.shape = append(t.shape, int(extent))
-		}
-		var err error
-		if t.data, err = s.e.device.Alloc(int64(t.shape.Elements() * t.kind.size())); err != nil {
-			return err
-		}
-		return takeMessage(C.gb_trt_bind(s.e.table, s.c, d.name, C.uint64_t(t.data)))
+// bind gives one of the plan's tensors its memory on the device.
+func (s *session) bind(index int) error {
+	var d C.gb_trt_tensor
+	C.gb_trt_describe(s.e.table, s.c, C.int(index), &d)
+	p := port{name: C.GoString(d.name), kind: elementType(d._type)}
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("tensor %s: %w", p.name, fmt.Errorf(format, args...))
 	}
-	return errors.New("the plan has none of that name")
+	switch {
+	case d.host != 0:
+		return fail("the model computes shapes from its values, so that TensorRT wants it in the host's memory, which genbench does not give it")
+	case p.kind.size() == 0:
+		return fail("the plan gives it an element type that genbench does not know")
+	case d.rank > C.GB_TRT_MAX_DIMS:
+		return fail("the plan gives it %d dimensions", d.rank)
+	}
+	for _, extent := range d.dims[:d.rank] {
+		if extent < 0 {
+			return fail("its shape depends on values and is not known before an inference")
+		}
+		p.shape = append(p.shape, int(extent))
+	}
+	var err error
+	if p.data, err = s.e.device.Alloc(int64(max(p.bytes(), 1))); err != nil { // it may be empty
+		return fail("%w", err)
+	}
+	if d.input != 0 {
+		s.inputs = append(s.inputs, p)
+	} else {
+		s.outputs = append(s.outputs, p)
+	}
+	return takeMessage(C.gb_trt_bind(s.e.table, s.c, d.name, C.uint64_t(p.data)))
 }
 
 func (s *session) SetInput(t models.Tensor) error {
 	if s.c == nil {
 		return errors.New("set input: the session is closed")
 	}
-	if !t.Shape.Equal(s.input.shape) || len(t.Data) != s.input.shape.Elements() {
-		return fmt.Errorf("set input: got shape %v with %d elements, the session takes %v", t.Shape, len(t.Data), s.input.shape)
+	if s.file != "" {
+		return fmt.Errorf("set input: the session of %s has the inputs that it was built with", s.file)
 	}
-	if err := s.stream.CopyIn(s.input.data, encode(t.Data, s.input.kind)); err != nil {
+	in := s.inputs[0]
+	if !t.Shape.Equal(in.shape) || len(t.Data) != in.shape.Elements() {
+		return fmt.Errorf("set input: got shape %v with %d elements, the session takes %v", t.Shape, len(t.Data), in.shape)
+	}
+	if err := s.stream.CopyIn(in.data, encode(t.Data, in.kind)); err != nil {
 		return fmt.Errorf("set input: %w", err)
 	}
 	return nil
@@ -228,15 +295,21 @@ func (s *session) Call() native.Call {
 	return native.Call{Func: unsafe.Pointer(s.e.table.run), Arg: unsafe.Pointer(s.c)}
 }
 
+// Output gives the first output that holds floats.
 func (s *session) Output() (models.Tensor, error) {
 	if s.c == nil {
 		return models.Tensor{}, errors.New("read output: the session is closed")
 	}
-	raw := make([]byte, s.output.shape.Elements()*s.output.kind.size())
-	if err := s.stream.CopyOut(raw, s.output.data); err != nil {
+	at := slices.IndexFunc(s.outputs, func(p port) bool { return p.kind.float() })
+	if at < 0 {
+		return models.Tensor{}, fmt.Errorf("read output: none of %s is a float", s.file)
+	}
+	out := s.outputs[at]
+	raw := make([]byte, out.bytes())
+	if err := s.stream.CopyOut(raw, out.data); err != nil {
 		return models.Tensor{}, fmt.Errorf("read output: %w", err)
 	}
-	return models.Tensor{Shape: slices.Clone(s.output.shape), Data: decode(raw, s.output.kind)}, nil
+	return models.Tensor{Shape: slices.Clone(out.shape), Data: decode(raw, out.kind)}, nil
 }
 
 func (s *session) Explain(e *native.CallError) error {
@@ -255,14 +328,19 @@ func (s *session) Executed() engines.Execution {
 		return engines.Execution{}
 	}
 	x := engines.Execution{DeviceBytes: int64(C.gb_trt_memory(s.e.table, s.c)), Plan: &s.plan}
+	x.Precisions, x.Plan.TacticsDigest = summary(s.inspect())
+	return x
+}
+
+// inspect gives the plan's layers; none where it cannot be inspected.
+func (s *session) inspect() []layer {
 	leave := s.e.enter()
 	defer leave()
 	var json C.gb_trt_blob
 	if err := takeMessage(C.gb_trt_inspect(s.e.table, s.c, &json)); err != nil {
-		return x
+		return nil
 	}
-	x.Precisions, x.Plan.TacticsDigest = readLayers(s.e.take(&json))
-	return x
+	return parseLayers(s.e.take(&json))
 }
 
 // Close waits for the stream: work that was submitted still uses the session.
@@ -275,10 +353,8 @@ func (s *session) Close() error {
 	defer leave()
 	C.gb_trt_close(s.e.table, s.c)
 	s.c = nil
-	for _, t := range []*tensor{&s.input, &s.output} {
-		if t.data != 0 {
-			errs = append(errs, s.e.device.Free(t.data))
-		}
+	for _, p := range slices.Concat(s.inputs, s.outputs) {
+		errs = append(errs, s.e.device.Free(p.data))
 	}
 	return errors.Join(errs...)
 }
@@ -287,10 +363,10 @@ func (s *session) Close() error {
 func encode(values []float32, kind elementType) []byte {
 	raw := make([]byte, len(values)*kind.size())
 	if kind == float32s {
-		copy(unsafe.Slice((*float32)(unsafe.Pointer(&raw[0])), len(values)), values)
+		copy(unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), len(values)), values)
 		return raw
 	}
-	half := unsafe.Slice((*uint16)(unsafe.Pointer(&raw[0])), len(values))
+	half := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(raw))), len(values))
 	if kind == float16s {
 		models.EncodeFP16(half, values)
 	} else {
@@ -302,10 +378,10 @@ func encode(values []float32, kind elementType) []byte {
 func decode(raw []byte, kind elementType) []float32 {
 	values := make([]float32, len(raw)/kind.size())
 	if kind == float32s {
-		copy(values, unsafe.Slice((*float32)(unsafe.Pointer(&raw[0])), len(values)))
+		copy(values, unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), len(values)))
 		return values
 	}
-	half := unsafe.Slice((*uint16)(unsafe.Pointer(&raw[0])), len(values))
+	half := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(raw))), len(values))
 	if kind == float16s {
 		models.DecodeFP16(values, half)
 	} else {

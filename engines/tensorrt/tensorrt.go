@@ -211,19 +211,30 @@ func versionText(version int) string {
 func (e *engine) Info() engines.Info { return e.info }
 
 func (e *engine) Supports(o engines.BuildOptions) error {
-	gpu := e.device.Details()
-	_, known := code(o.Precision)
+	if err := e.computes(o.Precision); err != nil {
+		return err
+	}
 	switch {
-	case !known:
-		return fmt.Errorf("precision %q is none of TensorRT's", o.Precision)
 	case o.Batch < 1:
 		return fmt.Errorf("batch %d, want at least 1", o.Batch)
-	case o.Precision == models.BF16 && e.major < 10:
-		return fmt.Errorf("TensorRT %s has no bf16; it came with version 9", e.info.Version)
-	case (o.Precision == models.BF16 || o.Precision == models.TF32) && gpu.CapabilityMajor < 8:
-		return fmt.Errorf("%s needs compute capability 8.0, this GPU has %d.%d", o.Precision, gpu.CapabilityMajor, gpu.CapabilityMinor)
 	case o.Precision == models.INT8 && o.Ranges == nil:
 		return errors.New("int8 needs the ranges of the activations")
+	}
+	return nil
+}
+
+// computes tells why the library does not compute in a precision here; nil where it
+// does.
+func (e *engine) computes(p models.Precision) error {
+	gpu := e.device.Details()
+	_, known := code(p)
+	switch {
+	case !known:
+		return fmt.Errorf("precision %q is none of TensorRT's", p)
+	case p == models.BF16 && e.major < 10:
+		return fmt.Errorf("TensorRT %s has no bf16; it came with version 9", e.info.Version)
+	case (p == models.BF16 || p == models.TF32) && gpu.CapabilityMajor < 8:
+		return fmt.Errorf("%s needs compute capability 8.0, this GPU has %d.%d", p, gpu.CapabilityMajor, gpu.CapabilityMinor)
 	}
 	return nil
 }

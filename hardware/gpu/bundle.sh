@@ -1,7 +1,9 @@
 #!/bin/sh
 # Packs what a GPU box without Go, a compiler or a network needs: bundle.sh FOLDER
 #
-# FOLDER/genbench-gpu.tar.gz unpacks to genbench-gpu/ with gpu-check.sh in it.
+# FOLDER/genbench-gpu.tar.gz unpacks to genbench-gpu/ with gpu-check.sh in it. The
+# independent witness is packed where CUDA_INCLUDE names a folder with cuda.h of CUDA
+# 11.8 to 12.x; its driver's library is found on the box alone.
 set -eu
 out=$1
 limit=$((60 * 1000 * 1000)) # bytes
@@ -19,7 +21,15 @@ go test -c -ldflags '-s -w' -o "$tree/hardware/hardware.test" ./hardware
 go test -c -ldflags '-s -w' -o "$tree/engines/cudnn/cudnn.test" ./engines/cudnn
 cp go.mod "$tree/"
 cp models/testdata/golden.json "$tree/models/testdata/"
-cp hardware/gpu/gpu-check.sh hardware/gpu/torch_loop.py "$tree/"
+cp hardware/gpu/gpu-check.sh hardware/gpu/check.yaml hardware/gpu/torch_loop.py hardware/gpu/torch_ratios.py "$tree/"
+if [ -n "${CUDA_INCLUDE:-}" ]; then
+	# gorgonia.org/cu links with -lcuda, of which a build machine needs no more than the name.
+	stub=$(mktemp -d)
+	echo | cc -shared -x c -o "$stub/libcuda.so" -Wl,-soname,libcuda.so.1 -
+	CGO_CFLAGS="-O2 -Wno-deprecated-declarations -I$CUDA_INCLUDE" CGO_LDFLAGS="-L$stub -Wl,--unresolved-symbols=ignore-all -Wl,--no-as-needed" \
+		CGO_LDFLAGS_ALLOW='.*' go build -tags gorgonia -ldflags '-s -w' -o "$tree/genbench-witness" ./cmd/genbench-witness
+	rm -r "$stub"
+fi
 chmod +x "$tree/gpu-check.sh"
 git rev-parse HEAD >"$tree/COMMIT" 2>/dev/null || echo unknown >"$tree/COMMIT"
 

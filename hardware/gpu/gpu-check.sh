@@ -6,54 +6,75 @@
 # board's settings is changed. cuDNN is taken from $GENBENCH_CUDNN, the loader's path
 # or pip's folders. The exit status is 0 where no step failed; a step that could not
 # run says why and is no failure, but for those that need nothing but a GPU and cuDNN.
+#
+# A folder named in $OUT gets summary.txt and gpu-check.tar.gz anew after every step, so
+# that they are there however this ends. $BUDGET is the seconds in all, $SUITE the grid
+# to measure, $PYTHON the Python that may have PyTorch.
 set -u
 device=${1:-0}
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here" || exit 1
-out=$here/gpu-check-$(date -u +%Y%m%d-%H%M%S)
+name=gpu-check-$(date -u +%Y%m%d-%H%M%S)
+out=$here/$name
 mkdir -p "$out" || exit 1
 summary=$out/summary.txt
 failed=0
 began=$(date +%s)
-budget=540 # seconds in all
+budget=${BUDGET:-540}
+suite=${SUITE:-$here/check.yaml}
+python=${PYTHON:-python3}
 
 say() { echo "$*" | tee -a "$summary"; }
+
+# left is the seconds that remain.
+left() { echo $((budget - ($(date +%s) - began))); }
+
+# pack leaves what there is where it was asked for.
+pack() {
+	test -n "${OUT:-}" || return 0
+	mkdir -p "$OUT" && cp "$summary" "$OUT/summary.txt" &&
+		tar -C "$here" -czf "$OUT/gpu-check.part" "$name" && mv "$OUT/gpu-check.part" "$OUT/gpu-check.tar.gz"
+}
+trap 'say "STOPPED  after $(($(date +%s) - began)) s"; pack; exit 1' INT TERM
 
 # step NAME SECONDS COMMAND... runs a command with a time limit, its words in a file
 # of its own.
 step() {
-	name=$1 seconds=$2
+	step=$1 seconds=$2
 	shift 2
-	left=$((budget - ($(date +%s) - began)))
-	if [ "$left" -lt 5 ]; then
-		say "skipped  $name: the nine minutes are over"
+	if [ "$(left)" -lt 10 ]; then
+		say "skipped  $step: the time is over"
 		return 1
 	fi
-	if [ "$seconds" -gt "$left" ]; then seconds=$left; fi
+	if [ "$seconds" -gt "$(left)" ]; then seconds=$(left); fi
 	from=$(date +%s)
-	timeout --kill-after=10 "$seconds" "$@" >"$out/$name.txt" 2>&1
+	timeout --kill-after=5 "$seconds" "$@" >"$out/$step.txt" 2>&1
 	status=$?
 	took=$(($(date +%s) - from))
 	case $status in
-	0) say "passed   $name ($took s)" ;;
+	0) say "passed   $step ($took s)" ;;
 	124 | 137)
-		say "FAILED   $name: not done after $seconds s, see $name.txt"
+		say "FAILED   $step: not done after $seconds s, see $step.txt"
 		failed=1
 		;;
 	*)
-		say "FAILED   $name: exit $status ($took s), see $name.txt"
+		say "FAILED   $step: exit $status ($took s), see $step.txt"
 		failed=1
 		;;
 	esac
+	pack
 	return "$status"
 }
 
-# tests FOLDER BINARY PATTERN is a command for step: the tests of a package, which a
-# skip does not satisfy. cuda and cudnn are required: absent, they fail.
+# tests NAME SECONDS FOLDER BINARY PATTERN [FLAG] runs tests of a package, where the
+# package's sources would be. A test that was skipped, or a pattern that finds none, has
+# shown nothing.
 tests() {
-	cat <<COMMAND
-cd '$here/$1' && ./'$2' -test.v -test.timeout 5m -test.run '$3'
-COMMAND
+	step "$1" "$2" sh -c 'cd "$1" && exec "./$2" -test.v -test.timeout 5m -test.run "$3" $4' sh "$here/$3" "$4" "$5" "${6:-}" || return
+	if grep -qE '^--- SKIP|no tests to run' "$out/$1.txt"; then
+		say "FAILED   $1: not all of its tests ran, see $1.txt"
+		failed=1
+	fi
 }
 
 say "genbench $(cat COMMIT) on device $device, $(date -u +%Y-%m-%dT%H:%M:%SZ)"
@@ -62,53 +83,73 @@ say "genbench $(cat COMMIT) on device $device, $(date -u +%Y-%m-%dT%H:%M:%SZ)"
 	nvidia-smi -L
 	nvidia-smi
 	nvidia-smi -q -d CLOCK,POWER,PERFORMANCE,TEMPERATURE
+	"$python" -m pip list
 } >"$out/machine.txt" 2>&1
 
-# The tests open the first GPU that CUDA shows.
-case $device in
-GPU-* | MIG-*) CUDA_VISIBLE_DEVICES=$device ;;
-*) CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$device} ;;
-esac
+# Everything below opens the first GPU that CUDA shows.
+CUDA_VISIBLE_DEVICES=${1:-${CUDA_VISIBLE_DEVICES:-0}}
 CUDA_DEVICE_ORDER=PCI_BUS_ID
 GENBENCH_REQUIRE=cuda,cudnn
 export CUDA_VISIBLE_DEVICES CUDA_DEVICE_ORDER GENBENCH_REQUIRE
 
-step doctor 30 ./genbench doctor
-step engines 30 ./genbench list engines
+# The doctor's findings about a machine are no failure of genbench's.
+timeout 60 ./genbench doctor >"$out/doctor.txt" 2>&1
+say "ran      doctor: exit $?, see doctor.txt"
+step engines 60 ./genbench list engines
 
 # A kernel of known length through the same loop as an inference, eager, as a graph,
-# back to back and with a flushed cache; then clocks, memory and capture.
-step truth 60 sh -c "$(tests hardware hardware.test '^(TestCUDATruth|TestEffectiveClock|TestCUDATime|TestCUDACaptureRunsNothing|TestCUDAEngineSeams)')"
+# back to back and with a flushed cache; then clocks, memory, capture and layers.
+tests truth 60 hardware hardware.test '^(TestCUDATruth|TestEffectiveClock|TestCUDATime.*|TestCUDACaptureRunsNothing|TestCUDAEngineSeams|TestTimePieces.*|TestFreedMemory.*)$'
 # The suite against the reference in every precision, and the golden logits.
-step conformance 180 sh -c "$(tests engines/cudnn cudnn.test '^TestConformance$') -test.short"
+tests conformance 150 engines/cudnn cudnn.test '^TestConformance$' -test.short
 
-# Measuring needs a genbench that can be told the device.
-if ! ./genbench run --help 2>&1 | grep -q -- '--device'; then
-	say "skipped  measurements: this genbench has no run --device"
+# run NAME SECONDS FLAG... measures into a directory of that name.
+run() {
+	run=$1 seconds=$2
+	shift 2
+	step "$run" "$seconds" ./genbench run --device 0 --suite "$suite" --engines cudnn --out "$out/$run" "$@"
+}
+
+# PyTorch before and after, so that a GPU that warms up favours neither.
+if "$python" -c 'import torch; assert torch.cuda.is_available()' >"$out/torch-import.txt" 2>&1; then
+	torch=yes
 else
-	measure() {
-		name=$1 seconds=$2
-		shift 2
-		step "$name" "$seconds" ./genbench run --device 0 --engines cudnn --profile quick --out "$out/$name" "$@"
-	}
-	# The same point twice must not differ (A/A).
-	measure aa-first 40 --models resnet-50 --precisions fp16 --batches 8 --seed 1
-	measure aa-second 40 --models resnet-50 --precisions fp16 --batches 8 --seed 2
-	if ./genbench compare --help >/dev/null 2>&1; then
-		step aa-compare 20 ./genbench compare "$out/aa-first" "$out/aa-second"
-	else
-		say "skipped  aa-compare: this genbench has no compare"
+	torch=no
+	say "skipped  torch: $(tail -n 1 "$out/torch-import.txt")"
+fi
+if [ $torch = yes ]; then step torch-before 60 "$python" torch_loop.py eager graph; fi
+if run cudnn 120 --layers; then
+	./genbench report "$out/cudnn" --format json >"$out/cudnn.json" 2>"$out/cudnn-report.txt"
+fi
+if [ $torch = yes ]; then
+	step torch-after 60 "$python" torch_loop.py eager graph
+	if [ -s "$out/cudnn.json" ]; then
+		step ratios 10 "$python" torch_ratios.py "$out/cudnn.json" "$out/torch-before.txt" "$out/torch-after.txt"
 	fi
-	measure genet 150 --models genet-small,genet-normal,genet-large,resnet-50,efficientnet-b0,efficientnet-b3,mobilenetv2-1.0 \
-		--precisions fp32,fp16 --batches 1,8,32,64
 fi
 
-python=${PYTHON:-python3}
-if "$python" -c 'import torch, torchvision; assert torch.cuda.is_available()' >"$out/torch-import.txt" 2>&1; then
-	step torch 90 "$python" torch_loop.py
+# The same point twice must not differ (A/A).
+if run aa-first 60 --models resnet-50 --batches 8 --seed 1 && run aa-second 60 --models resnet-50 --batches 8 --seed 2; then
+	step aa-compare 20 ./genbench compare "$out/aa-first" "$out/aa-second"
+fi
+
+if [ -x genbench-witness ]; then
+	step witness 60 ./genbench-witness
 else
-	say "skipped  torch: $(tail -n 1 "$out/torch-import.txt")"
+	say "skipped  witness: this bundle was made where CUDA's headers were not"
+fi
+
+if [ $torch = yes ]; then step torch-compile 60 "$python" torch_loop.py compile; fi
+
+# What time is left goes to more of the grid; what was measured when it ends is kept.
+rest=$(($(left) - 15))
+if [ "$rest" -ge 40 ]; then
+	timeout --kill-after=10 "$rest" ./genbench run --device 0 --suite "$suite" --engines cudnn --launches 1 --out "$out/wide" \
+		--models genet-small,genet-normal,genet-large,resnet-50,efficientnet-b0,efficientnet-b3,mobilenetv2-1.0 \
+		--precisions fp16,fp32 --batches 1,8,32,64 >"$out/wide.txt" 2>&1
+	say "ran      wide: exit $? after at most $rest s; what was measured is in wide/report.md"
 fi
 
 say "$(($(date +%s) - began)) s in all; everything is in $out"
+pack
 exit "$failed"

@@ -1,20 +1,40 @@
-"""Times torchvision's networks with PyTorch as a yardstick for genbench's cudnn.
+"""Times networks with PyTorch as a yardstick for genbench's cudnn: torch_loop.py MODE...
 
 One JSON object a line: network, batch, precision, mode and the median time between
 CUDA events in nanoseconds. Modes are "eager" with cuDNN's benchmark, "graph", which
-replays a captured CUDA graph, and "compile", torch.compile with CUDA graphs.
-Tensors are channels_last. Only networks that torchvision defines as genbench does
-are taken, by genbench's names; weights are random, which latency does not depend on.
+replays a captured CUDA graph, and "compile", torch.compile with CUDA graphs. Tensors
+are channels_last. Networks are timm's, or torchvision's where timm is not installed,
+by genbench's names and at its resolutions; weights are random, which latency does not
+depend on. Only networks that both define alike are taken.
 """
 import json
 import statistics
 import sys
 
 import torch
-import torchvision
 
-NETWORKS = {"resnet-50": "resnet50", "efficientnet-b0": "efficientnet_b0", "mobilenetv2-1.0": "mobilenet_v2"}
+# genbench's name: timm's, torchvision's, resolution.
+NETWORKS = {
+    "genet-large": ("gernet_l", None, 256),
+    "resnet-50": ("resnet50", "resnet50", 224),
+    "efficientnet-b0": ("efficientnet_b0", "efficientnet_b0", 224),
+}
+PRECISIONS = {"fp16": torch.float16}
+BATCHES = 1, 64
 WARM, SAMPLES = 20, 50
+
+
+def build(timm_name, torchvision_name):
+    """Gives a network with random weights, or None where no library has it."""
+    try:
+        import timm
+    except ImportError:
+        if torchvision_name is None:
+            return None
+        import torchvision
+
+        return getattr(torchvision.models, torchvision_name)(weights=None)
+    return timm.create_model(timm_name, pretrained=False)
 
 
 def replayed(call):
@@ -46,7 +66,16 @@ def median_ns(call):
     return round(statistics.median(times))
 
 
-def main():
+def measure(model, image, mode):
+    if mode == "compile":
+        torch.compiler.reset()
+        model = torch.compile(model, mode="reduce-overhead")
+    with torch.inference_mode():
+        call = lambda: model(image)
+        return median_ns(replayed(call) if mode == "graph" else call)
+
+
+def main(modes):
     torch.backends.cudnn.benchmark = True
     # fp32 means fp32: genbench's tf32 is a precision of its own.
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -55,29 +84,26 @@ def main():
         "torch": torch.__version__, "cudnn": torch.backends.cudnn.version(), "gpu": torch.cuda.get_device_name(),
     }))
     failed = False
-    for precision, dtype in {"fp16": torch.float16, "fp32": torch.float32}.items():
-        for name, builder in NETWORKS.items():
-            model = getattr(torchvision.models, builder)(weights=None).eval().cuda()
-            model = model.to(dtype=dtype, memory_format=torch.channels_last)
-            for batch in 1, 64:
-                image = torch.randn(batch, 3, 224, 224, device="cuda", dtype=dtype)
+    for precision, dtype in PRECISIONS.items():
+        for name, (timm_name, torchvision_name, resolution) in NETWORKS.items():
+            model = build(timm_name, torchvision_name)
+            if model is None:
+                print(json.dumps({"network": name, "skipped": "timm is not installed"}), flush=True)
+                continue
+            model = model.eval().cuda().to(dtype=dtype, memory_format=torch.channels_last)
+            for batch in BATCHES:
+                image = torch.randn(batch, 3, resolution, resolution, device="cuda", dtype=dtype)
                 image = image.contiguous(memory_format=torch.channels_last)
-                for mode in "eager", "graph", "compile":
+                for mode in modes:
                     row = {"network": name, "batch": batch, "precision": precision, "mode": mode}
                     try:
-                        with torch.inference_mode():
-                            if mode == "compile":
-                                compiled = torch.compile(model, mode="reduce-overhead")
-                                call = lambda: compiled(image)
-                            else:
-                                call = lambda: model(image)
-                            row["device_ns"] = median_ns(replayed(call) if mode == "graph" else call)
+                        row["device_ns"] = measure(model, image, mode)
                     except Exception as error:  # one mode that fails leaves the others
-                        row["error"] = str(error).splitlines()[0]
+                        row["error"] = (str(error).splitlines() or [type(error).__name__])[0]
                         failed = failed or mode != "compile"
                     print(json.dumps(row), flush=True)
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or ["eager", "graph"]))

@@ -34,6 +34,21 @@ func FakeCUDA(t testing.TB, flags ...string) string {
 // "cuda.h".
 func CUDAHeader() []byte { return cudaHeader }
 
+// Sources reads the C of a double that runs on the fake driver, by the files' names,
+// and adds what such doubles include as "cuda.h".
+func Sources(t testing.TB, paths ...string) map[string][]byte {
+	t.Helper()
+	sources := map[string][]byte{"cuda.h": cudaHeader}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources[filepath.Base(path)] = text
+	}
+	return sources
+}
+
 // Compile makes a shared library from C sources by name; headers lie beside them.
 // It compiles the same sources with the same flags once a machine and then copies:
 // a test wants a library of its own for the state in it, not for its code.

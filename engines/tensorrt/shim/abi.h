@@ -11,13 +11,17 @@
 #include <stdint.h>
 
 // GB_TRT_ABI changes with anything in this file.
-#define GB_TRT_ABI 1
+#define GB_TRT_ABI 2
 
 // What a model is built in; the numbers are ours.
 enum { gb_trt_fp32, gb_trt_tf32, gb_trt_fp16, gb_trt_bf16, gb_trt_int8 };
 
 // Element types of inputs and outputs; the numbers are ours.
-enum { gb_trt_float32, gb_trt_float16, gb_trt_bfloat16, gb_trt_other };
+enum {
+	gb_trt_float32, gb_trt_float16, gb_trt_bfloat16,
+	gb_trt_signed8, gb_trt_unsigned8, gb_trt_signed32, gb_trt_signed64, gb_trt_boolean,
+	gb_trt_other
+};
 
 #define GB_TRT_MAX_DIMS 8
 
@@ -25,6 +29,7 @@ enum { gb_trt_float32, gb_trt_float16, gb_trt_bfloat16, gb_trt_other };
 typedef struct {
 	const char *name;
 	int input; // 1 for an input, 0 for an output
+	int host; // 1 where TensorRT wants it in the host's memory
 	int type;
 	int rank;
 	int64_t dims[GB_TRT_MAX_DIMS];
@@ -36,9 +41,19 @@ typedef struct {
 	size_t size;
 } gb_trt_blob;
 
+// A gb_trt_shape fixes the extents of an input that the model leaves open.
+typedef struct {
+	const char *name;
+	int rank;
+	int64_t dims[GB_TRT_MAX_DIMS];
+} gb_trt_shape;
+
 typedef struct {
 	const void *model; // ONNX
 	size_t model_size;
+	const char *path; // of the model's file, beside which its other files lie; NULL without
+	const gb_trt_shape *inputs;
+	int input_count;
 	const void *timing; // a timing cache of an earlier build; NULL for none
 	size_t timing_size;
 	int precision;
@@ -86,6 +101,13 @@ typedef struct {
 
 	// inspect gives the layers as JSON, in TensorRT's own form.
 	char *(*inspect)(gb_trt_engine *engine, gb_trt_blob *json);
+
+	// watch has every further run record when its layers begin and end, which makes it
+	// slower. layers then gives what those of the last run took, once the stream was
+	// waited for: for each, in the order of execution, the milliseconds in decimal, a
+	// blank, the layer's name, and a zero byte.
+	char *(*watch)(gb_trt_engine *engine);
+	char *(*layers)(gb_trt_engine *engine, gb_trt_blob *times);
 } gb_trt_table;
 
 // gb_trt is the one symbol of a shim.

@@ -10,12 +10,14 @@
 
 #include <dlfcn.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <string>
+#include <type_traits>
 
 namespace {
 
@@ -119,12 +121,14 @@ void free_blob(gb_trt_blob *blob) {
 }
 
 // Precision is written into the model. TensorRT 8 must be allowed it beside that;
-// later versions take the model's types as they stand.
+// version 10 is told to take the model's types as they stand, 11 knows no other way.
 uint32_t network_flags() {
 #if NV_TENSORRT_MAJOR < 10
 	return 1U << static_cast<uint32_t>(NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
-#else
+#elif NV_TENSORRT_MAJOR < 11
 	return 1U << static_cast<uint32_t>(NetworkDefinitionCreationFlag::kSTRONGLY_TYPED);
+#else
+	return 0;
 #endif
 }
 
@@ -160,6 +164,21 @@ std::string parse_errors(const nvonnxparser::IParser &parser) {
 	return words;
 }
 
+// fix_input gives an input of the network its extents, after which nothing about it is
+// open and no optimisation profile is needed.
+char *fix_input(INetworkDefinition &network, const gb_trt_shape &shape) {
+	for (int i = 0; i < network.getNbInputs(); i++) {
+		ITensor *input = network.getInput(i);
+		if (strcmp(input->getName(), shape.name) != 0) continue;
+		Dims dims{};
+		dims.nbDims = shape.rank;
+		for (int k = 0; k < shape.rank; k++) dims.d[k] = static_cast<std::remove_reference_t<decltype(dims.d[0])>>(shape.dims[k]);
+		input->setDimensions(dims);
+		return nullptr;
+	}
+	return strdup((std::string("the parsed model has no input ") + shape.name).c_str());
+}
+
 char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 	return guarded([&]() -> char * {
 		Library &lib = library();
@@ -171,8 +190,11 @@ char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 		std::unique_ptr<nvonnxparser::IParser> parser(
 			static_cast<nvonnxparser::IParser *>(lib.parser(network.get(), &lib.words, NV_ONNX_PARSER_VERSION)));
 		if (!parser) return message("create parser");
-		if (!parser->parse(what->model, what->model_size)) {
+		if (!parser->parse(what->model, what->model_size, what->path)) {
 			return message(parse_errors(*parser));
+		}
+		for (int i = 0; i < what->input_count; i++) {
+			if (char *failed = fix_input(*network, what->inputs[i])) return failed;
 		}
 		std::unique_ptr<IBuilderConfig> config(builder->createBuilderConfig());
 		if (!config) return message("create builder configuration");
@@ -193,11 +215,30 @@ char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 
 } // namespace
 
+// Times keeps what a run's layers took. TensorRT calls it from within report.
+class Times : public IProfiler {
+public:
+	void reportLayerTime(char const *layer, float ms) noexcept override {
+		try {
+			char number[32];
+			snprintf(number, sizeof number, "%.9g ", static_cast<double>(ms));
+			said += number;
+			said += layer;
+			said += '\0';
+		} catch (...) {
+			failed = true; // out of memory, which must not be thrown into TensorRT
+		}
+	}
+	std::string said;
+	bool failed = false;
+};
+
 // Members are destroyed in the reverse of their order: the context goes before
-// the engine, the engine before the runtime.
+// what it reports to and before the engine, the engine before the runtime.
 struct gb_trt_engine {
 	std::unique_ptr<IRuntime> runtime;
 	std::unique_ptr<ICudaEngine> engine;
+	Times times;
 	std::unique_ptr<IExecutionContext> context;
 	cudaStream_t stream = nullptr;
 	std::string failure;
@@ -230,13 +271,19 @@ void tensor(const gb_trt_engine *engine, int index, gb_trt_tensor *out) {
 	*out = gb_trt_tensor{};
 	out->name = name;
 	out->input = engine->engine->getTensorIOMode(name) == TensorIOMode::kINPUT;
+	out->host = engine->engine->getTensorLocation(name) == TensorLocation::kHOST;
 	out->rank = dims.nbDims;
 	for (int i = 0; i < dims.nbDims && i < GB_TRT_MAX_DIMS; i++) out->dims[i] = dims.d[i];
 	switch (engine->engine->getTensorDataType(name)) {
 	case DataType::kFLOAT: out->type = gb_trt_float32; break;
 	case DataType::kHALF: out->type = gb_trt_float16; break;
+	case DataType::kINT8: out->type = gb_trt_signed8; break;
+	case DataType::kUINT8: out->type = gb_trt_unsigned8; break;
+	case DataType::kINT32: out->type = gb_trt_signed32; break;
+	case DataType::kBOOL: out->type = gb_trt_boolean; break;
 #if NV_TENSORRT_MAJOR >= 10
 	case DataType::kBF16: out->type = gb_trt_bfloat16; break;
+	case DataType::kINT64: out->type = gb_trt_signed64; break;
 #endif
 	default: out->type = gb_trt_other; break;
 	}
@@ -284,9 +331,27 @@ char *inspect(gb_trt_engine *engine, gb_trt_blob *json) {
 	});
 }
 
+char *watch(gb_trt_engine *engine) {
+	return guarded([&]() -> char * {
+		engine->context->setProfiler(&engine->times);
+		// Else enqueueV3 would wait for the stream itself.
+		engine->context->setEnqueueEmitsProfile(false);
+		return nullptr;
+	});
+}
+
+char *layers(gb_trt_engine *engine, gb_trt_blob *times) {
+	return guarded([&]() -> char * {
+		engine->times.said.clear();
+		if (!engine->context->reportToProfiler()) return message("report the layers' times");
+		if (engine->times.failed) return strdup("out of host memory");
+		return copy_out(engine->times.said.data(), engine->times.said.size(), times);
+	});
+}
+
 const gb_trt_table table = {
 	GB_TRT_ABI, NV_TENSORRT_VERSION, load, version, build, free_blob, open, close, tensors, tensor,
-	bind, use, run, failure, memory, inspect,
+	bind, use, run, failure, memory, inspect, watch, layers,
 };
 
 } // namespace

@@ -50,7 +50,7 @@ typedef struct {
 } queue;
 
 struct stream {
-	struct stream *next; // of all
+	struct stream *next; // of all that there are
 	queue work;
 	queue *capture; // where submitted work goes instead while capturing
 	int64_t now;
@@ -229,8 +229,9 @@ unsigned cuMemAlloc_v2(char **pointer, size_t bytes) {
 	*pointer = memory;
 	return 0;
 }
-// A write behind the end of a piece of memory is found when it is freed.
-// Like the driver's it waits for work that may use the memory.
+// Memory is freed when all submitted work has ended, as the driver does it: work that a
+// failed block left behind must not write to what is somebody else's by then. A write
+// behind the end of a piece of memory is found here.
 unsigned cuMemFree_v2(char *pointer) {
 	if (!current) return invalid_context;
 	for (struct stream *s = fake.streams; s; s = s->next) drain(s);
@@ -289,9 +290,9 @@ unsigned cuStreamCreate(struct stream **s, unsigned flags) {
 	if (fake.broken) return fake.broken;
 	if (flags != 1 || !current) return invalid_value;
 	*s = calloc(1, sizeof **s);
-	reset(&(*s)->work);
 	(*s)->next = fake.streams;
 	fake.streams = *s;
+	reset(&(*s)->work);
 	return 0;
 }
 unsigned cuStreamDestroy_v2(struct stream *s) {

@@ -1,0 +1,33 @@
+package enginetest
+
+import (
+	"errors"
+	"testing"
+
+	"genbench/engines"
+	"genbench/hardware"
+)
+
+// Open opens an engine on the first device of its kind, which may be a double, and
+// gives it with a stream; all is closed when the test ends.
+func Open(t testing.TB, d engines.Driver) (engines.Engine, hardware.Stream) {
+	t.Helper()
+	device, err := openDevice(d.Device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := device.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := d.Open(t.Context(), device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(engine.Close(), stream.Close(), device.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return engine, stream
+}
