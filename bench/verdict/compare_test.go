@@ -139,12 +139,17 @@ func TestDifferences(t *testing.T) {
 		r.GPUs = []hardware.GPU{{UUID: "GPU-1", Name: &name, Driver: &driver, PowerLimitW: &watts, ECC: &ecc}}
 	}}
 	changes := map[string]func(*bench.RunRecord){
-		"protocol":    func(r *bench.RunRecord) { r.Config.Protocol.RoundTime++ },
-		"machine":     func(r *bench.RunRecord) { s := "4567"; r.Host.HostnameHash = &s },
-		"cpu":         func(r *bench.RunRecord) { s := "B CPU"; r.Host.CPUModel = &s },
-		"cores":       func(r *bench.RunRecord) { r.Devices = slices.Clone(r.Devices); r.Devices[0].Cores = 2 },
-		"governor":    func(r *bench.RunRecord) { s := "powersave"; r.Host.Governor = &s },
-		"turbo":       func(r *bench.RunRecord) { on := true; r.Host.Turbo = &on },
+		"protocol": func(r *bench.RunRecord) { r.Config.Protocol.RoundTime++ },
+		"machine":  func(r *bench.RunRecord) { s := "4567"; r.Host.HostnameHash = &s },
+		"cpu":      func(r *bench.RunRecord) { s := "B CPU"; r.Host.CPUModel = &s },
+		"cores":    func(r *bench.RunRecord) { r.Devices = slices.Clone(r.Devices); r.Devices[0].Cores = 2 },
+		"governor": func(r *bench.RunRecord) { s := "powersave"; r.Host.Governor = &s },
+		"turbo":    func(r *bench.RunRecord) { on := true; r.Host.Turbo = &on },
+		"pinning":  func(r *bench.RunRecord) { r.Host.PinnedCPUs = []int{2} },
+		"device": func(r *bench.RunRecord) {
+			r.Devices = slices.Clone(r.Devices)
+			r.Devices[0].ID, r.Devices[0].Kind = "GPU-1", hardware.CUDA
+		},
 		"threads":     func(r *bench.RunRecord) { r.Config.Threads = 1 },
 		"gpu":         func(r *bench.RunRecord) { s := "B GPU"; r.GPUs[0].Name = &s },
 		"gpu-uuid":    func(r *bench.RunRecord) { r.GPUs[0].UUID = "GPU-2" },
@@ -256,8 +261,11 @@ func TestConfirm(t *testing.T) {
 	base := story{launches: 12, points: 2, seed: 1}
 	slow := story{launches: 12, points: 2, seed: 2, factor: func(int) float64 { return 1.04 }}
 	c, err := Compare(base.arm(), slow.arm(), live)
-	if err != nil || len(c.Flagged()) != 2 {
-		t.Fatal(err, c.Flagged())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, n := c.Flagged(); len(b) != 2 || !slices.Equal(b, n) {
+		t.Fatalf("flagged %v of the base, %v of the new", b, n)
 	}
 	// The second batch finds only the second point again.
 	second := story{launches: 12, points: 2, seed: 4, factor: func(i int) float64 { return []float64{1, 1.04}[i] }}

@@ -26,7 +26,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&f.pairs, "pairs", calibrationPairs, "pairs of launches")
-	flags.StringVar(&f.profile, "profile", "", "profile of the launches, see genbench list profiles (default: that of genbench run)")
+	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
 	return cmd
@@ -46,13 +46,14 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	if err := d.warmUp(ctx); err != nil {
 		return d.interrupted(err)
 	}
-	fmt.Fprintf(a.stderr, "plan: %d pairs %s\n", f.pairs, seconds(d.planned(f.pairs).Seconds()))
-	if err := d.fight(ctx, &d.first, f.pairs, nil); err != nil {
+	pairs := d.batch("pairs", nil, nil)
+	fmt.Fprintf(a.stderr, "plan: %d pairs %s\n", f.pairs, seconds(pairs.planned(f.pairs).Seconds()))
+	if err := d.fight(ctx, pairs, f.pairs); err != nil {
 		return d.interrupted(err)
 	}
-	d.account(d.planned(f.pairs))
+	d.account(pairs)
 	o := verdict.Options{Metrics: verdict.Metrics()[:1], Alpha: 0.05, Live: true}
-	c, err := verdict.Compare(d.first.base, d.first.fresh, o)
+	c, err := verdict.Compare(pairs.base, pairs.fresh, o)
 	if err != nil {
 		return comparisonError(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,8 +58,16 @@ func (r recorder) run() {
 
 func (r recorder) record(name string, args []string) error {
 	flags := map[string]string{"--models": "genet-small,resnet-18", "--batches": "1,8", "--launches": "4", "--seed": "1", "--threads": "2"}
-	for i := 1; i+1 < len(args); i += 2 {
+	var points []string
+	for i := 1; i < len(args); i++ {
+		if args[i] == "--no-report" {
+			continue
+		}
+		if args[i] == "--points" {
+			points = append(points, args[i+1])
+		}
 		flags[args[i]] = args[i+1]
+		i++
 	}
 	if r.exit != 0 {
 		fmt.Fprintln(os.Stderr, "genbench: it ends on purpose")
@@ -111,6 +120,9 @@ func (r recorder) record(name string, args []string) error {
 				return err
 			}
 			p := bench.Point{Model: model, Engine: "recorded", Precision: "fp32", Batch: n, Resolution: 224}
+			if points != nil && !slices.Contains(points, p.String()) {
+				continue
+			}
 			plan = append(plan, bench.PlannedPoint{ID: p.String(), Point: p})
 		}
 	}
