@@ -155,8 +155,8 @@ type (
 		Reason         string  `json:"reason,omitempty"`
 		PlannedSeconds float64 `json:"planned_s"`
 		UsedSeconds    float64 `json:"used_s"`
-		// PreparingSeconds is the part of it before the first visit: expected outputs,
-		// calibration, settling of the first launch.
+		// PreparingSeconds went by before the first visit: preflight, which UsedSeconds
+		// does not count, expected outputs, calibration, settling of the first launch.
 		PreparingSeconds float64 `json:"preparing_s"`
 		// MeasuringSeconds is the part of it inside timed blocks, warm-up included.
 		MeasuringSeconds float64 `json:"measuring_s"`

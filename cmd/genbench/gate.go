@@ -279,10 +279,7 @@ func (d *duel) warmUp(ctx context.Context) error {
 			return err
 		}
 		p.launch = time.Since(start)
-		// What only a first launch does.
-		if after == "" {
-			p.launch -= preflightIdle
-		}
+		// What only a first launch does, but for settling as every later one.
 		if end := p.log.End; end != nil {
 			p.launch -= time.Duration(end.PreparingSeconds * float64(time.Second))
 		}
@@ -339,15 +336,19 @@ func (d *duel) calibration(threshold float64) (*verdict.Calibration, error) {
 	if err != nil || c == nil || threshold == 0 {
 		return c, err
 	}
-	var points []bench.Point
-	for _, p := range run.Plan {
-		points = append(points, p.Point)
-	}
-	if floor, at := c.Smallest(points); threshold < floor {
+	if floor, at := c.Smallest(pointsOf(run.Plan)); threshold < floor {
 		return nil, &exitError{exitUnavailable, fmt.Errorf("this machine cannot judge to %.2g %%: its noise floor at %s is %.2g %%; the smallest threshold that works is --threshold %.2g%%",
 			100*threshold, at, 100*floor, 100*roundUp(floor))}
 	}
 	return c, nil
+}
+
+func pointsOf(plan []bench.PlannedPoint) []bench.Point {
+	points := make([]bench.Point, len(plan))
+	for i := range plan {
+		points[i] = plan[i].Point
+	}
+	return points
 }
 
 // roundUp rounds a share up to a tenth of a per cent.

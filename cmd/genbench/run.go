@@ -498,11 +498,13 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 		return usage(err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
+	looked := time.Now()
 	m, err := how.openMachine(ctx, plan.Config)
 	if err != nil {
 		return err
 	}
 	defer m.close()
+	preflight := time.Since(looked)
 	record, err := describeRun(plan, device, m, started)
 	if err != nil {
 		return err
@@ -510,7 +512,7 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 	if err := journal.Append(record); err != nil {
 		return err
 	}
-	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record)}
+	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Preflight: preflight}
 	return a.execute(ctx, runner, m, dir, how.noReport)
 }
 
