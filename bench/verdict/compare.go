@@ -227,12 +227,17 @@ func (f *Family) judge(alpha float64, matches []matched) {
 	var at []int
 	var flips []Flip
 	var p, slower []float64
+	below := map[int][]float64{}
 	for i := range f.Rows {
 		r := &f.Rows[i]
 		if r.Verdict != "" {
 			continue
 		}
-		flip := NewFlip(r.Pairs)
+		n := len(r.Pairs)
+		if below[n] == nil {
+			below[n] = signedRank(n)
+		}
+		flip := flipWith(r.Pairs, below[n])
 		margin := math.Log1p(r.Margin)
 		r.P = min(1, 2*min(flip.Above(margin), flip.Below(-margin)))
 		at, flips, p = append(at, i), append(flips, flip), append(p, r.P)
