@@ -35,8 +35,6 @@ type Runner struct {
 	// configuration: those of the plan among them are written down and not computed
 	// again. A model that changed since fails the check of its output.
 	Known []ModelRecord
-	// Preflight is how long the machine was looked at before Run.
-	Preflight time.Duration
 
 	now       func() int64 // native.Now but for simulations
 	models    []ModelRecord
@@ -116,7 +114,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	end := EndRecord{
 		Type: "end", PlannedSeconds: r.Plan.PlannedSeconds(),
 		UsedSeconds:      r.used + time.Duration(r.now()-r.started).Seconds(),
-		PreparingSeconds: (r.Preflight + time.Duration(r.prepared-r.started)).Seconds(), MeasuringSeconds: r.measuring,
+		PreparingSeconds: time.Duration(r.prepared - r.started).Seconds(), MeasuringSeconds: r.measuring,
 	}
 	var full *JournalFullError
 	var drifted *DriftError

@@ -280,6 +280,7 @@ func (d *duel) warmUp(ctx context.Context) error {
 		}
 		p.launch = time.Since(start)
 		// What only a first launch does, but for settling as every later one.
+		p.launch -= time.Duration(p.log.Run.PreflightSeconds * float64(time.Second))
 		if end := p.log.End; end != nil {
 			p.launch -= time.Duration(end.PreparingSeconds * float64(time.Second))
 		}
@@ -295,34 +296,40 @@ func (p pilot) of(points []bench.Point) time.Duration {
 		return p.launch
 	}
 	launch := p.launch
-	for _, o := range bench.Outcomes(p.log) {
-		if !slices.Contains(points, o.Point) {
-			launch -= visitTime(p.log, o)
+	for id, took := range visitTimes(p.log) {
+		if !slices.ContainsFunc(points, func(x bench.Point) bool { return x.String() == id }) {
+			launch -= took
 		}
 	}
 	return launch
 }
 
-// visitTime is how long the visits to a point took, as far as the journal tells.
-func visitTime(log *bench.Log, o bench.Outcome) time.Duration {
-	warm := log.Run.Config.Protocol.WarmupTime
-	var took time.Duration
-	for i := range log.Points {
-		if p := &log.Points[i]; p.Point == o.Point {
-			took += time.Duration(p.BuildNS+p.FirstNS) + warm
-		}
+// visitTimes is how long each point of a run's only launch took, by id: from the end
+// of the visit before to that of its own, and the energy pass.
+func visitTimes(log *bench.Log) map[string]time.Duration {
+	times := map[string]time.Duration{}
+	var last int64
+	if log.End != nil {
+		last = int64(log.End.PreparingSeconds * 1e9)
 	}
 	for i := range log.Rounds {
 		r := &log.Rounds[i]
-		if r.ID != o.Point.String() {
-			continue
-		}
-		took += time.Duration(r.Steady.Seconds * float64(time.Second))
+		end := r.Start
 		for _, ns := range r.DeviceNS {
-			took += time.Duration(ns)
+			end += ns
+		}
+		if p, err := bench.ParsePoint(r.ID); err == nil {
+			end += int64(len(r.DeviceNS)) * p.Gap.Nanoseconds()
+		}
+		times[r.ID] += time.Duration(end - last)
+		last = end
+	}
+	for _, e := range log.Energies {
+		for _, w := range e.Windows {
+			times[e.ID] += time.Duration(w.Busy.EndNS - w.Idle.StartNS)
 		}
 	}
-	return took
+	return times
 }
 
 // calibration finds this machine's, and refuses a threshold below its floor.

@@ -35,11 +35,11 @@ var (
 // proof may take several evenings.
 type proofGate struct {
 	proofSetting
-	Taken   time.Time `json:"taken_utc"`
-	Commit  string    `json:"commit"` // for people; the binary is what counts
-	Code    int       `json:"exit_code"`
+	Taken   time.Time    `json:"taken_utc"`
+	Commit  string       `json:"commit"` // for people; the binary is what counts
+	Code    int          `json:"exit_code"`
 	Points  []proofPoint `json:"points"`
-	Seconds float64 `json:"took_s"`
+	Seconds float64      `json:"took_s"`
 	// OffPlan is by how much each batch of launches missed its time plan.
 	OffPlan []float64 `json:"off_plan"`
 }

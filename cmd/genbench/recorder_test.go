@@ -163,6 +163,7 @@ func (r recorder) record(name string, args []string) error {
 	if r.lasts && flags["--follow"] == "" {
 		end.PreparingSeconds = 0.3
 	}
+	took := paced(records, time.Duration(end.PreparingSeconds*float64(time.Second)), protocol.WarmupTime)
 	records = append(records, end)
 	for _, record := range records {
 		if err := journal.Note(record); err != nil { // nothing here needs to outlive a power cut
@@ -170,7 +171,7 @@ func (r recorder) record(name string, args []string) error {
 		}
 	}
 	if r.lasts {
-		time.Sleep(lasting(records, protocol.WarmupTime) + time.Duration(end.PreparingSeconds*float64(time.Second)))
+		time.Sleep(took)
 	}
 	if r.missing != "" {
 		os.Exit(exitIncomplete)
@@ -178,20 +179,23 @@ func (r recorder) record(name string, args []string) error {
 	return nil
 }
 
-// lasting is how long the visits would have taken that records tell of.
-func lasting(records []any, warmup time.Duration) time.Duration {
-	var sum time.Duration
-	for _, record := range records {
+// paced gives rounds the times at which they would have begun after the first
+// preparations, and the time that all takes.
+func paced(records []any, prepared, warmup time.Duration) time.Duration {
+	t := prepared
+	for i, record := range records {
 		switch r := record.(type) {
 		case bench.PointRecord:
-			sum += warmup + time.Duration(r.BuildNS+r.FirstNS)
+			t += warmup + time.Duration(r.BuildNS+r.FirstNS)
 		case bench.RoundRecord:
+			r.Start = t.Nanoseconds()
 			for _, ns := range r.DeviceNS {
-				sum += time.Duration(ns)
+				t += time.Duration(ns)
 			}
+			records[i] = r
 		}
 	}
-	return sum
+	return t
 }
 
 // visit makes up one round: 5 ms an image, launches 0.3 % apart.

@@ -509,10 +509,11 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 	if err != nil {
 		return err
 	}
+	record.PreflightSeconds = preflight.Seconds()
 	if err := journal.Append(record); err != nil {
 		return err
 	}
-	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Preflight: preflight}
+	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record)}
 	return a.execute(ctx, runner, m, dir, how.noReport)
 }
 
