@@ -38,6 +38,8 @@ type simulation struct {
 	// noCounter is why the device has no energy counter; empty where it has one, of
 	// 50 W at rest and 100 W more under load.
 	noCounter string
+	// known models of an earlier run.
+	known []ModelRecord
 	// interrupt cancels the run at a time; 0 never.
 	interrupt time.Duration
 
@@ -166,7 +168,7 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 	defer journal.Close()
 	launcher := &simulatedLauncher{simulation: s, drivers: drivers, now: now}
 	runner := &Runner{
-		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, now: now,
+		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.known, now: now,
 		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}
