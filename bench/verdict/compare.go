@@ -144,7 +144,7 @@ func (e *NotComparableError) Error() string {
 func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	c := &Comparison{Base: base.Run(), New: fresh.Run(), Alpha: o.Alpha}
 	for _, a := range arms(base, fresh) {
-		if changes := a.arm.changed(); len(changes) > 0 {
+		if changes := a.arm.Changed(); len(changes) > 0 {
 			return nil, &NotComparableError{a.name + " changed while it was measured", changes}
 		}
 	}

@@ -181,9 +181,9 @@ func device(r bench.RunRecord) string {
 	return strings.Join(all, ", ")
 }
 
-// changed lists what changed within an arm while it was measured: two of its
+// Changed lists what changed within an arm while it was measured: two of its
 // results do not belong together then.
-func (a Arm) changed() []Difference {
+func (a Arm) Changed() []Difference {
 	for _, log := range a.Logs[1:] {
 		list := slices.DeleteFunc(Differences(Arm{a.Logs[:1]}, Arm{[]*bench.Log{log}}), func(d Difference) bool { return !d.Spoils })
 		if x, y := a.Run().GenbenchSHA256, log.Run.GenbenchSHA256; x != y {

@@ -30,6 +30,7 @@ type gateFlags struct {
 	pairs        int
 	seed         uint64
 	out          string
+	resume       string // of calibrate
 }
 
 func (a *app) gateCommand() *cobra.Command {
@@ -192,6 +193,8 @@ type duel struct {
 	order  *rand.Rand
 	seed   uint64
 	pilots [2]pilot
+	// sitting counts how often the duel was begun or gone on with.
+	sitting int
 }
 
 // A batch is a series of launch pairs.
@@ -199,8 +202,9 @@ type batch struct {
 	name        string
 	points      [2][]bench.Point // of each version; nil is all
 	base, fresh verdict.Arm
+	before      int           // pairs of an earlier sitting
 	pair        time.Duration // planned
-	used        time.Duration
+	used        time.Duration // since then
 }
 
 func (b *batch) planned(pairs int) time.Duration { return time.Duration(pairs) * b.pair }
@@ -221,7 +225,14 @@ func (a *app) newDuel(f *gateFlags, runFlags []string) (*duel, error) {
 	if d.dir == "" {
 		d.dir = "genbench-gate-" + time.Now().UTC().Format("20060102-150405")
 	}
-	if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
+	if f.resume != "" {
+		d.dir = f.resume
+		for d.sitting = 2; ; d.sitting++ {
+			if _, err := os.Stat(filepath.Join(d.dir, d.warmUpName())); err != nil {
+				break
+			}
+		}
+	} else if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
 		return nil, usage(fmt.Errorf("%s already holds something; choose another --out", d.dir))
 	}
 	if d.seed == 0 {
@@ -269,7 +280,7 @@ func (d *duel) warmUp(ctx context.Context) error {
 	for i := range d.arms {
 		start := time.Now()
 		p := &d.pilots[i]
-		p.dir = filepath.Join(d.dir, "warm-up", d.arms[i].name)
+		p.dir = filepath.Join(d.dir, d.warmUpName(), d.arms[i].name)
 		after := ""
 		if i > 0 {
 			after = d.pilots[0].dir
@@ -287,6 +298,14 @@ func (d *duel) warmUp(ctx context.Context) error {
 		p.launch += p.log.Run.Config.Protocol.SettleAgain
 	}
 	return nil
+}
+
+// warmUpName is warm-up, or, where that is of an earlier sitting, with its number.
+func (d *duel) warmUpName() string {
+	if d.sitting < 2 {
+		return "warm-up"
+	}
+	return fmt.Sprintf("warm-up-%d", d.sitting)
 }
 
 // of is how long a launch takes that visits some points and no others; nil is all.
@@ -388,7 +407,10 @@ func (d *duel) announce(b *batch, plan []verdict.Look) {
 
 // account sets the time used beside the plan.
 func (d *duel) account(b *batch) {
-	planned := b.planned(len(b.base.Logs))
+	planned := b.planned(len(b.base.Logs) - b.before)
+	if planned <= 0 {
+		return // nothing was left to measure
+	}
 	fmt.Fprintf(d.stderr, "planned %s, used %s (%+.0f %%)\n", seconds(planned.Seconds()), seconds(b.used.Seconds()), 100*(b.used.Seconds()/planned.Seconds()-1))
 }
 
@@ -405,9 +427,8 @@ func (d *duel) fight(ctx context.Context, b *batch, pairs int) error {
 		}
 		var results [2]*bench.Log
 		for _, i := range order {
-			dir := filepath.Join(d.dir, b.name, fmt.Sprintf("%02d-%s", n, d.arms[i].name))
 			var err error
-			if results[i], err = d.launch(ctx, &d.arms[i], dir, d.pilots[i].dir, seed, b.points[i]); err != nil {
+			if results[i], err = d.launch(ctx, &d.arms[i], d.launchDir(b.name, n, i), d.pilots[i].dir, seed, b.points[i]); err != nil {
 				return err
 			}
 		}
@@ -416,11 +437,16 @@ func (d *duel) fight(ctx context.Context, b *batch, pairs int) error {
 		b.used += time.Since(start)
 		left := ""
 		if n < pairs {
-			left = ", " + seconds(float64(pairs-n)*b.used.Seconds()/float64(n)) + " left"
+			left = ", " + seconds(float64(pairs-n)*b.used.Seconds()/float64(n-b.before)) + " left"
 		}
 		fmt.Fprintf(d.stderr, "[%d/%d%s] %s first\n", n, pairs, left, d.arms[order[0]].name)
 	}
 	return nil
+}
+
+// launchDir is where a launch of a pair is kept.
+func (d *duel) launchDir(batch string, pair, arm int) string {
+	return filepath.Join(d.dir, batch, fmt.Sprintf("%02d-%s", pair, d.arms[arm].name))
 }
 
 // launch runs one version once and reads its journal; after is the run that it
