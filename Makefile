@@ -85,12 +85,16 @@ false-alarms: ## Simulate A/A gates: ours beside benchstat, Mann-Whitney and fix
 	go test -count=1 -v -timeout 60m -run FalseAlarmTable ./bench/verdict -gates $(GATES)
 
 # The whole proof takes hours: an A/A gate of the default suite is up to 64 launches.
+# Each gate is kept in GATE_PROOF_DIR as it ends; stopped and called again, the proof
+# goes on, with AA=0 PLANTED=0 it prints its table alone. Gates of another binary or
+# machine are listed apart. What lies in bin goes with `make clean`.
 AA ?= 20
 PLANTED ?= 10
 AA_FLAGS ?=
+GATE_PROOF_DIR ?= bin/gate-proof
 gate-proof: build ## Real gates: A/A of the default suite, and a planted slow-down of 3 %
 	$(BIN) setup onnxruntime
-	GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 72h -run GateProof ./cmd/genbench -aa $(AA) -planted $(PLANTED) -aa-flags "$(AA_FLAGS)"
+	GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 72h -run GateProof ./cmd/genbench -gate-proof $(abspath $(GATE_PROOF_DIR)) -aa $(AA) -planted $(PLANTED) -aa-flags "$(AA_FLAGS)"
 
 bench-self: ## Measure the harness: cost of the loop, allocations, export of GENet-large
 	go test -run '^$$' -bench . -benchmem ./hardware ./models

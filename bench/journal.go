@@ -48,6 +48,8 @@ type (
 		Engines         []EngineRecord           `json:"engines"`
 		Plan            []PlannedPoint           `json:"plan"`
 		Findings        []hardware.Finding       `json:"findings"` // what preflight found disturbing
+
+		PreflightSeconds float64 `json:"preflight_s"` // how long the machine was looked at before the run
 	}
 
 	// EngineRecord is an engine that the run asked for, there or not.
@@ -155,6 +157,9 @@ type (
 		Reason         string  `json:"reason,omitempty"`
 		PlannedSeconds float64 `json:"planned_s"`
 		UsedSeconds    float64 `json:"used_s"`
+		// PreparingSeconds is the part of it before the first visit: expected outputs,
+		// calibration, settling of the first launch.
+		PreparingSeconds float64 `json:"preparing_s"`
 		// MeasuringSeconds is the part of it inside timed blocks, warm-up included.
 		MeasuringSeconds float64 `json:"measuring_s"`
 	}

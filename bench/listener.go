@@ -71,6 +71,9 @@ func (l *listener) take(line []byte) error {
 			l.began = r.now()
 		}
 		l.at, l.stage, l.allow = m.ID, m.Stage, m.Allow
+		if m.Stage == settleStage && r.pace.done == 0 {
+			r.prepared = r.now() // as far as is known yet
+		}
 		return nil
 	case "model":
 		var m ModelRecord
@@ -79,7 +82,7 @@ func (l *listener) take(line []byte) error {
 		}
 		r.models = append(r.models, m)
 		for _, v := range l.spec.Visits {
-			if v.Point.modelKey() == (modelKey{m.Model, m.Precision, m.Batch, m.Resolution}) {
+			if v.Point.modelKey() == m.key() {
 				r.done[visitID{0, v.Round, v.Point}] = true
 			}
 		}

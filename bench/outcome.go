@@ -11,8 +11,14 @@ type Outcome struct {
 	Reason string // of a state other than measured
 	Model  *ModelRecord
 	Rounds []*RoundRecord // that were kept
+	// Clocks of the device during each of the rounds, in MHz; 0 where it was not read.
+	Clocks []float64
+	// Floating is why the clocks cannot be called fixed; empty where they can.
+	Floating string
 	// Launches counts those that kept a round.
 	Launches int
+	Energy   *Energy   // nil with the reason in NoEnergy
+	NoEnergy string    //
 	Warnings []Warning // of the engine and of the rounds; those of estimates are not known yet
 }
 
@@ -39,6 +45,11 @@ func Outcomes(log *Log) []Outcome {
 		}
 		rounds[log.Rounds[i].ID] = append(rounds[log.Rounds[i].ID], &log.Rounds[i])
 	}
+	energies := map[string]*EnergyRecord{}
+	for i := range log.Energies {
+		energies[log.Energies[i].ID] = &log.Energies[i]
+	}
+	of := newConditions(log)
 	engines := map[string]EngineRecord{}
 	for _, e := range log.Run.Engines {
 		engines[e.Name] = e
@@ -48,6 +59,8 @@ func Outcomes(log *Log) []Outcome {
 		p := planned.Point
 		list[i] = Outcome{Point: p, Model: files[file{p.Model, p.Precision, p.Batch, p.Resolution}]}
 		list[i].settle(log, planned, points[planned.ID], rounds[planned.ID])
+		list[i].clock(log.Run, of)
+		list[i].meter(energies[planned.ID])
 		switch e := engines[p.Engine]; {
 		case e.Version == fakeVersion:
 			list[i].Warnings = append(list[i].Warnings, Warning{FakeEngine, "engine " + e.Name})
@@ -56,6 +69,42 @@ func Outcomes(log *Log) []Outcome {
 		}
 	}
 	return list
+}
+
+// clock finds the device's clock during the rounds.
+func (o *Outcome) clock(run RunRecord, of conditions) {
+	m := Measurement{Rounds: o.Rounds}
+	var known []float64
+	o.Clocks = make([]float64, len(o.Rounds))
+	for i, r := range o.Rounds {
+		if clock, _ := of.of(r); clock != nil && *clock > 0 {
+			o.Clocks[i] = *clock
+			known = append(known, *clock)
+		}
+	}
+	m.Clock = rangeOf(known)
+	o.Floating = m.floating(run)
+}
+
+// meter takes in the energy pass; nil where there was none.
+func (o *Outcome) meter(e *EnergyRecord) {
+	if e == nil {
+		o.NoEnergy = NoEnergyPass
+		return
+	}
+	o.Energy, o.NoEnergy = estimateEnergy(e.Windows), e.Missing
+	if o.Energy != nil && o.Energy.Suspect > 0 {
+		o.Warnings = append(o.Warnings, Warning{EnergySuspect, fmt.Sprintf("%d windows", o.Energy.Suspect)})
+	}
+}
+
+// ExitCode is what a run ends with: that of its Result, without estimating anything.
+func ExitCode(log *Log) int {
+	code := 0
+	for _, o := range Outcomes(log) {
+		code = o.State.exitCode(code)
+	}
+	return code
 }
 
 // settle finds the state, by the same rules as NewResult.

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -40,6 +42,9 @@ type Config struct {
 	Weights string `json:"weights,omitempty"`
 	// Shapes of inputs that an ONNX file leaves open.
 	Shapes map[string]models.Shape `json:"shapes,omitempty"`
+	// Points are the ids of the only points of the grid to measure; none stands for
+	// all of them.
+	Points []string `json:"points,omitempty"`
 	// AllowEmulated measures precisions that an engine only converts to and from.
 	AllowEmulated bool `json:"allow_emulated,omitempty"`
 	// Energy asks for the energy pass, Layers for the layer pass.
@@ -55,6 +60,12 @@ type Calibration struct {
 	// Directory of images; empty takes Images synthetic ones.
 	Directory string `json:"directory,omitempty"`
 	Images    int    `json:"images"` // at most
+}
+
+// SameModels tells whether a network of one name is the same in both, apart from
+// files that change: its weights, its input's shape, its calibration.
+func (c Config) SameModels(other Config) bool {
+	return c.Weights == other.Weights && c.Calibration == other.Calibration && maps.EqualFunc(c.Shapes, other.Shapes, slices.Equal)
 }
 
 // buildOptions of a point, without the ranges of int8.
@@ -87,7 +98,9 @@ type Plan struct {
 
 // NewPlan multiplies the grid out, asks every engine what it can do, and skips
 // what cannot be done with the reason. opened holds the engines that could be
-// opened; why the rest of the grid's engines could not is in failures, by name.
+// opened; why the rest of the grid's engines could not is in failures, by name. Where
+// the config names points, the plan has no others; it fails with an
+// *UnknownPointError for one that is not in the grid.
 func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engine, failures map[string]error) (plan *Plan, err error) {
 	reference := func(engine string) bool {
 		return slices.ContainsFunc(drivers, func(d engines.Driver) bool { return d.Name == engine && d.Reference })
@@ -150,7 +163,35 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 			}
 		}
 	}
-	return plan, nil
+	return plan, plan.narrow()
+}
+
+// An UnknownPointError names a point that was asked for and is not in the grid.
+type UnknownPointError struct {
+	ID    string
+	Known []string // the grid's points
+}
+
+func (e *UnknownPointError) Error() string {
+	return fmt.Sprintf("plan points: the grid of %d points has no %q", len(e.Known), e.ID)
+}
+
+// narrow leaves the points that were named, where any were.
+func (p *Plan) narrow() error {
+	if len(p.Config.Points) == 0 {
+		return nil
+	}
+	known := make([]string, len(p.Points))
+	for i := range p.Points {
+		known[i] = p.Points[i].ID
+	}
+	for _, id := range p.Config.Points {
+		if !slices.Contains(known, id) {
+			return &UnknownPointError{id, known}
+		}
+	}
+	p.Points = slices.DeleteFunc(p.Points, func(point PlannedPoint) bool { return !slices.Contains(p.Config.Points, point.ID) })
+	return nil
 }
 
 // judge fills in why the engine cannot run the point, or how long it will take.

@@ -475,12 +475,19 @@ const fakeVersion = "fake"
 func (r *Result) ExitCode() int {
 	code := 0
 	for i := range r.Measurements {
-		switch r.Measurements[i].State {
-		case Failed, Pending:
-			return 5
-		case Invalid:
-			code = 4
-		}
+		code = r.Measurements[i].State.exitCode(code)
+	}
+	return code
+}
+
+// exitCode is what a run ends with by this state of a point, where code is what it
+// would end with by the points before.
+func (s State) exitCode(code int) int {
+	switch {
+	case s == Failed || s == Pending || code == 5:
+		return 5
+	case s == Invalid:
+		return 4
 	}
 	return code
 }

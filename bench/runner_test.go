@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"genbench/engines"
 	"genbench/hardware"
 	"genbench/models"
 )
@@ -320,6 +321,56 @@ func TestGapsAreAnAxis(t *testing.T) {
 		if m := r.Measurements[i]; m.State != Measured || math.Abs(m.Latency.Value/want-1) > 1e-9 {
 			t.Errorf("%s: %s %g, want %g", m.Point, m.State, m.Latency.Value, want)
 		}
+	}
+}
+
+// What an earlier run has computed is taken over, for the models of the plan alone,
+// and the journal tells what of the time went before the first visit.
+func TestKnownModels(t *testing.T) {
+	prepares := func(r *simulated) bool {
+		return slices.ContainsFunc(r.events, func(e Event) bool { return e.Kind == Preparing })
+	}
+	s := simulate(t, "quick", hardware.Host)
+	s.config.Grid.Batches = []int{1, 2}
+	first := s.run(t)
+	settle := s.config.Protocol.Settle.Seconds()
+	if got := first.Log.End.PreparingSeconds; !prepares(first) || got < settle-0.01 || got > settle+0.1 {
+		t.Errorf("the first run prepared for %.3f s, want %.1f and the expected outputs", got, settle)
+	}
+	s.known = first.Log.Models
+	s.config.Protocol.Settle = 0
+	s.config.Points = []string{first.Measurements[1].Point.String()}
+	second := s.run(t)
+	if prepares(second) || second.Log.End.PreparingSeconds > 0 {
+		t.Errorf("the second run prepared for %.3f s", second.Log.End.PreparingSeconds)
+	}
+	if len(second.Measurements) != 1 || second.Measurements[0].State != Measured || len(second.Log.Models) != 1 {
+		t.Fatalf("the second run has %d points and %d models, want the one that was named", len(second.Measurements), len(second.Log.Models))
+	}
+	if was, is := first.Measurements[1].Model, second.Measurements[0].Model; is.ONNXSHA256 == "" || text(was) != text(is) {
+		t.Errorf("model %s, in the first run %s", text(is), text(was))
+	}
+	// What tells no output is described anew, and so is another network.
+	for name, change := range map[string]func(*ModelRecord){
+		"no output":       func(m *ModelRecord) { m.Expected = nil },
+		"another network": func(m *ModelRecord) { m.Resolution++ },
+	} {
+		s.known = slices.Clone(first.Log.Models)
+		for i := range s.known {
+			change(&s.known[i])
+		}
+		if r := s.run(t); !prepares(r) || r.Measurements[0].State != Measured || len(r.Log.Models) != 1 {
+			t.Errorf("%s: %s with %d models", name, r.Measurements[0].State, len(r.Log.Models))
+		}
+	}
+	s.config.Points = []string{"nonet@1/sim/fp32/b1"}
+	opened := map[string]engines.Engine{}
+	for _, d := range s.drivers() {
+		opened[d.Name] = simulatedEngine{d.Name}
+	}
+	var unknown *UnknownPointError
+	if _, err := NewPlan(s.config, s.drivers(), opened, nil); !errors.As(err, &unknown) || unknown.ID != s.config.Points[0] || len(unknown.Known) != 2 {
+		t.Errorf("a point that is not in the grid: %v", err)
 	}
 }
 

@@ -40,6 +40,8 @@ type simulation struct {
 	noCounter string
 	// layers is what an engine's profiler tells; nil for engines without one.
 	layers func(inferences int) ([]engines.Layer, error)
+	// known models of an earlier run.
+	known []ModelRecord
 	// interrupt cancels the run at a time; 0 never.
 	interrupt time.Duration
 
@@ -168,7 +170,7 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 	defer journal.Close()
 	launcher := &simulatedLauncher{simulation: s, drivers: drivers, now: now}
 	runner := &Runner{
-		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, now: now,
+		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.known, now: now,
 		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}

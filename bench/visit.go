@@ -16,6 +16,9 @@ import (
 	"genbench/models"
 )
 
+// settleStage is what a worker is about while it settles.
+const settleStage = "settle"
+
 // settle runs the heaviest point until the machine is as warm as it will be (W2).
 func (w *worker) settle(ctx context.Context, p Point) error {
 	session, err := w.build(ctx, p)
@@ -26,7 +29,7 @@ func (w *worker) settle(ctx context.Context, p Point) error {
 	one := make([]hardware.Sample, 1)
 	end := w.now() + w.spec.SettleFor.Nanoseconds()
 	for w.now() < end && ctx.Err() == nil {
-		if err := w.begin(p, "settle", time.Duration(one[0].Host)); err != nil {
+		if err := w.begin(p, settleStage, time.Duration(one[0].Host)); err != nil {
 			return err
 		}
 		if err := w.time(session, one); err != nil {

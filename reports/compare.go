@@ -126,10 +126,13 @@ func known(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // quantity is a value of a metric with its unit.
 func quantity(m verdict.Metric, v float64) string {
-	if m.HigherIsBetter {
+	switch m.Unit {
+	case "ns":
+		return fmt.Sprintf("%.4g ms", v/1e6)
+	case "1/s":
 		return fmt.Sprintf("%.4g /s", v)
 	}
-	return fmt.Sprintf("%.4g ms", v/1e6)
+	return fmt.Sprintf("%.4g %s", v, m.Unit)
 }
 
 // remark is what a row's verdict needs to be understood, beside its numbers.
@@ -360,6 +363,7 @@ type comparedPoint struct {
 	Adjusted   *float64        `json:"p_holm"`
 	Detectable *float64        `json:"mde_80"`
 	Cycles     *float64        `json:"cycles_ratio"`
+	Unfit      int             `json:"unfit_pairs"`
 	Watch      bool            `json:"watch"`
 	Confirmed  *bool           `json:"confirmed"`
 	Doubts     []bench.Code    `json:"doubts"`
@@ -370,7 +374,7 @@ func comparedPoints(c *verdict.Comparison) []comparedPoint {
 	for _, f := range c.Families {
 		for _, r := range f.Rows {
 			p := comparedPoint{Metric: f.Metric.Name, Point: r.Point.String(), Verdict: r.Verdict, Reason: r.Reason, Pairs: len(r.Pairs),
-				Margin: r.Margin, Floor: r.Floor, Low: r.Ratio.Low, High: r.Ratio.High, Cycles: r.Cycles, Watch: r.Watch, Confirmed: r.Confirmed, Doubts: []bench.Code{}}
+				Margin: r.Margin, Floor: r.Floor, Low: r.Ratio.Low, High: r.Ratio.High, Cycles: r.Cycles, Unfit: r.Unfit, Watch: r.Watch, Confirmed: r.Confirmed, Doubts: []bench.Code{}}
 			if len(r.Pairs) > 0 {
 				p.Base, p.New, p.Ratio, p.P, p.Adjusted = &r.Base, &r.New, &r.Ratio.Value, &r.P, &r.Adjusted
 				if known(r.Detectable) {
@@ -523,7 +527,7 @@ func compareGitHub(w io.Writer, c *verdict.Comparison) error {
 			case verdict.ClockShift:
 				level = "warning"
 			default:
-				if !r.Watch {
+				if !r.Watch && !r.Refused {
 					continue
 				}
 				level = "warning"

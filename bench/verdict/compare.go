@@ -32,7 +32,7 @@ func (v Verdict) Meaning() string {
 	case Same:
 		return "shown to lie within the margin by two one-sided tests"
 	case Undecided:
-		return "the pairs do not tell; a true change below `detectable` is often not seen: take more pairs or quieten the machine"
+		return "the pairs do not tell, or what they were taken of was not steady; a true change below `detectable` is often not seen: take more pairs or quieten the machine"
 	case ClockShift:
 		return "slower in time and the same in clock cycles: the processor ran at another clock"
 	case Missing:
@@ -75,6 +75,9 @@ type Family struct {
 // A Row is one point.
 type Row struct {
 	Point bench.Point // as the new arm has it, or the base where that has none
+	// BasePoint is the same as the base has it: engines, for one, may be what is being
+	// compared. It is zero where the base has none.
+	BasePoint bench.Point
 	// Base and New are the arms' centers, in the metric's unit (ns, or inferences
 	// a second); 0 without pairs.
 	Base, New float64
@@ -90,8 +93,12 @@ type Row struct {
 	// Detectable is the least true change that would be called with 80 % power (R4);
 	// infinite where the pairs are too few for the family.
 	Detectable float64
-	Verdict    Verdict
-	Reason     string // of a verdict without a test, or of a doubt
+	// Unfit counts the pairs whose launches are not both of class Q1, or both of Q2.
+	Unfit   int
+	Verdict Verdict
+	Reason  string // of a verdict without a test, or of a doubt
+	// Refused says that the row would be the same, but for pairs that are unfit.
+	Refused bool
 	// Watch marks an undecided row that Benjamini and Hochberg at 10 % would have
 	// looked at. It fails nothing.
 	Watch bool
@@ -136,6 +143,11 @@ func (e *NotComparableError) Error() string {
 // what surrounds them differs in a way that was not allowed, or they share no point.
 func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	c := &Comparison{Base: base.Run(), New: fresh.Run(), Alpha: o.Alpha}
+	for _, a := range arms(base, fresh) {
+		if changes := a.arm.Changed(); len(changes) > 0 {
+			return nil, &NotComparableError{a.name + " changed while it was measured", changes}
+		}
+	}
 	c.Differences = Differences(base, fresh)
 	var spoiling []Difference
 	for i, d := range c.Differences {
@@ -151,10 +163,7 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range []struct {
-		name string
-		arm  Arm
-	}{{"base", base}, {"new", fresh}} {
+	for _, a := range arms(base, fresh) {
 		for _, log := range a.arm.Logs {
 			for _, doubt := range runDoubts(log) {
 				if doubt = a.name + ": " + doubt; !slices.Contains(c.Doubts, doubt) {
@@ -205,17 +214,30 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	return c, nil
 }
 
+// A namedArm is an arm as people know it.
+type namedArm struct {
+	name string
+	arm  Arm
+}
+
+func arms(base, fresh Arm) [2]namedArm { return [2]namedArm{{"base", base}, {"new", fresh}} }
+
 // judge tests a family's rows, one for each of the matches.
 func (f *Family) judge(alpha float64, matches []matched) {
 	var at []int
 	var flips []Flip
 	var p, slower []float64
+	below := map[int][]float64{}
 	for i := range f.Rows {
 		r := &f.Rows[i]
 		if r.Verdict != "" {
 			continue
 		}
-		flip := NewFlip(r.Pairs)
+		n := len(r.Pairs)
+		if below[n] == nil {
+			below[n] = signedRank(n)
+		}
+		flip := flipWith(r.Pairs, below[n])
 		margin := math.Log1p(r.Margin)
 		r.P = min(1, 2*min(flip.Above(margin), flip.Below(-margin)))
 		at, flips, p = append(at, i), append(flips, flip), append(p, r.P)
@@ -233,7 +255,7 @@ func (f *Family) judge(alpha float64, matches []matched) {
 		switch {
 		case r.Adjusted <= alpha && flip.Center() > 0:
 			r.Verdict = Regressed
-			if pairs := matches[i].cycles(); pairs != nil {
+			if pairs := matches[i].cycles(f.Metric); pairs != nil {
 				inCycles := NewFlip(pairs)
 				ratio := math.Exp(inCycles.Center())
 				r.Cycles = &ratio
@@ -245,6 +267,10 @@ func (f *Family) judge(alpha float64, matches []matched) {
 			r.Verdict = Improved
 		case within(flip, margin, alpha):
 			r.Verdict = Same
+			if float64(r.Unfit) > unfitShare*float64(len(r.Pairs)) {
+				r.Verdict, r.Refused = Undecided, true
+				r.Reason = fmt.Sprintf("looks the same, but in %d of %d pairs a launch found no steady state (Q3) or only one had fixed clocks", r.Unfit, len(r.Pairs))
+			}
 		default:
 			r.Verdict = Undecided
 			r.Watch = watch[k] <= watchLevel
@@ -254,6 +280,20 @@ func (f *Family) judge(alpha float64, matches []matched) {
 		}
 	}
 }
+
+// unfitShare is how many of a point's pairs may be unfit before it can no longer be
+// called the same. A gate accepts Q1 or Q2 and one class on both sides (protocol,
+// section 11), and a point is lost with more than a quarter of its rounds (X1); as
+// many wild pairs, and no more, leave the median of the Walsh averages where it is:
+// its breakdown point is 29 % (Hodges, Proceedings of the Fifth Berkeley Symposium
+// 1, 1967).
+//
+// It takes back an acquittal alone. Which arm runs first is drawn by lot, so a
+// difference between the arms that the test finds comes from the versions, whether
+// what they were timed in was steady or not; to let it pass because one of them
+// does not settle would let through just what a gate is for. That no difference was
+// found while neither settled does not say that there is none where both have.
+const unfitShare = 0.25
 
 // detect fills in what each tested row would have found. The power of so many pairs
 // is drawn once for all rows that have them.

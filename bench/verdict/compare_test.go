@@ -132,6 +132,164 @@ func TestClockShift(t *testing.T) {
 	}
 }
 
+// The same on a GPU, whose clock stands in readings beside the rounds.
+func TestClockShiftOfGPU(t *testing.T) {
+	on := func(log *bench.Log, mhz int) Arm {
+		for i := range log.Rounds {
+			r := &log.Rounds[i]
+			r.Start, r.EnqueueNS, r.HostNS = int64(i)*1e9, r.DeviceNS, r.DeviceNS
+			log.Readings = append(log.Readings, bench.ReadingRecord{Type: "reading", Reading: hardware.Reading{Time: r.Start, GPU: &hardware.GPUReading{SMClockMHz: &mhz}}})
+		}
+		return Arm{Logs: []*bench.Log{log}}
+	}
+	base := story{launches: 12, points: 1, seed: 1}
+	fresh := story{launches: 12, points: 1, seed: 2, factor: func(int) float64 { return 1.05 }}
+	for mhz, want := range map[int]Verdict{1400: ClockShift, 1470: Regressed} {
+		if got := verdicts(t, on(base.log(), 1470), on(fresh.log(), mhz), live)[0]; got != want {
+			t.Errorf("at %d MHz, not 1470: %v, want %v", mhz, got, want)
+		}
+	}
+	// Energy follows the clock in its own way.
+	if m := (matched{base: &side{}, fresh: &side{}}); Metrics()[3].clocked() || m.cycles(Metrics()[3]) != nil {
+		t.Error("energy in clock cycles")
+	}
+}
+
+// A point that found no steady state in more than a quarter of its pairs, or in one
+// arm alone had a fixed clock, is not called the same; a regression is one all the
+// same.
+func TestUnfitPairs(t *testing.T) {
+	unsteady := func(launches int) func(*bench.Log) {
+		return func(log *bench.Log) {
+			for i := range log.Rounds {
+				log.Rounds[i].Steady.Met = log.Rounds[i].Launch > launches
+			}
+		}
+	}
+	pinned := func(log *bench.Log) {
+		mhz := 3000.0
+		log.Run.Host.PinnedCPUs = []int{2}
+		for i := range log.Rounds {
+			log.Rounds[i].Interval.MeanFrequencyMHz = &mhz
+		}
+	}
+	wanders := func(log *bench.Log) {
+		pinned(log)
+		mhz := 3100.0
+		log.Rounds[5].Interval.MeanFrequencyMHz = &mhz
+	}
+	for _, c := range []struct {
+		name        string
+		factor      float64
+		base, fresh func(*bench.Log)
+		want        Verdict
+		unfit       int
+	}{
+		{"all steady", 1, nil, nil, Same, 0},
+		{"a quarter unsteady", 1, nil, unsteady(3), Same, 3},
+		{"a third unsteady", 1, nil, unsteady(4), Undecided, 4},
+		{"a third unsteady, in the base", 1, unsteady(4), nil, Undecided, 4},
+		{"the same launches of both", 1, unsteady(4), unsteady(3), Undecided, 4},
+		{"unsteady and slower", 1.05, nil, unsteady(12), Regressed, 12},
+		{"unsteady and faster", 0.95, nil, unsteady(12), Improved, 12},
+		{"fixed clocks", 1, pinned, pinned, Same, 0},
+		{"one arm's clock wanders", 1, pinned, wanders, Undecided, 12},
+	} {
+		arm := func(seed uint64, factor float64, change func(*bench.Log)) Arm {
+			log := story{launches: 12, points: 1, seed: seed, factor: func(int) float64 { return factor }}.log()
+			if change != nil {
+				change(log)
+			}
+			return Arm{Logs: []*bench.Log{log}}
+		}
+		got, err := Compare(arm(1, 1, c.base), arm(2, c.factor, c.fresh), live)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		row := got.Families[0].Rows[0]
+		if row.Verdict != c.want || row.Unfit != c.unfit || row.Refused != (c.want == Undecided) {
+			t.Errorf("%s: %v with %d unfit pairs, refused %v; want %v with %d", c.name, row.Verdict, row.Unfit, row.Refused, c.want, c.unfit)
+		}
+		if got.Open() {
+			t.Errorf("%s: more pairs are asked for, which would not make it steady", c.name)
+		}
+	}
+}
+
+// Energy is one figure a run: a gate has as many pairs as launches, two stored
+// results have one, which decides nothing.
+func TestEnergy(t *testing.T) {
+	o := live
+	m, err := MetricNamed("energy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Metrics = []Metric{m}
+	arm := func(runs int, seed uint64, joules float64, missing string) Arm {
+		noise := rand.New(rand.NewPCG(seed, 1))
+		var a Arm
+		for i := range runs {
+			log := story{launches: 1, points: 1, seed: seed + 100*uint64(i)}.log()
+			e := bench.EnergyRecord{Type: "energy", ID: story{}.point(0).String(), Launch: 2, Missing: missing}
+			for range 5 {
+				watts := 100 * math.Exp(0.002*noise.NormFloat64())
+				window := func(w float64) hardware.EnergyWindow { return hardware.EnergyWindow{EndNS: 10e9, GrossJ: 10 * w} }
+				e.Windows = append(e.Windows, bench.EnergySample{Idle: window(20), Busy: window(watts), Rate: 100 / joules})
+			}
+			if missing != "" {
+				e.Windows = nil
+			}
+			log.Energies = []bench.EnergyRecord{e}
+			a.Logs = append(a.Logs, log)
+		}
+		return a
+	}
+	c, err := Compare(arm(12, 1, 2, ""), arm(12, 2, 2.2, ""), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := c.Families[0].Rows[0]; r.Verdict != Regressed || math.Abs(r.Base-2) > 0.01 || math.Abs(r.Ratio.Value-1.1) > 0.01 || len(r.Pairs) != 12 {
+		t.Errorf("%v: %.3f J, ratio %.3f of %d pairs", r.Verdict, r.Base, r.Ratio.Value, len(r.Pairs))
+	}
+	if c, err = Compare(arm(12, 1, 2, ""), arm(12, 2, 2.01, ""), o); err != nil || c.Families[0].Rows[0].Verdict != Same {
+		t.Errorf("half a per cent more: %v, %v", c.Families[0].Rows[0].Verdict, err)
+	}
+	if c, err = Compare(arm(1, 1, 2, ""), arm(1, 2, 2.2, ""), o); err != nil || c.Families[0].Rows[0].Verdict != Undecided {
+		t.Errorf("one run of each: %v, %v", c.Families[0].Rows[0].Verdict, err)
+	}
+	if c, err = Compare(arm(12, 1, 2, ""), arm(12, 2, 2, "no counter"), o); err != nil || c.Families[0].Rows[0].Reason != "new: no counter" {
+		t.Errorf("no counter: %q, %v", c.Families[0].Rows[0].Reason, err)
+	}
+	latency := story{launches: 12, points: 1, seed: 1}
+	if c, err = Compare(latency.arm(), latency.arm(), o); err != nil || c.Families[0].Rows[0].Reason != "base: "+bench.NoEnergyPass {
+		t.Errorf("no pass: %q, %v", c.Families[0].Rows[0].Reason, err)
+	}
+}
+
+// What changes between the launches of one arm spoils it, whatever is allowed
+// between the arms.
+func TestArmThatChanges(t *testing.T) {
+	o := live
+	o.Allow = DifferenceNames()
+	for name, change := range map[string]func(*bench.RunRecord){
+		"engine":   func(r *bench.RunRecord) { r.Engines = slices.Clone(r.Engines); r.Engines[0].Version = "2" },
+		"genbench": func(r *bench.RunRecord) { r.GenbenchSHA256 = "ff" },
+		"":         func(r *bench.RunRecord) { s := "6.2"; r.Host.Kernel = &s }, // told, and no more
+	} {
+		var base, fresh Arm
+		for i := range uint64(12) {
+			base.Logs = append(base.Logs, story{launches: 1, points: 1, seed: i}.log())
+			fresh.Logs = append(fresh.Logs, story{launches: 1, points: 1, seed: 20 + i}.log())
+		}
+		change(&fresh.Logs[7].Run)
+		_, err := Compare(base, fresh, o)
+		var not *NotComparableError
+		if errors.As(err, &not) != (name != "") || name != "" && (not.Differences[0].Name != name || !strings.HasPrefix(not.Reason, "new changed")) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Whatever spoils a comparison is refused by name, and passes where it is allowed.
 func TestDifferences(t *testing.T) {
 	base := story{launches: 12, points: 1, seed: 1, run: func(r *bench.RunRecord) {
@@ -139,12 +297,17 @@ func TestDifferences(t *testing.T) {
 		r.GPUs = []hardware.GPU{{UUID: "GPU-1", Name: &name, Driver: &driver, PowerLimitW: &watts, ECC: &ecc}}
 	}}
 	changes := map[string]func(*bench.RunRecord){
-		"protocol":    func(r *bench.RunRecord) { r.Config.Protocol.RoundTime++ },
-		"machine":     func(r *bench.RunRecord) { s := "4567"; r.Host.HostnameHash = &s },
-		"cpu":         func(r *bench.RunRecord) { s := "B CPU"; r.Host.CPUModel = &s },
-		"cores":       func(r *bench.RunRecord) { r.Devices = slices.Clone(r.Devices); r.Devices[0].Cores = 2 },
-		"governor":    func(r *bench.RunRecord) { s := "powersave"; r.Host.Governor = &s },
-		"turbo":       func(r *bench.RunRecord) { on := true; r.Host.Turbo = &on },
+		"protocol": func(r *bench.RunRecord) { r.Config.Protocol.RoundTime++ },
+		"machine":  func(r *bench.RunRecord) { s := "4567"; r.Host.HostnameHash = &s },
+		"cpu":      func(r *bench.RunRecord) { s := "B CPU"; r.Host.CPUModel = &s },
+		"cores":    func(r *bench.RunRecord) { r.Devices = slices.Clone(r.Devices); r.Devices[0].Cores = 2 },
+		"governor": func(r *bench.RunRecord) { s := "powersave"; r.Host.Governor = &s },
+		"turbo":    func(r *bench.RunRecord) { on := true; r.Host.Turbo = &on },
+		"pinning":  func(r *bench.RunRecord) { r.Host.PinnedCPUs = []int{2} },
+		"device": func(r *bench.RunRecord) {
+			r.Devices = slices.Clone(r.Devices)
+			r.Devices[0].ID, r.Devices[0].Kind = "GPU-1", hardware.CUDA
+		},
 		"threads":     func(r *bench.RunRecord) { r.Config.Threads = 1 },
 		"gpu":         func(r *bench.RunRecord) { s := "B GPU"; r.GPUs[0].Name = &s },
 		"gpu-uuid":    func(r *bench.RunRecord) { r.GPUs[0].UUID = "GPU-2" },
@@ -256,8 +419,11 @@ func TestConfirm(t *testing.T) {
 	base := story{launches: 12, points: 2, seed: 1}
 	slow := story{launches: 12, points: 2, seed: 2, factor: func(int) float64 { return 1.04 }}
 	c, err := Compare(base.arm(), slow.arm(), live)
-	if err != nil || len(c.Flagged()) != 2 {
-		t.Fatal(err, c.Flagged())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, n := c.Flagged(); len(b) != 2 || !slices.Equal(b, n) {
+		t.Fatalf("flagged %v of the base, %v of the new", b, n)
 	}
 	// The second batch finds only the second point again.
 	second := story{launches: 12, points: 2, seed: 4, factor: func(i int) float64 { return []float64{1, 1.04}[i] }}

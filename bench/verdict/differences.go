@@ -34,7 +34,7 @@ func names(list []Difference) string {
 
 // DifferenceNames lists what `--allow-diff` takes.
 func DifferenceNames() []string {
-	return []string{"protocol", "machine", "cpu", "cores", "governor", "turbo", "threads", "gpu", "gpu-uuid", "driver", "power-limit", "ecc", "mig", "engine", "library", "model"}
+	return []string{"protocol", "machine", "cpu", "cores", "governor", "turbo", "pinning", "threads", "device", "gpu", "gpu-uuid", "driver", "power-limit", "ecc", "mig", "engine", "library", "model"}
 }
 
 // Differences lists what two arms do not share, the machine first. The version of
@@ -57,7 +57,9 @@ func Differences(base, fresh Arm) []Difference {
 	differ("cores", cores(a), cores(b), true)
 	differ("governor", text(a.Host.Governor), text(b.Host.Governor), true)
 	differ("turbo", text(a.Host.Turbo), text(b.Host.Turbo), true)
+	differ("pinning", fmt.Sprint(a.Host.PinnedCPUs), fmt.Sprint(b.Host.PinnedCPUs), true)
 	differ("threads", fmt.Sprint(a.Config.Threads), fmt.Sprint(b.Config.Threads), true)
+	differ("device", device(a), device(b), true)
 	gpu := func(name string, of func(hardware.GPU) string) {
 		differ(name, gpus(a, of), gpus(b, of), true)
 	}
@@ -146,12 +148,52 @@ func text[T any](v *T) string {
 	return fmt.Sprint(*v)
 }
 
+// gpus tells something of the GPUs that were measured on. Where NVML knows none of
+// them by the device's name, as on the host or on a part of a GPU, it is that of all.
 func gpus(r bench.RunRecord, of func(hardware.GPU) string) string {
-	var all []string
+	var all, measured []string
 	for _, g := range r.GPUs {
 		all = append(all, of(g))
+		if measuredOn(r, g.UUID) {
+			measured = append(measured, of(g))
+		}
+	}
+	if len(measured) > 0 {
+		all = measured
 	}
 	return strings.Join(all, ", ")
+}
+
+func measuredOn(r bench.RunRecord, id string) bool {
+	return slices.ContainsFunc(r.Devices, func(d hardware.Info) bool { return d.ID == id })
+}
+
+// device tells what kind of device was measured on, and which where NVML cannot.
+func device(r bench.RunRecord) string {
+	var all []string
+	for _, d := range r.Devices {
+		if d.Kind == hardware.Host || slices.ContainsFunc(r.GPUs, func(g hardware.GPU) bool { return g.UUID == d.ID }) {
+			all = append(all, string(d.Kind))
+		} else {
+			all = append(all, d.ID)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// Changed lists what changed within an arm while it was measured: two of its
+// results do not belong together then.
+func (a Arm) Changed() []Difference {
+	for _, log := range a.Logs[1:] {
+		list := slices.DeleteFunc(Differences(Arm{a.Logs[:1]}, Arm{[]*bench.Log{log}}), func(d Difference) bool { return !d.Spoils })
+		if x, y := a.Run().GenbenchSHA256, log.Run.GenbenchSHA256; x != y {
+			list = append(list, Difference{Name: "genbench", Base: short("binary", x), New: short("binary", y), Spoils: true})
+		}
+		if len(list) > 0 {
+			return list
+		}
+	}
+	return nil
 }
 
 // cores of the devices that were measured on.

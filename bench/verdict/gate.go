@@ -18,7 +18,7 @@ const (
 func (c *Comparison) Open() bool {
 	for _, f := range c.Families {
 		for _, r := range f.Rows {
-			if r.Verdict == Undecided && len(r.Pairs) > 0 {
+			if r.Verdict == Undecided && !r.Refused && len(r.Pairs) > 0 {
 				return true
 			}
 		}
@@ -42,25 +42,25 @@ func (f *Family) stand(earlier *Family) {
 	for i := range f.Rows {
 		r := &f.Rows[i]
 		if was := before[r.Point]; r.Verdict == Undecided && (was.Verdict == Regressed || was.Verdict == Improved) {
-			r.Verdict, r.Watch = was.Verdict, false
+			r.Verdict, r.Watch, r.Refused = was.Verdict, false, false
 			r.Reason = fmt.Sprintf("decided at the first look, by %d pairs", len(was.Pairs))
 		}
 	}
 }
 
-// Flagged lists the points that regressed, each once.
-func (c *Comparison) Flagged() []bench.Point {
-	var list []bench.Point
+// Flagged lists the points that regressed, each once, as the base and as the new
+// arm have them.
+func (c *Comparison) Flagged() (base, fresh []bench.Point) {
 	seen := map[bench.Point]bool{}
 	for _, f := range c.Families {
 		for _, r := range f.Rows {
 			if r.Verdict == Regressed && !seen[r.Point] {
 				seen[r.Point] = true
-				list = append(list, r.Point)
+				base, fresh = append(base, r.BasePoint), append(fresh, r.Point)
 			}
 		}
 	}
-	return list
+	return base, fresh
 }
 
 // Confirm settles what was flagged by a second batch of pairs: a point that is not

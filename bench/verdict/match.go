@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -11,13 +12,64 @@ import (
 // A launchKey names a launch of an arm: which of its results, and which launch there.
 type launchKey struct{ result, launch int }
 
+func (k launchKey) compare(o launchKey) int {
+	return cmp.Or(cmp.Compare(k.result, o.result), cmp.Compare(k.launch, o.launch))
+}
+
+// A launch is what one launch tells of a point, or, where it has no rounds, what
+// the energy pass of one result does.
+type launch struct {
+	key      launchKey
+	rounds   []*bench.RoundRecord // that were kept
+	clocks   []float64            // MHz during each; 0 where it was not read
+	floating bool                 // the clocks cannot be called fixed
+	energy   *bench.Energy
+	noEnergy string // why there is none
+}
+
+// quality is the class of the launch's own number. Whether that is precise is what
+// the pairs are tested for, and drift from launch to launch meets both arms alike;
+// what is left of the classes is whether a steady state was timed, and by a fixed
+// clock.
+func (l *launch) quality() bench.Quality {
+	for _, r := range l.rounds {
+		if !r.Steady.Met {
+			return bench.Q3
+		}
+	}
+	if l.floating {
+		return bench.Q2
+	}
+	return bench.Q1
+}
+
 // A side is what one arm has of one point.
 type side struct {
 	point    bench.Point
 	state    bench.State
 	reason   string
-	launches map[launchKey][]*bench.RoundRecord // kept rounds
+	launches []launch // by key
+	passes   []launch // the energy passes, one a result
 	warnings []bench.Warning
+}
+
+// take adds what a result tells of the point.
+func (s *side) take(result int, o *bench.Outcome) {
+	for i, round := range o.Rounds {
+		key := launchKey{result, round.Launch}
+		n, there := slices.BinarySearchFunc(s.launches, key, func(l launch, k launchKey) int { return l.key.compare(k) })
+		if !there {
+			s.launches = slices.Insert(s.launches, n, launch{key: key, floating: o.Floating != ""})
+		}
+		l := &s.launches[n]
+		l.rounds, l.clocks = append(l.rounds, round), append(l.clocks, o.Clocks[i])
+	}
+	s.passes = append(s.passes, launch{key: launchKey{result: result}, energy: o.Energy, noEnergy: o.NoEnergy})
+	for _, w := range o.Warnings {
+		if !slices.ContainsFunc(s.warnings, func(x bench.Warning) bool { return x.Code == w.Code }) {
+			s.warnings = append(s.warnings, w)
+		}
+	}
 }
 
 // sides gathers an arm's points, in the plan's order.
@@ -41,7 +93,7 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 			}
 			s := byPoint[o.Point]
 			if s == nil {
-				s = &side{point: o.Point, state: o.State, reason: o.Reason, launches: map[launchKey][]*bench.RoundRecord{}}
+				s = &side{point: o.Point, state: o.State, reason: o.Reason}
 				byPoint[o.Point] = s
 				list = append(list, s)
 			}
@@ -53,15 +105,7 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 				continue
 			}
 			measured[o.Point]++
-			for _, round := range o.Rounds {
-				key := launchKey{i, round.Launch}
-				s.launches[key] = append(s.launches[key], round)
-			}
-			for _, w := range o.Warnings {
-				if !slices.ContainsFunc(s.warnings, func(x bench.Warning) bool { return x.Code == w.Code }) {
-					s.warnings = append(s.warnings, w)
-				}
-			}
+			s.take(i, &o)
 		}
 	}
 	for _, s := range list {
@@ -184,6 +228,7 @@ func (m matched) row(metric Metric) Row {
 	}
 	r := Row{Point: m.fresh.point, Doubts: slices.Clone(m.fresh.warnings)}
 	if m.base != nil {
+		r.BasePoint = m.base.point
 		for _, w := range m.base.warnings {
 			if !slices.ContainsFunc(r.Doubts, func(x bench.Warning) bool { return x.Code == w.Code }) {
 				r.Doubts = append(r.Doubts, w)
@@ -211,26 +256,29 @@ func (m matched) row(metric Metric) Row {
 		return r
 	}
 	var sumBase, sumNew float64
-	for _, key := range m.keys() {
-		b, why := metric.of(m.base.launches[key])
+	for _, both := range m.pairs(metric) {
+		b, why := metric.of(both.base)
 		if why != "" {
 			r.Verdict, r.Reason = Undecided, "base: "+why
 			return r
 		}
-		n, why := metric.of(m.fresh.launches[key])
+		n, why := metric.of(both.fresh)
 		if why != "" {
 			r.Verdict, r.Reason = Undecided, "new: "+why
 			return r
 		}
 		d := math.Log(n) - math.Log(b)
 		if math.IsNaN(d) || math.IsInf(d, 0) {
-			r.Verdict, r.Reason = Invalid, fmt.Sprintf("launch %d gives the %s %v against %v", key.launch, metric.Name, n, b)
+			r.Verdict, r.Reason = Invalid, fmt.Sprintf("launch %d gives the %s %v against %v", both.base.key.launch, metric.Name, n, b)
 			return r
 		}
 		if metric.HigherIsBetter {
 			d = -d
 		}
 		r.Pairs = append(r.Pairs, d)
+		if x, y := both.base.quality(), both.fresh.quality(); x != y || x == bench.Q3 {
+			r.Unfit++
+		}
 		sumBase, sumNew = sumBase+math.Log(b), sumNew+math.Log(n)
 	}
 	if len(r.Pairs) == 0 {
@@ -242,32 +290,36 @@ func (m matched) row(metric Metric) Row {
 	return r
 }
 
-// keys are the launches that both arms have, in order.
-func (m matched) keys() []launchKey {
-	var keys []launchKey
-	for key := range m.base.launches {
-		if len(m.fresh.launches[key]) > 0 {
-			keys = append(keys, key)
+// A pair is a launch of both arms.
+type pair struct{ base, fresh *launch }
+
+// pairs are the launches that both arms have, in order.
+func (m matched) pairs(metric Metric) []pair {
+	base, fresh := metric.launches(m.base), metric.launches(m.fresh)
+	var list []pair
+	for i, j := 0, 0; i < len(base) && j < len(fresh); {
+		switch c := base[i].key.compare(fresh[j].key); {
+		case c < 0:
+			i++
+		case c > 0:
+			j++
+		default:
+			list = append(list, pair{&base[i], &fresh[j]})
+			i, j = i+1, j+1
 		}
 	}
-	slices.SortFunc(keys, func(a, b launchKey) int {
-		if a.result != b.result {
-			return a.result - b.result
-		}
-		return a.launch - b.launch
-	})
-	return keys
+	return list
 }
 
 // cycles gives the pairs in clock cycles, nil where a clock is not known.
-func (m matched) cycles() Pairs {
-	if m.base == nil || m.fresh == nil {
+func (m matched) cycles(metric Metric) Pairs {
+	if m.base == nil || m.fresh == nil || !metric.clocked() {
 		return nil
 	}
 	var pairs Pairs
-	for _, key := range m.keys() {
-		b, known := cyclesOf(m.base.launches[key])
-		n, also := cyclesOf(m.fresh.launches[key])
+	for _, both := range m.pairs(metric) {
+		b, known := cyclesOf(both.base)
+		n, also := cyclesOf(both.fresh)
 		if !known || !also {
 			return nil
 		}

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"genbench/bench"
 )
 
 // A Metric is one figure of a launch that two results are compared by.
@@ -16,16 +14,31 @@ type Metric struct {
 	Threshold float64
 	// HigherIsBetter: throughput, as opposed to times.
 	HigherIsBetter bool
-	// of gives the metric of one launch from its kept rounds, or why it has none.
-	of func(rounds []*bench.RoundRecord) (float64, string)
+	// Unit of its values: ns, 1/s or J.
+	Unit string
+	// of gives the metric of one launch, or why it has none.
+	of func(*launch) (float64, string)
+}
+
+// clocked tells whether the clock alone may move a metric (R7). Energy is not so
+// simple: a lower clock takes longer and draws less.
+func (m Metric) clocked() bool { return m.Unit != "J" }
+
+// of energy there is one figure a run, and not one a launch.
+func (m Metric) launches(s *side) []launch {
+	if m.Unit == "J" {
+		return s.passes
+	}
+	return s.launches
 }
 
 // Metrics lists what `--metric` takes. The first is the default.
 func Metrics() []Metric {
 	return []Metric{
-		{"latency", "median device time of one inference", 0.01, false, medianOf},
-		{"p99", "99th percentile of the device time", 0.03, false, p99Of},
-		{"throughput", "images a second over the timed block", 0.02, true, rateOf},
+		{"latency", "median device time of one inference", 0.01, false, "ns", medianOf},
+		{"p99", "99th percentile of the device time", 0.03, false, "ns", p99Of},
+		{"throughput", "images a second over the timed block", 0.02, true, "1/s", rateOf},
+		{"energy", "joules of one inference, all that the device takes", 0.03, false, "J", energyOf},
 	}
 }
 
@@ -42,24 +55,24 @@ func MetricNamed(name string) (Metric, error) {
 }
 
 // medianOf averages the logarithms of the rounds' medians (E1).
-func medianOf(rounds []*bench.RoundRecord) (float64, string) {
+func medianOf(l *launch) (float64, string) {
 	sum := 0.0
-	for _, r := range rounds {
+	for _, r := range l.rounds {
 		ns := slices.Clone(r.DeviceNS)
 		slices.Sort(ns)
 		n := len(ns)
 		sum += math.Log((float64(ns[(n-1)/2]) + float64(ns[n/2])) / 2)
 	}
-	return math.Exp(sum / float64(len(rounds))), ""
+	return math.Exp(sum / float64(len(l.rounds))), ""
 }
 
 // p99Samples is the least number of samples from which a 99th percentile is worth
 // quoting (S6).
 const p99Samples = 662
 
-func p99Of(rounds []*bench.RoundRecord) (float64, string) {
+func p99Of(l *launch) (float64, string) {
 	var ns []int64
-	for _, r := range rounds {
+	for _, r := range l.rounds {
 		ns = append(ns, r.DeviceNS...)
 	}
 	if len(ns) < p99Samples {
@@ -70,9 +83,9 @@ func p99Of(rounds []*bench.RoundRecord) (float64, string) {
 }
 
 // rateOf counts inferences a second; images are a constant factor of a point.
-func rateOf(rounds []*bench.RoundRecord) (float64, string) {
+func rateOf(l *launch) (float64, string) {
 	n, total := 0, 0.0 // a hostile journal overflows an integer
-	for _, r := range rounds {
+	for _, r := range l.rounds {
 		n += len(r.DeviceNS)
 		for _, ns := range r.DeviceNS {
 			total += float64(ns)
@@ -81,18 +94,24 @@ func rateOf(rounds []*bench.RoundRecord) (float64, string) {
 	return float64(n) / (total / 1e9), ""
 }
 
+// energyOf is what the energy pass of a run counted.
+func energyOf(l *launch) (float64, string) {
+	if l.energy == nil {
+		return 0, l.noEnergy
+	}
+	return l.energy.Gross.Value, ""
+}
+
 // cyclesOf is the median time in clock cycles; false where the clock of a round is
-// not known (E4). The clock in a round's record is the host's, so a round of another
-// device, which has host times beside its own, has none.
-func cyclesOf(rounds []*bench.RoundRecord) (float64, bool) {
+// not known (E4).
+func cyclesOf(l *launch) (float64, bool) {
 	sum := 0.0
-	for _, r := range rounds {
-		mhz := r.Interval.MeanFrequencyMHz
-		if r.HostNS != nil || mhz == nil || !(*mhz > 0) {
+	for _, mhz := range l.clocks {
+		if mhz <= 0 {
 			return 0, false
 		}
-		sum += math.Log(*mhz)
+		sum += math.Log(mhz)
 	}
-	median, _ := medianOf(rounds)
-	return median * math.Exp(sum/float64(len(rounds))), true
+	median, _ := medianOf(l)
+	return median * math.Exp(sum/float64(len(l.rounds))), true
 }

@@ -32,8 +32,13 @@ type Flip struct {
 }
 
 // NewFlip prepares the test.
-func NewFlip(pairs Pairs) Flip {
-	f := Flip{below: signedRank(len(pairs))}
+func NewFlip(pairs Pairs) Flip { return flipWith(pairs, signedRank(len(pairs))) }
+
+// flipWith is NewFlip for one who has the distribution, which all points of as many
+// pairs share.
+func flipWith(pairs Pairs, below []float64) Flip {
+	n := len(pairs)
+	f := Flip{below: below, walsh: make([]float64, 0, n*(n+1)/2)}
 	for i, a := range pairs {
 		for _, b := range pairs[i:] {
 			f.walsh = append(f.walsh, (a+b)/2)
@@ -131,12 +136,12 @@ func detectable(n int, level float64) float64 {
 	}
 	noise := rand.New(rand.NewPCG(1, uint64(n)))
 	short := make([]float64, designDraws)
-	pairs := make(Pairs, n)
+	pairs, below := make(Pairs, n), signedRank(n)
 	for i := range short {
 		for j := range pairs {
 			pairs[j] = noise.NormFloat64()
 		}
-		low, _ := NewFlip(pairs).Bounds(level / 2)
+		low, _ := flipWith(pairs, below).Bounds(level / 2)
 		short[i] = -low
 	}
 	slices.Sort(short)

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"genbench/bench"
 	"genbench/bench/verdict"
 )
 
@@ -21,13 +25,15 @@ func (a *app) calibrateCommand() *cobra.Command {
 		Long: "Takes pairs of launches of the same thing and keeps, for every point, the 95th percentile of how\n" +
 			"far the two of a pair lie apart: this machine's noise floor there. A gate never judges below it, and\n" +
 			"`genbench compare` may fail a build only with one that is fresh (7 days) and of this very machine.",
-		Example: "  genbench calibrate\n  genbench calibrate -- --models genet-large --batches 1",
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.calibrate(cmd.Context(), &f, args) },
+		Example: "  genbench calibrate\n  genbench calibrate -- --models genet-large --batches 1\n" +
+			"  genbench calibrate --resume genbench-gate-20260301-090000 -- --models genet-large --batches 1",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.calibrate(cmd.Context(), &f, args) },
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&f.pairs, "pairs", calibrationPairs, "pairs of launches")
-	flags.StringVar(&f.profile, "profile", "", "profile of the launches, see genbench list profiles (default: that of genbench run)")
+	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
+	flags.StringVar(&f.resume, "resume", "", "directory of a calibration that was interrupted, to go on with; give it the flags that it had")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
 	return cmd
 }
@@ -36,6 +42,9 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	if f.pairs < verdict.LeastCalibrationPairs {
 		return usage(fmt.Errorf("--pairs %d: a 95th percentile needs at least %d", f.pairs, verdict.LeastCalibrationPairs))
 	}
+	if f.resume != "" && f.out != "" {
+		return usage(errors.New("--resume goes on in its own directory and takes no --out"))
+	}
 	d, err := a.newDuel(f, runFlags)
 	if err != nil {
 		return err
@@ -43,16 +52,28 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	if err := d.twins(); err != nil {
 		return err
 	}
+	var base, fresh verdict.Arm
+	if f.resume != "" {
+		if base, fresh, err = d.kept("pairs"); err != nil {
+			return err
+		}
+	}
 	if err := d.warmUp(ctx); err != nil {
 		return d.interrupted(err)
 	}
-	fmt.Fprintf(a.stderr, "plan: %d pairs %s\n", f.pairs, seconds(d.planned(f.pairs).Seconds()))
-	if err := d.fight(ctx, &d.first, f.pairs, nil); err != nil {
+	pairs := d.batch("pairs", nil, nil)
+	pairs.base, pairs.fresh = base, fresh
+	pairs.before = len(base.Logs)
+	if err := d.stillTheSame(fresh); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "plan: %d pairs %s\n", f.pairs-pairs.before, seconds(pairs.planned(f.pairs-pairs.before).Seconds()))
+	if err := d.fight(ctx, pairs, f.pairs); err != nil {
 		return d.interrupted(err)
 	}
-	d.account(d.planned(f.pairs))
+	d.account(pairs)
 	o := verdict.Options{Metrics: verdict.Metrics()[:1], Alpha: 0.05, Live: true}
-	c, err := verdict.Compare(d.first.base, d.first.fresh, o)
+	c, err := verdict.Compare(pairs.base, pairs.fresh, o)
 	if err != nil {
 		return comparisonError(err)
 	}
@@ -87,6 +108,49 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	}
 	fmt.Fprintf(a.stdout, "\nThe smallest threshold that works for all of them is %.1f %%. Detectable: the least slow-down that a\ngate of %d pairs over these %d points finds with 80 %% power, with the floor as its margin.\nKept in %s, good for %d days.\n",
 		100*roundUp(worst), verdict.SecondLook, points, publicPath(path), int(verdict.Fresh.Hours()/24))
+	return nil
+}
+
+// kept reads the pairs that an earlier sitting has finished, and removes what it has
+// of the next.
+func (d *duel) kept(batch string) (base, fresh verdict.Arm, err error) {
+	for n := 1; ; n++ {
+		var logs [2]*bench.Log
+		for i := range d.arms {
+			if log, err := bench.ReadLog(d.launchDir(batch, n, i)); err == nil && log.Finished() {
+				logs[i] = log
+			}
+		}
+		if logs[0] != nil && logs[1] != nil {
+			base.Logs, fresh.Logs = append(base.Logs, logs[0]), append(fresh.Logs, logs[1])
+			continue
+		}
+		if n == 1 {
+			return base, fresh, usage(fmt.Errorf("--resume %s: no pair of launches is finished there", d.dir))
+		}
+		for i := range d.arms {
+			if err := os.RemoveAll(d.launchDir(batch, n, i)); err != nil {
+				return base, fresh, fmt.Errorf("go on with %s: %w", d.dir, err)
+			}
+		}
+		return base, fresh, nil
+	}
+}
+
+// stillTheSame refuses to add to launches that were taken of something else. It asks
+// the second pilot, which was launched as they were.
+func (d *duel) stillTheSame(before verdict.Arm) error {
+	if len(before.Logs) == 0 {
+		return nil
+	}
+	then, now := before.Logs[0], d.pilots[1].log
+	changes := verdict.Arm{Logs: []*bench.Log{then, now}}.Changed()
+	if len(changes) == 0 && !slices.Equal(pointsOf(then.Run.Plan), pointsOf(now.Run.Plan)) {
+		changes = []verdict.Difference{{Name: "points", Base: fmt.Sprintf("%d points", len(then.Run.Plan)), New: fmt.Sprintf("%d, or others", len(now.Run.Plan))}}
+	}
+	if len(changes) > 0 {
+		return comparisonError(&verdict.NotComparableError{Reason: "what " + d.dir + " holds was measured otherwise", Differences: changes})
+	}
 	return nil
 }
 

@@ -30,8 +30,8 @@ type judgeFlags struct {
 
 func (f *judgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.metrics, "metric", []string{verdict.Metrics()[0].Name}, "what is compared: latency, p99, throughput; each is a family of its own")
-	flags.StringVar(&f.threshold, "threshold", "", "relative change to overlook, such as 1% or 0.01 (default: 1% latency, 3% p99, 2% throughput)")
+	flags.StringSliceVar(&f.metrics, "metric", []string{verdict.Metrics()[0].Name}, "what is compared: latency, p99, throughput, energy; each is a family of its own")
+	flags.StringVar(&f.threshold, "threshold", "", "relative change to overlook, such as 1% or 0.01 (default: 1% latency, 3% p99, 2% throughput, 3% energy)")
 	flags.Float64Var(&f.alpha, "alpha", 0.05, "chance of a false alarm among all points of a metric")
 	flags.BoolVar(&f.strict, "strict", false, "exit 11 where anything is undecided or advisory")
 	flags.StringVar(&f.format, "format", "text", "text, md, json, csv, junit or github")

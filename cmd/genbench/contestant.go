@@ -42,7 +42,7 @@ func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contest
 	}
 	if strings.HasPrefix(ref, "-") {
 		c.flags = strings.Fields(ref)
-		for _, flag := range []string{"--out", "--launches", "--seed", "--dry-run", "--profile"} {
+		for _, flag := range setByGate() {
 			if hasFlag(c.flags, flag) {
 				return c, usage(fmt.Errorf("REF %q: %s is set by the gate itself", ref, flag))
 			}

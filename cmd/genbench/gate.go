@@ -30,6 +30,7 @@ type gateFlags struct {
 	pairs        int
 	seed         uint64
 	out          string
+	resume       string // of calibrate
 }
 
 func (a *app) gateCommand() *cobra.Command {
@@ -39,7 +40,8 @@ func (a *app) gateCommand() *cobra.Command {
 		Short: "Measure two versions in turn on this machine and fail on a regression",
 		Long: "Both versions are run in pairs of launches, in random order within each pair, so that what the\n" +
 			"machine does meets both alike. After 12 pairs, or 20 where 12 do not decide, each point is judged;\n" +
-			"what regressed is measured again with 12 new pairs before the gate fails.\n\n" +
+			"what regressed is measured again with 12 new pairs before the gate fails. A point that looks the same\n" +
+			"but whose launches did not settle stays undecided.\n\n" +
 			"REF is one of\n" + refForms() +
 			"\nWhat follows -- is given to `genbench run` of both versions.\n\n" +
 			"Exit codes: 0 no regression, 2 usage, 3 an engine is unavailable or the threshold lies below this\n" +
@@ -86,6 +88,9 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 		return usage(err)
 	}
 	o.Live, o.Allow = true, append(f.allow, gateAllows[:]...)
+	if slices.ContainsFunc(o.Metrics, func(m verdict.Metric) bool { return m.Name == "energy" }) && !hasFlag(runFlags, "--energy") {
+		runFlags = append(slices.Clone(runFlags), "--energy")
+	}
 	d, err := a.newDuel(f, runFlags)
 	if err != nil {
 		return err
@@ -127,23 +132,23 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 	if f.pairs > 0 {
 		plan = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}
 	}
-	d.announce(plan)
-	batch := &d.first
+	first := d.batch("pairs", nil, nil)
+	d.announce(first, plan)
 	var c *verdict.Comparison
 	for i, look := range plan {
 		spent := o
 		spent.Alpha = look.Alpha
-		if err := d.fight(ctx, batch, look.Pairs, nil); err != nil {
-			if len(batch.base.Logs) == 0 {
+		if err := d.fight(ctx, first, look.Pairs); err != nil {
+			if len(first.base.Logs) == 0 {
 				return nil, err
 			}
-			partial, compareErr := verdict.Compare(batch.base, batch.fresh, spent)
+			partial, compareErr := verdict.Compare(first.base, first.fresh, spent)
 			if compareErr != nil {
 				return nil, err
 			}
 			return partial, err
 		}
-		next, err := verdict.Compare(batch.base, batch.fresh, spent)
+		next, err := verdict.Compare(first.base, first.fresh, spent)
 		if err != nil {
 			return nil, comparisonError(err)
 		}
@@ -155,22 +160,23 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 			break
 		}
 	}
-	flagged := c.Flagged()
-	if len(flagged) == 0 {
-		d.account(d.planned(len(batch.base.Logs)))
+	d.account(first)
+	base, fresh := c.Flagged()
+	if len(fresh) == 0 {
 		return c, nil
 	}
 	pairs := verdict.Confirming
 	if f.pairs > 0 {
 		pairs = f.pairs
 	}
-	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs\n", len(flagged), pairs)
-	d.account(d.planned(len(batch.base.Logs)))
-	if err := d.fight(ctx, &d.second, pairs, flagged); err != nil {
+	second := d.batch("confirm", base, fresh)
+	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs %s\n", len(fresh), pairs, seconds(second.planned(pairs).Seconds()))
+	if err := d.fight(ctx, second, pairs); err != nil {
 		return c, err
 	}
-	o.Only = flagged
-	again, err := verdict.Compare(d.second.base, d.second.fresh, o)
+	d.account(second)
+	o.Only = fresh
+	again, err := verdict.Compare(second.base, second.fresh, o)
 	if err != nil {
 		return nil, comparisonError(err)
 	}
@@ -181,27 +187,36 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 // A duel runs two versions in turn.
 type duel struct {
 	*app
-	arms     [2]contestant // base, new
-	dir      string
-	common   []string // flags of `genbench run` for both
-	order    *rand.Rand
-	seed     uint64
-	pilot    time.Duration // of one launch of each
-	pilots   [2]*bench.Log
-	first    batch
-	second   batch
-	measured time.Duration // in pairs
+	arms   [2]contestant // base, new
+	dir    string
+	common []string // flags of `genbench run` for both
+	order  *rand.Rand
+	seed   uint64
+	pilots [2]pilot
+	// sitting counts how often the duel was begun or gone on with.
+	sitting int
 }
 
 // A batch is a series of launch pairs.
 type batch struct {
 	name        string
+	points      [2][]bench.Point // of each version; nil is all
 	base, fresh verdict.Arm
+	before      int           // pairs of an earlier sitting
+	pair        time.Duration // planned
+	used        time.Duration // since then
+}
+
+func (b *batch) planned(pairs int) time.Duration { return time.Duration(pairs) * b.pair }
+
+// setByGate are the flags of `genbench run` that a gate gives itself.
+func setByGate() []string {
+	return []string{"--out", "--launches", "--seed", "--dry-run", "--profile", "--resume", "--follow", "--no-report", "--sentinel-every"}
 }
 
 func (a *app) newDuel(f *gateFlags, runFlags []string) (*duel, error) {
-	d := &duel{app: a, dir: f.out, common: runFlags, seed: f.seed, first: batch{name: "pairs"}, second: batch{name: "confirm"}}
-	for _, flag := range []string{"--out", "--launches", "--seed", "--dry-run", "--profile"} {
+	d := &duel{app: a, dir: f.out, common: runFlags, seed: f.seed}
+	for _, flag := range setByGate() {
 		if hasFlag(runFlags, flag) {
 			return nil, usage(fmt.Errorf("%s is set by the gate itself; give the rest after --", flag))
 		}
@@ -210,7 +225,14 @@ func (a *app) newDuel(f *gateFlags, runFlags []string) (*duel, error) {
 	if d.dir == "" {
 		d.dir = "genbench-gate-" + time.Now().UTC().Format("20060102-150405")
 	}
-	if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
+	if f.resume != "" {
+		d.dir = f.resume
+		for d.sitting = 2; ; d.sitting++ {
+			if _, err := os.Stat(filepath.Join(d.dir, d.warmUpName())); err != nil {
+				break
+			}
+		}
+	} else if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
 		return nil, usage(fmt.Errorf("%s already holds something; choose another --out", d.dir))
 	}
 	if d.seed == 0 {
@@ -242,20 +264,91 @@ func (d *duel) close() {
 	}
 }
 
+// A pilot is a version's first launch.
+type pilot struct {
+	log *bench.Log
+	dir string
+	// launch is how long a launch after it takes.
+	launch time.Duration
+}
+
 // warmUp runs each version once: it shows that both work, brings the machine to
-// its working state, and tells how long a pair takes. Its numbers are not used.
+// its working state, computes the outputs that every later launch expects, and
+// tells how long a pair takes. Its numbers are not used.
 func (d *duel) warmUp(ctx context.Context) error {
 	fmt.Fprintf(d.stderr, "one launch of each, to warm up and to plan by; seed %d → %s\n", d.seed, d.dir)
 	for i := range d.arms {
 		start := time.Now()
-		log, err := d.launch(ctx, &d.arms[i], filepath.Join(d.dir, "warm-up", d.arms[i].name), d.seed, nil)
-		if err != nil {
+		p := &d.pilots[i]
+		p.dir = filepath.Join(d.dir, d.warmUpName(), d.arms[i].name)
+		after := ""
+		if i > 0 {
+			after = d.pilots[0].dir
+		}
+		var err error
+		if p.log, err = d.launch(ctx, &d.arms[i], p.dir, after, d.seed, nil); err != nil {
 			return err
 		}
-		d.pilots[i] = log
-		d.pilot += time.Since(start)
+		p.launch = time.Since(start)
+		// What only a first launch does, but for settling as every later one.
+		p.launch -= time.Duration(p.log.Run.PreflightSeconds * float64(time.Second))
+		if end := p.log.End; end != nil {
+			p.launch -= time.Duration(end.PreparingSeconds * float64(time.Second))
+		}
+		p.launch += p.log.Run.Config.Protocol.SettleAgain
 	}
 	return nil
+}
+
+// warmUpName is warm-up, or, where that is of an earlier sitting, with its number.
+func (d *duel) warmUpName() string {
+	if d.sitting < 2 {
+		return "warm-up"
+	}
+	return fmt.Sprintf("warm-up-%d", d.sitting)
+}
+
+// of is how long a launch takes that visits some points and no others; nil is all.
+// What a launch takes beside its visits stays the same.
+func (p pilot) of(points []bench.Point) time.Duration {
+	if points == nil {
+		return p.launch
+	}
+	launch := p.launch
+	for id, took := range visitTimes(p.log) {
+		if !slices.ContainsFunc(points, func(x bench.Point) bool { return x.String() == id }) {
+			launch -= took
+		}
+	}
+	return launch
+}
+
+// visitTimes is how long each point of a run's only launch took, by id: from the end
+// of the visit before to that of its own, and the energy pass.
+func visitTimes(log *bench.Log) map[string]time.Duration {
+	times := map[string]time.Duration{}
+	var last int64
+	if log.End != nil {
+		last = int64(log.End.PreparingSeconds * 1e9)
+	}
+	for i := range log.Rounds {
+		r := &log.Rounds[i]
+		end := r.Start
+		for _, ns := range r.DeviceNS {
+			end += ns
+		}
+		if p, err := bench.ParsePoint(r.ID); err == nil {
+			end += int64(len(r.DeviceNS)) * p.Gap.Nanoseconds()
+		}
+		times[r.ID] += time.Duration(end - last)
+		last = end
+	}
+	for _, e := range log.Energies {
+		for _, w := range e.Windows {
+			times[e.ID] += time.Duration(w.Busy.EndNS - w.Idle.StartNS)
+		}
+	}
+	return times
 }
 
 // calibration finds this machine's, and refuses a threshold below its floor.
@@ -264,20 +357,24 @@ func (d *duel) calibration(threshold float64) (*verdict.Calibration, error) {
 	if err != nil {
 		return nil, err
 	}
-	run := d.pilots[1].Run
+	run := d.pilots[1].log.Run
 	c, _, err := verdict.LoadCalibration(state, verdict.MachineOf(run), time.Now())
 	if err != nil || c == nil || threshold == 0 {
 		return c, err
 	}
-	var points []bench.Point
-	for _, p := range d.pilots[1].Run.Plan {
-		points = append(points, p.Point)
-	}
-	if floor, at := c.Smallest(points); threshold < floor {
+	if floor, at := c.Smallest(pointsOf(run.Plan)); threshold < floor {
 		return nil, &exitError{exitUnavailable, fmt.Errorf("this machine cannot judge to %.2g %%: its noise floor at %s is %.2g %%; the smallest threshold that works is --threshold %.2g%%",
 			100*threshold, at, 100*floor, 100*roundUp(floor))}
 	}
 	return c, nil
+}
+
+func pointsOf(plan []bench.PlannedPoint) []bench.Point {
+	points := make([]bench.Point, len(plan))
+	for i := range plan {
+		points[i] = plan[i].Point
+	}
+	return points
 }
 
 // roundUp rounds a share up to a tenth of a per cent.
@@ -289,32 +386,40 @@ func roundUp(share float64) float64 {
 	return v
 }
 
-func (d *duel) planned(pairs int) time.Duration { return time.Duration(pairs) * d.pilot }
+// batch begins a series of pairs over some points, nil for all, as base and new
+// arm have them.
+func (d *duel) batch(name string, base, fresh []bench.Point) *batch {
+	return &batch{name: name, points: [2][]bench.Point{base, fresh}, pair: d.pilots[0].of(base) + d.pilots[1].of(fresh)}
+}
 
 // announce prints the time plan (S7).
-func (d *duel) announce(plan []verdict.Look) {
+func (d *duel) announce(b *batch, plan []verdict.Look) {
 	var parts []string
 	for i, look := range plan {
-		text := fmt.Sprintf("%d pairs %s", look.Pairs, seconds(d.planned(look.Pairs).Seconds()))
+		text := fmt.Sprintf("%d pairs %s", look.Pairs, seconds(b.planned(look.Pairs).Seconds()))
 		if i > 0 {
 			text += " where that leaves a point undecided"
 		}
 		parts = append(parts, text)
 	}
-	fmt.Fprintf(d.stderr, "plan: %s; what is flagged is measured again, at most %s\n", strings.Join(parts, ", "), seconds(d.planned(verdict.Confirming).Seconds()))
+	fmt.Fprintf(d.stderr, "plan: %s; what is flagged is measured again, at most %s\n", strings.Join(parts, ", "), seconds(b.planned(verdict.Confirming).Seconds()))
 }
 
-func (d *duel) account(planned time.Duration) {
-	fmt.Fprintf(d.stderr, "planned %s, used %s\n", seconds(planned.Seconds()), seconds(d.measured.Seconds()))
+// account sets the time used beside the plan.
+func (d *duel) account(b *batch) {
+	planned := b.planned(len(b.base.Logs) - b.before)
+	if planned <= 0 {
+		return // nothing was left to measure
+	}
+	fmt.Fprintf(d.stderr, "planned %s, used %s (%+.0f %%)\n", seconds(planned.Seconds()), seconds(b.used.Seconds()), 100*(b.used.Seconds()/planned.Seconds()-1))
 }
 
 // fight adds pairs to a batch until it has so many. Which version goes first is
 // drawn for every pair; both get the same seed, so that they visit the points in
 // the same order.
-func (d *duel) fight(ctx context.Context, b *batch, pairs int, only []bench.Point) error {
-	start := time.Now()
-	defer func() { d.measured += time.Since(start) }()
+func (d *duel) fight(ctx context.Context, b *batch, pairs int) error {
 	for n := len(b.base.Logs) + 1; n <= pairs; n++ {
+		start := time.Now()
 		seed := d.order.Uint64N(1<<32) + 1
 		order := []int{0, 1}
 		if d.order.IntN(2) == 1 {
@@ -322,24 +427,48 @@ func (d *duel) fight(ctx context.Context, b *batch, pairs int, only []bench.Poin
 		}
 		var results [2]*bench.Log
 		for _, i := range order {
-			dir := filepath.Join(d.dir, b.name, fmt.Sprintf("%02d-%s", n, d.arms[i].name))
 			var err error
-			if results[i], err = d.launch(ctx, &d.arms[i], dir, seed, only); err != nil {
+			if results[i], err = d.launch(ctx, &d.arms[i], d.launchDir(b.name, n, i), d.pilots[i].dir, seed, b.points[i]); err != nil {
 				return err
 			}
 		}
 		b.base.Logs = append(b.base.Logs, results[0])
 		b.fresh.Logs = append(b.fresh.Logs, results[1])
-		fmt.Fprintf(d.stderr, "[%d/%d] %s first\n", n, pairs, d.arms[order[0]].name)
+		b.used += time.Since(start)
+		left := ""
+		if n < pairs {
+			left = ", " + seconds(float64(pairs-n)*b.used.Seconds()/float64(n-b.before)) + " left"
+		}
+		fmt.Fprintf(d.stderr, "[%d/%d%s] %s first\n", n, pairs, left, d.arms[order[0]].name)
 	}
 	return nil
 }
 
-// launch runs one version once and reads its journal. A run that ends with invalid
-// or failed points is a result too; any other failure is ours to pass on.
-func (d *duel) launch(ctx context.Context, c *contestant, dir string, seed uint64, only []bench.Point) (*bench.Log, error) {
-	args := append([]string{"run"}, narrow(d.common, c.flags, only)...)
-	args = append(args, "--launches", "1", "--seed", strconv.FormatUint(seed, 10), "--out", dir)
+// launchDir is where a launch of a pair is kept.
+func (d *duel) launchDir(batch string, pair, arm int) string {
+	return filepath.Join(d.dir, batch, fmt.Sprintf("%02d-%s", pair, d.arms[arm].name))
+}
+
+// launch runs one version once and reads its journal; after is the run that it
+// follows, empty for the first, and only names the points, nil for all. A run that
+// ends with invalid or failed points is a result too; any other failure is ours to
+// pass on.
+//
+// The sentinel that watches a run for drift (D1) is left out: drift meets both
+// launches of a pair alike, and its two visits would cost as much as two points.
+func (d *duel) launch(ctx context.Context, c *contestant, dir, after string, seed uint64, only []bench.Point) (*bench.Log, error) {
+	args := append([]string{"run"}, d.common...)
+	args = append(args, c.flags...)
+	if only != nil {
+		args = withoutFlag(args, "--points")
+		for _, p := range only {
+			args = append(args, "--points", listItem(p.String()))
+		}
+	}
+	if after != "" {
+		args = append(args, "--follow", after)
+	}
+	args = append(args, "--launches", "1", "--seed", strconv.FormatUint(seed, 10), "--sentinel-every", "0s", "--out", dir, "--no-report")
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, fmt.Errorf("create gate directory: %w", err)
 	}
@@ -381,32 +510,12 @@ func (d *duel) launch(ctx context.Context, c *contestant, dir string, seed uint6
 	return log, err
 }
 
-// narrow gives the flags of a launch. For a second batch they cover the flagged
-// points and little more: their networks and batches, where those are not what the
-// versions differ in.
-func narrow(common, own []string, only []bench.Point) []string {
-	args := append(slices.Clone(common), own...)
-	if only == nil {
-		return args
+// listItem writes a value as an item of a list flag, which is read as CSV.
+func listItem(value string) string {
+	if strings.ContainsAny(value, "\",\n") {
+		return `"` + strings.ReplaceAll(value, `"`, `""`) + `"`
 	}
-	var networks, batches []string
-	for _, p := range only {
-		if !slices.Contains(networks, p.Model) {
-			networks = append(networks, p.Model)
-		}
-		if n := strconv.Itoa(p.Batch); !slices.Contains(batches, n) {
-			batches = append(batches, n)
-		}
-	}
-	for _, axis := range []struct {
-		flag   string
-		values []string
-	}{{"--models", networks}, {"--batches", batches}} {
-		if !hasFlag(own, axis.flag) {
-			args = append(withoutFlag(args, axis.flag), axis.flag, strings.Join(axis.values, ","))
-		}
-	}
-	return args
+	return value
 }
 
 func hasFlag(args []string, flag string) bool {

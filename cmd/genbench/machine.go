@@ -31,19 +31,30 @@ type machine struct {
 // openMachine watches the machine for a moment and opens its counters. A machine
 // without NVML is an ordinary one.
 func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
+	found, err := hardware.Preflight(ctx, "", preflightIdle, c.Threads)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.CPUs) > 0 {
+		// The workers will be bound; this process, which only listens, is not.
+		found = slices.DeleteFunc(found, func(f hardware.Finding) bool { return f.Code == "no_pinning" })
+	}
+	m, err := openCounters()
+	if err != nil {
+		return nil, err
+	}
+	m.findings = append(found, m.findings...)
+	return m, nil
+}
+
+// openCounters opens all counters that a run reads, and looks at the GPUs.
+func openCounters() (*machine, error) {
 	m := &machine{}
 	host, err := hardware.NewHostSampler("")
 	if err != nil {
 		return nil, err
 	}
 	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
-	if m.findings, err = hardware.Preflight(ctx, "", preflightIdle, c.Threads); err != nil {
-		return nil, errors.Join(err, m.close())
-	}
-	if len(c.CPUs) > 0 {
-		// The workers will be bound; this process, which only listens, is not.
-		m.findings = slices.DeleteFunc(m.findings, func(f hardware.Finding) bool { return f.Code == "no_pinning" })
-	}
 	if err := m.openGPUs(); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
@@ -52,14 +63,9 @@ func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
 
 // openSamplers opens all counters that a run reads. They are closed together.
 func openSamplers() (samplers []hardware.Sampler, closeAll func() error, err error) {
-	m := &machine{}
-	host, err := hardware.NewHostSampler("")
+	m, err := openCounters()
 	if err != nil {
 		return nil, nil, err
-	}
-	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
-	if err := m.openGPUs(); err != nil {
-		return nil, nil, errors.Join(err, m.close())
 	}
 	for _, t := range m.telemetry {
 		samplers = append(samplers, t.Sampler)

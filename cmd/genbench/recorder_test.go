@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,14 +20,17 @@ import (
 // `genbench run` that a gate gives and writes a journal of made-up rounds at once,
 // so that stories of gates take no measuring time.
 type recorder struct {
-	slower  map[string]float64 // by network: relative change at batch 1
-	lacks   string             // network that is not measured
-	spoils  string             // network whose rounds are all dropped
-	cpu     string             // another machine
-	engine  string             // another version of the engine
-	exit    int                // instead of measuring
-	waits   bool               // until it is interrupted, from the third launch on
-	missing string             // network that fails
+	slower   map[string]float64 // by network: relative change at batch 1
+	lacks    string             // network that is not measured
+	spoils   string             // network whose rounds are all dropped
+	cpu      string             // another machine
+	engine   string             // another version of the engine
+	exit     int                // instead of measuring
+	waits    bool               // until it is interrupted, from the third launch on
+	missing  string             // network that fails
+	unproven string             // network whose rounds find no steady state
+	changes  bool               // the engine's library, from the third launch on
+	lasts    bool               // as long as its journal says
 }
 
 // recorders are the commands of scripts, by name.
@@ -44,6 +48,10 @@ func recorders() map[string]recorder {
 		"absent":    {exit: exitUnavailable},
 		"crashing":  {exit: 1},
 		"waiting":   {waits: true},
+		"restless":  {unproven: "genet-small"},
+		"worse":     {unproven: "genet-small", slower: map[string]float64{"genet-small": 0.04}},
+		"fickle":    {changes: true},
+		"lasting":   {lasts: true},
 	}
 }
 
@@ -57,8 +65,16 @@ func (r recorder) run() {
 
 func (r recorder) record(name string, args []string) error {
 	flags := map[string]string{"--models": "genet-small,resnet-18", "--batches": "1,8", "--launches": "4", "--seed": "1", "--threads": "2"}
-	for i := 1; i+1 < len(args); i += 2 {
+	var points []string
+	for i := 1; i < len(args); i++ {
+		if args[i] == "--no-report" {
+			continue
+		}
+		if args[i] == "--points" {
+			points = append(points, args[i+1])
+		}
 		flags[args[i]] = args[i+1]
+		i++
 	}
 	if r.exit != 0 {
 		fmt.Fprintln(os.Stderr, "genbench: it ends on purpose")
@@ -93,12 +109,16 @@ func (r recorder) record(name string, args []string) error {
 	if r.engine != "" {
 		version = r.engine
 	}
-	hash := "abcdef012345"
+	hash, library := "abcdef012345", "00"
+	if r.changes && strings.Contains(flags["--out"], "03-") {
+		library = "ff"
+	}
 	protocol, err := bench.NewProtocol("quick")
 	if err != nil {
 		return err
 	}
 	protocol.Launches = launches
+	protocol.WarmupTime = 10 * time.Millisecond
 	config := bench.Config{Suite: "default", Protocol: protocol, Threads: threads, Seed: seed}
 	var plan []bench.PlannedPoint
 	for _, model := range strings.Split(flags["--models"], ",") {
@@ -111,6 +131,9 @@ func (r recorder) record(name string, args []string) error {
 				return err
 			}
 			p := bench.Point{Model: model, Engine: "recorded", Precision: "fp32", Batch: n, Resolution: 224}
+			if points != nil && !slices.Contains(points, p.String()) {
+				continue
+			}
 			plan = append(plan, bench.PlannedPoint{ID: p.String(), Point: p})
 		}
 	}
@@ -124,7 +147,7 @@ func (r recorder) record(name string, args []string) error {
 		GenbenchVersion: "recorded", Config: config, Seed: seed, Plan: plan,
 		Host:    hardware.HostDescription{HostnameHash: &hash, CPUModel: &cpu, Architecture: "amd64"},
 		Devices: []hardware.Info{{ID: "host", Kind: hardware.Host, Name: cpu, Cores: 8}},
-		Engines: []bench.EngineRecord{{Info: engines.Info{Name: "recorded", Version: version, SHA256: "00"}, Available: true}},
+		Engines: []bench.EngineRecord{{Info: engines.Info{Name: "recorded", Version: version, SHA256: library}, Available: true}},
 	}}
 	sum := uint64(len(name))
 	for _, c := range name + flags["--out"] {
@@ -136,16 +159,43 @@ func (r recorder) record(name string, args []string) error {
 			records = append(records, r.visit(p.Point, launch, noise)...)
 		}
 	}
-	records = append(records, bench.EndRecord{Type: "end"})
+	end := bench.EndRecord{Type: "end"}
+	if r.lasts && flags["--follow"] == "" {
+		end.PreparingSeconds = 0.3
+	}
+	took := paced(records, time.Duration(end.PreparingSeconds*float64(time.Second)), protocol.WarmupTime)
+	records = append(records, end)
 	for _, record := range records {
-		if err := journal.Append(record); err != nil {
+		if err := journal.Note(record); err != nil { // nothing here needs to outlive a power cut
 			return err
 		}
+	}
+	if r.lasts {
+		time.Sleep(took)
 	}
 	if r.missing != "" {
 		os.Exit(exitIncomplete)
 	}
 	return nil
+}
+
+// paced gives rounds the times at which they would have begun after the first
+// preparations, and the time that all takes.
+func paced(records []any, prepared, warmup time.Duration) time.Duration {
+	t := prepared
+	for i, record := range records {
+		switch r := record.(type) {
+		case bench.PointRecord:
+			t += warmup + time.Duration(r.BuildNS+r.FirstNS)
+		case bench.RoundRecord:
+			r.Start = t.Nanoseconds()
+			for _, ns := range r.DeviceNS {
+				t += time.Duration(ns)
+			}
+			records[i] = r
+		}
+	}
+	return t
 }
 
 // visit makes up one round: 5 ms an image, launches 0.3 % apart.
@@ -157,7 +207,7 @@ func (r recorder) visit(p bench.Point, launch int, noise *rand.Rand) []any {
 	if p.Batch == 1 {
 		center *= 1 + r.slower[p.Model]
 	}
-	round := bench.RoundRecord{Type: "round", ID: p.String(), Launch: launch, Round: 1, Try: 1, Order: 1, Status: bench.OK, Steady: bench.SteadyProof{Met: true}}
+	round := bench.RoundRecord{Type: "round", ID: p.String(), Launch: launch, Round: 1, Try: 1, Order: 1, Status: bench.OK, Steady: bench.SteadyProof{Met: p.Model != r.unproven}}
 	for range 10 {
 		round.DeviceNS = append(round.DeviceNS, int64(center*math.Exp(0.002*noise.NormFloat64())))
 	}

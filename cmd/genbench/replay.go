@@ -50,7 +50,7 @@ func (a *app) replay(ctx context.Context, dir, out string) error {
 	if out == "" {
 		out = defaultDir(started)
 	}
-	runErr := a.carryOut(ctx, plan, device, out, started)
+	runErr := a.carryOut(ctx, plan, device, out, started, manner{})
 	after, err := bench.LoadResult(out)
 	if after == nil {
 		if runErr != nil {

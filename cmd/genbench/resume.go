@@ -38,7 +38,7 @@ func (a *app) resume(ctx context.Context, dir string) (err error) {
 	if log.Finished() {
 		fmt.Fprintf(a.stderr, "genbench: the run in %s is finished; nothing is left to do\n", dir)
 		result := bench.NewResult(log)
-		return errors.Join(a.show(result, dir), exitOf(result))
+		return errors.Join(a.show(result, dir), exitOf(result.ExitCode()))
 	}
 	plan, err := a.plan(ctx, log.Run.Config, device, false)
 	if err != nil {
@@ -65,5 +65,5 @@ func (a *app) resume(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	return a.execute(ctx, &bench.Runner{Plan: plan, Journal: journal, Base: base, Past: log}, m, dir)
+	return a.execute(ctx, &bench.Runner{Plan: plan, Journal: journal, Base: base, Past: log}, m, dir, false)
 }

@@ -51,6 +51,10 @@ type runFlags struct {
 	maxForeign float64
 	out        string
 	resume     string
+	sentinel   time.Duration
+	points     []string
+	follow     string
+	noReport   bool
 	emulated   bool
 	energy     bool
 	layers     bool
@@ -70,6 +74,7 @@ func (a *app) runCommand() *cobra.Command {
 		Example: "  genbench run\n" +
 			"  genbench run --models genet-large,resnet-50 --batches 1,8 --threads 2\n" +
 			"  genbench run --suite mine.yaml --profile publish\n" +
+			"  genbench run --points resnet-50@224/onnxruntime/fp32/b1\n" +
 			"  genbench run --resume genbench-20260301-090000\n" +
 			"  genbench run --dry-run",
 		Args: exactArgs(0, "no arguments"),
@@ -94,6 +99,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: every one available but the reference)")
 	flags.IntSliceVar(&f.batches, "batches", nil, "images per inference instead of the suite's")
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
+	flags.StringSliceVar(&f.points, "points", nil, "the only points of the grid to measure, by their ids as `genbench run --dry-run` prints them; may be repeated")
 	flags.IntVar(&f.resolution, "resolution", 0, "input height and width (default: each network's own)")
 	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle times before every inference, such as 0s,1ms,10ms,50ms,200ms (default: none)")
 	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles")
@@ -104,12 +110,15 @@ func (a *app) runCommand() *cobra.Command {
 	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "silence after which a worker is taken for hung")
 	flags.Float64Var(&f.maxSteal, "max-steal", usual.DropSteal, "drop a round when a hypervisor took more than this fraction of the machine")
 	flags.Float64Var(&f.maxForeign, "max-foreign", usual.DropForeign, "drop a round when other processes used more than this many cores")
+	flags.DurationVar(&f.sentinel, "sentinel-every", 0, "how often one point is visited to see whether the machine drifts; 0s never (default: the profile's)")
 	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
 	flags.BoolVar(&f.energy, "energy", false, "measure the energy of an inference as well, in a pass after the others, where the device counts it")
 	flags.BoolVar(&f.layers, "layers", false, "time every layer as well, in a pass after the others, with the engine's own profiler or events")
 	flags.StringVar(&f.calibrate, "calibrate", "", calibrateUsage)
 	flags.StringVar(&f.calibrator, "calibration", string(models.Percentile), calibrationUsage)
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
+	flags.BoolVar(&f.noReport, "no-report", false, "write the journal alone; `genbench report DIR` makes the rest")
+	flags.StringVar(&f.follow, "follow", "", followUsage)
 	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
 	complete := func(flag string, names func() []string) {
@@ -139,9 +148,16 @@ func (a *app) measure(ctx context.Context, f runFlags) error {
 		return err
 	}
 	defer device.Close()
+	how, err := f.manner()
+	if err != nil {
+		return usage(err)
+	}
 	config, err := a.config(f, device.Info())
 	if err != nil {
 		return usage(err)
+	}
+	if how.warm(device) {
+		config.Protocol.Settle = config.Protocol.SettleAgain
 	}
 	plan, err := a.plan(ctx, config, device, f.given("engines"))
 	if err != nil {
@@ -160,7 +176,7 @@ func (a *app) measure(ctx context.Context, f runFlags) error {
 	if dir == "" {
 		dir = defaultDir(started)
 	}
-	return a.carryOut(ctx, plan, device, dir, started)
+	return a.carryOut(ctx, plan, device, dir, started, how)
 }
 
 // defaultDir names a result after the time it was begun.
@@ -211,9 +227,11 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	}
 	replace(f, "rel-width", &c.Protocol.RelWidth, f.relWidth)
 	replace(f, "timeout", &c.Protocol.Watchdog, f.timeout)
+	replace(f, "sentinel-every", &c.Protocol.SentinelEvery, f.sentinel)
 	replace(f, "max-steal", &c.Protocol.DropSteal, f.maxSteal)
 	replace(f, "max-foreign", &c.Protocol.DropForeign, f.maxForeign)
 	replace(f, "threads", &c.Threads, f.threads)
+	replace(f, "points", &c.Points, f.points)
 	c.Device, c.NVML = device.ID, os.Getenv(nvmlVariable)
 	if f.weights != synthetic {
 		c.Weights = f.weights
@@ -423,6 +441,10 @@ func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, 
 		}
 	}
 	plan, err := bench.NewPlan(c, a.drivers, opened, failures)
+	var absent *bench.UnknownPointError
+	if errors.As(err, &absent) {
+		err = usage(unknown("point of this grid", absent.ID, absent.Known, "genbench run --dry-run"))
+	}
 	if plan != nil {
 		for i := range plan.Engines {
 			plan.Engines[i].Library = publicPath(plan.Engines[i].Library)
@@ -467,7 +489,7 @@ func (a *app) printPlan(plan *bench.Plan) error {
 }
 
 // carryOut runs a plan into a new directory and shows what came of it.
-func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Device, dir string, started time.Time) (err error) {
+func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Device, dir string, started time.Time, how manner) (err error) {
 	lock, err := lockDevice(device, dir)
 	if err != nil {
 		return err
@@ -478,19 +500,23 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 		return usage(err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	m, err := openMachine(ctx, plan.Config)
+	looked := time.Now()
+	m, err := how.openMachine(ctx, plan.Config)
 	if err != nil {
 		return err
 	}
 	defer m.close()
+	preflight := time.Since(looked)
 	record, err := describeRun(plan, device, m, started)
 	if err != nil {
 		return err
 	}
+	record.PreflightSeconds = preflight.Seconds()
 	if err := journal.Append(record); err != nil {
 		return err
 	}
-	return a.execute(ctx, &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase}, m, dir)
+	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record)}
+	return a.execute(ctx, runner, m, dir, how.noReport)
 }
 
 // lockDevice keeps a second run off the device.
@@ -544,7 +570,7 @@ func ownSHA256() (string, error) {
 }
 
 // execute lets a runner do what its plan still owes and shows what came of it.
-func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir string) error {
+func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir string, noReport bool) error {
 	logs := filepath.Join(dir, "env")
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return fmt.Errorf("create log directory: %w", err)
@@ -562,12 +588,14 @@ func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir
 		return cmd
 	}}
 	runErr := runner.Run(ctx)
-	result, err := bench.LoadResult(dir)
-	if result == nil {
+	log, err := bench.ReadLog(dir)
+	if err != nil {
 		return errors.Join(runErr, err)
 	}
 	// What was measured is shown however the run ended.
-	if err := a.show(result, dir); err != nil {
+	if noReport {
+		fmt.Fprintf(a.stdout, "journal: %s\n", filepath.Join(dir, bench.JournalName))
+	} else if err := a.show(bench.NewResult(log), dir); err != nil {
 		return errors.Join(runErr, err)
 	}
 	var drifted *bench.DriftError
@@ -580,7 +608,7 @@ func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir
 	case runErr != nil:
 		return runErr
 	}
-	return exitOf(result)
+	return exitOf(bench.ExitCode(log))
 }
 
 // show prints a result's table and writes its report.
@@ -596,8 +624,8 @@ func (a *app) show(result *bench.Result, dir string) error {
 }
 
 // exitOf is the error that a finished run ends with.
-func exitOf(result *bench.Result) error {
-	if code := result.ExitCode(); code != 0 {
+func exitOf(code int) error {
+	if code != 0 {
 		return &exitError{code: code}
 	}
 	return nil

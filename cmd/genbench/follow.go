@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"genbench/bench"
+	"genbench/hardware"
+)
+
+// followUsage explains --follow.
+const followUsage = "directory of a run that has just ended here: the device counts as warm and the machine as looked at, and that\n" +
+	"run's expected outputs are taken over if binary and configuration are the same; what a gate's launches do"
+
+// A manner is how a run is carried out, apart from what it measures.
+type manner struct {
+	// after is the journal of the run that this one follows; nil without one.
+	after    *bench.Log
+	noReport bool
+}
+
+// manner reads the run that is followed.
+func (f runFlags) manner() (manner, error) {
+	how := manner{noReport: f.noReport}
+	if f.follow == "" {
+		return how, nil
+	}
+	var err error
+	if how.after, err = bench.ReadLog(f.follow); err != nil {
+		return how, fmt.Errorf("--follow: %w", err)
+	}
+	return how, nil
+}
+
+// warm tells whether the run that is followed has left the device so: a launch then
+// settles as one that is not the first (W2).
+func (how manner) warm(device hardware.Device) bool {
+	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.Info().ID })
+}
+
+// openMachine opens the machine's counters. What preflight found before the run
+// that is followed still holds.
+func (how manner) openMachine(ctx context.Context, c bench.Config) (*machine, error) {
+	if how.after == nil {
+		return openMachine(ctx, c)
+	}
+	m, err := openCounters()
+	if err != nil {
+		return nil, err
+	}
+	m.findings = how.after.Run.Findings
+	return m, nil
+}
+
+// known are the models that need not be described anew: those of the run that is
+// followed, if this very binary computed them from the same weights, shapes and
+// images.
+func (how manner) known(now bench.RunRecord) []bench.ModelRecord {
+	if how.after == nil {
+		return nil
+	}
+	then := how.after.Run
+	if then.GenbenchSHA256 != now.GenbenchSHA256 || !then.Config.SameModels(now.Config) {
+		return nil
+	}
+	return how.after.Models
+}
