@@ -223,10 +223,9 @@ const (
 // Limits on what a file may hold, far above any network: they keep a small file
 // of empty parts from taking memory hundreds of times its size.
 const (
-	maxParts  = 1 << 22 // fields: names, numbers, nodes, tensors
+	maxParts  = 1 << 22 // fields and packed numbers: names, nodes, tensors, attributes
 	maxRank   = 32
 	maxExtent = 1 << 31 // of a dimension: two of them multiply without overflow
-	maxInts   = 1 << 20 // numbers in an attribute
 	maxFolded = 1 << 14 // numbers in a tensor that takes part in shape arithmetic
 
 	maxFoldedTotal = 1 << 22 // numbers in all of them
@@ -250,7 +249,7 @@ func OpenONNX(path string) (*File, error) {
 func readONNX(file *mapped) (*File, error) {
 	f := &File{Path: file.path, file: file, tensors: map[string]*fileTensor{}, values: map[string]ValueInfo{}}
 	err := file.look(func(data []byte) error {
-		r := onnxReader{path: file.path, file: f}
+		r := onnxReader{path: file.path, file: f, externals: map[string]bool{}}
 		return r.model(data)
 	})
 	return f, err
@@ -280,9 +279,10 @@ func (f *File) Nodes() int { return len(f.nodes) }
 
 // An onnxReader reads a model, counting its parts.
 type onnxReader struct {
-	path  string
-	file  *File
-	parts int
+	path      string
+	file      *File
+	parts     int
+	externals map[string]bool // what File.External lists
 }
 
 func (r *onnxReader) damaged(at int, part, format string, a ...any) error {
@@ -329,13 +329,21 @@ func (r *onnxReader) fields(message []byte, at int, part string, see func(wireFi
 		if kind != protowire.BytesType {
 			f.at = at + n
 		}
-		if r.parts++; r.parts > maxParts {
-			return r.damaged(at, part, "more than %d parts", maxParts)
+		if err := r.take(1, at, part); err != nil {
+			return err
 		}
 		if err := see(f); err != nil {
 			return err
 		}
 		message, at = message[n+size:], at+n+size
+	}
+	return nil
+}
+
+// take counts parts.
+func (r *onnxReader) take(n, at int, part string) error {
+	if r.parts += n; r.parts > maxParts {
+		return r.damaged(at, part, "more than %d parts", maxParts)
 	}
 	return nil
 }
@@ -682,8 +690,8 @@ func (r *onnxReader) ints(list []int64, f wireField, part string) ([]int64, erro
 		if n < 0 {
 			return nil, r.damaged(f.at+len(f.bytes)-len(b), part, "field %d: %w", f.number, protowire.ParseError(n))
 		}
-		if len(list) == maxInts {
-			return nil, r.damaged(f.at, part, "more than %d numbers", maxInts)
+		if err := r.take(1, f.at, part); err != nil {
+			return nil, err
 		}
 		list, b = append(list, int64(v)), b[n:]
 	}
@@ -697,8 +705,11 @@ func (r *onnxReader) floats(list []float32, f wireField, part string) ([]float32
 	if err := r.want(f, protowire.BytesType, part); err != nil {
 		return nil, err
 	}
-	if len(f.bytes)%4 != 0 || len(list)+len(f.bytes)/4 > maxInts {
-		return nil, r.damaged(f.at, part, "field %d: %d bytes of packed floats, want a multiple of 4 and at most %d numbers", f.number, len(f.bytes), maxInts)
+	if len(f.bytes)%4 != 0 {
+		return nil, r.damaged(f.at, part, "field %d: %d bytes of packed floats, want a multiple of 4", f.number, len(f.bytes))
+	}
+	if err := r.take(len(f.bytes)/4, f.at, part); err != nil {
+		return nil, err
 	}
 	for b := f.bytes; len(b) > 0; b = b[4:] {
 		list = append(list, math.Float32frombits(binary.LittleEndian.Uint32(b)))
@@ -745,19 +756,7 @@ func (r *onnxReader) tensor(f wireField) (*fileTensor, error) {
 			t.chunks = append(t.chunks, chunk)
 		case tensorExternal:
 			external = true
-			key, value := "", ""
-			err = r.message(f, part(), func(f wireField) (err error) {
-				switch f.number {
-				case entryKey:
-					key, err = r.text(f, part())
-				case entryValue:
-					value, err = r.text(f, part())
-				}
-				return err
-			})
-			if key == "location" {
-				t.external = value
-			}
+			err = r.external(t, f, part())
 		case tensorLocation:
 			location, err = r.number(f, part())
 		}
@@ -790,6 +789,24 @@ func (r *onnxReader) tensor(f wireField) (*fileTensor, error) {
 	return t, nil
 }
 
+// external reads an entry that says where a tensor's values are.
+func (r *onnxReader) external(t *fileTensor, f wireField, part string) error {
+	key, value := "", ""
+	err := r.message(f, part, func(f wireField) (err error) {
+		switch f.number {
+		case entryKey:
+			key, err = r.text(f, part)
+		case entryValue:
+			value, err = r.text(f, part)
+		}
+		return err
+	})
+	if key == "location" {
+		t.external = value
+	}
+	return err
+}
+
 // unpacked gives the bytes of a single number as a packed list would hold them.
 func unpacked(f wireField) []byte {
 	switch f.kind {
@@ -802,12 +819,10 @@ func unpacked(f wireField) []byte {
 }
 
 func (r *onnxReader) addExternal(name string) {
-	for _, e := range r.file.External {
-		if e == name {
-			return
-		}
+	if !r.externals[name] {
+		r.externals[name] = true
+		r.file.External = append(r.file.External, name)
 	}
-	r.file.External = append(r.file.External, name)
 }
 
 // check compares the stored values with the shape.

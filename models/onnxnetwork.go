@@ -44,6 +44,9 @@ type lift struct {
 	names   map[string]int // how often a name was wanted
 	values  map[string]lifted
 	readers map[string]int // of the file's values
+	// reads counts what reads each node of the network, as far as names of it are
+	// known: the readers of all its names, but for nodes that only give it another.
+	reads   []int
 	weights fileWeights
 }
 
@@ -201,7 +204,7 @@ func (l *lift) add(node *fileNode, out int, op Op, inputs ...int) error {
 	for i, x := range inputs {
 		shapes[i] = l.shape(x)
 	}
-	added := Node{Name: l.name(node, out), Op: op, Inputs: inputs}
+	added := Node{Name: l.unique(l.name(node, out)), Op: op, Inputs: inputs}
 	if len(op.params()) > 0 {
 		added.Weights = added.Name
 	}
@@ -212,14 +215,21 @@ func (l *lift) add(node *fileNode, out int, op Op, inputs ...int) error {
 	if want := l.in.values[node.out[out]].shape; !got.Equal(want) {
 		return l.unsupported(node, "a network's %s gives %v here, the file's %v", op.Kind(), got, want)
 	}
-	l.net.Nodes = append(l.net.Nodes, added)
-	l.shapes = append(l.shapes, got)
+	l.append(added, got)
+	l.reads[len(l.reads)-1] = l.readers[node.out[out]]
 	l.values[node.out[out]] = lifted{node: len(l.net.Nodes) - 1}
 	return nil
 }
 
-// name gives the network's node a name that no other has: the file's, without
-// the slashes that exporters write between modules.
+// append appends a node to the network that is no value of the file.
+func (l *lift) append(node Node, shape Shape) {
+	l.net.Nodes = append(l.net.Nodes, node)
+	l.shapes = append(l.shapes, shape)
+	l.reads = append(l.reads, 0)
+}
+
+// name is the file's for a node or one of its outputs, without the slashes that
+// exporters write between modules.
 func (l *lift) name(node *fileNode, out int) string {
 	name := node.name
 	if name == "" || len(node.out) > 1 {
@@ -230,6 +240,11 @@ func (l *lift) name(node *fileNode, out int) string {
 	if name == "" {
 		name = strings.ToLower(node.op)
 	}
+	return name
+}
+
+// unique gives a name that no node of the network has, and keeps it.
+func (l *lift) unique(name string) string {
 	unique := name
 	for l.names[unique] > 0 {
 		l.names[name]++
@@ -240,7 +255,16 @@ func (l *lift) name(node *fileNode, out int) string {
 }
 
 // pass makes a value of the file another one under a new name.
-func (l *lift) pass(node *fileNode, v lifted) { l.values[node.out[0]] = v }
+func (l *lift) pass(node *fileNode, v lifted) {
+	l.values[node.out[0]] = v
+	if v.form != asNode || v.node == Image {
+		return
+	}
+	l.reads[v.node] += l.readers[node.out[0]]
+	if from, ok := l.values[node.in[0]]; ok && from.form == asNode && from.node == v.node {
+		l.reads[v.node]-- // this node itself, which disappears
+	}
+}
 
 // stored gives a node's input that must be floats in the file.
 func (l *lift) stored(node *fileNode, i int) (*fileTensor, error) {
@@ -402,7 +426,10 @@ func (l *lift) weighted(node *fileNode, op Op, x int, params []fileParam) error 
 		if params[i].transposed {
 			shape = Shape{shape[1], shape[0]}
 		}
-		if shape.Elements() != spec.shape.Elements() || (spec.role == Kernel && !shape.Equal(spec.shape)) {
+		// A vector may be stored with leading extents of 1. One that runs along the batch
+		// has as many numbers only by chance.
+		vector := spec.role != Kernel && shape.Elements() == spec.shape.Elements() && (len(shape) == 0 || shape[len(shape)-1] == spec.shape[0])
+		if !shape.Equal(spec.shape) && !vector {
 			return l.unsupported(node, "its %s has shape %v, want %v", spec.suffix, shape, spec.shape)
 		}
 	}
@@ -528,7 +555,7 @@ func (l *lift) sum(node *fileNode) error {
 			l.pass(node, lifted{node: x, form: raised, by: node})
 			return nil
 		}
-		return l.bias(node, i, 1-i, x)
+		return l.bias(node, 1-i, x)
 	}
 	a, err := l.plain(node, 0)
 	if err != nil {
@@ -542,13 +569,13 @@ func (l *lift) sum(node *fileNode) error {
 }
 
 // bias takes the sum of a layer and a constant for the layer's bias.
-func (l *lift) bias(node *fileNode, place, constant, x int) error {
+func (l *lift) bias(node *fileNode, constant, x int) error {
 	t, err := l.stored(node, constant)
 	if err != nil {
 		return err
 	}
 	channels := 0
-	if x != Image && l.readers[node.in[place]] == 1 {
+	if x != Image && l.reads[x] == 1 {
 		switch op := l.net.Nodes[x].Op.(type) {
 		case Linear:
 			if !op.Bias {
@@ -571,7 +598,8 @@ func (l *lift) bias(node *fileNode, place, constant, x int) error {
 	}
 	params := l.net.Nodes[x].Params()
 	l.weights.params[params[len(params)-1].Key] = fileParam{tensor: t}
-	l.pass(node, lifted{node: x})
+	l.values[node.out[0]] = lifted{node: x}
+	l.reads[x] = l.readers[node.out[0]]
 	return nil
 }
 
@@ -773,13 +801,10 @@ func (l *lift) mean(s *step) error {
 	if s.attributeInt("keepdims", 1) != 0 {
 		return l.add(node, 0, GlobalAvgPool{}, x)
 	}
-	// Two nodes: the pool under a name of its own, then the file's value.
-	pool := fileNode{name: node.name + "/pool", op: node.op, out: []string{node.out[0] + "/pool"}}
-	l.in.values[pool.out[0]] = knowledge{shape: Shape{shape[0], shape[1], 1, 1}}
-	if err := l.add(&pool, 0, GlobalAvgPool{}, x); err != nil {
-		return err
-	}
-	return l.add(node, 0, Flatten{}, l.values[pool.out[0]].node)
+	// Two nodes, of which the second is the file's value.
+	pool := Node{Name: l.unique(l.name(node, 0) + ".pool"), Op: GlobalAvgPool{}, Inputs: []int{x}}
+	l.append(pool, Shape{shape[0], shape[1], 1, 1})
+	return l.add(node, 0, Flatten{}, len(l.net.Nodes)-1)
 }
 
 // pad keeps zeros around an image for the layer behind.

@@ -809,27 +809,31 @@ func (s *step) elementwise() ([]knowledge, error) {
 	return []knowledge{out}, nil
 }
 
+// affords tells whether so many more numbers may be computed ahead of time: shape
+// arithmetic is short, and a file that pretends otherwise must not take minutes.
+func (s *step) affords(n int) bool { return n <= maxFolded && s.in.ints+n <= maxFoldedTotal }
+
 // fold computes integers, element by element; false where the operator is not one
 // of shape arithmetic.
 func (s *step) fold(y Shape, real bool) ([]int64, bool) {
 	n, ok := product(y)
-	if !ok || n > maxFolded || len(y) > 1 {
+	if !ok || !s.affords(n) || len(y) > 1 || len(s.node.in) < 2 {
 		return nil, false
 	}
+	lists := make([][]int64, len(s.node.in))
+	for k := range lists {
+		known, _ := s.input(k)
+		lists[k] = known.ints
+	}
 	operand := func(input, i int) int64 {
-		k, _ := s.input(input)
-		if len(k.ints) == 1 {
-			return k.ints[0]
+		if list := lists[input]; len(list) != 1 {
+			return list[i]
 		}
-		return k.ints[i]
+		return lists[input][0]
 	}
 	out := make([]int64, n)
 	for i := range out {
-		a := operand(0, i)
-		if len(s.node.in) == 1 {
-			return nil, false
-		}
-		b := operand(1, i)
+		a, b := operand(0, i), operand(1, i)
 		switch s.node.op {
 		case "Add":
 			out[i] = a + b
@@ -925,7 +929,7 @@ func (s *step) constantOfShape() ([]knowledge, error) {
 		return nil, err
 	}
 	out := knowledge{shape: y}
-	if n, ok := product(y); ok && n <= maxFolded && len(y) <= 1 {
+	if n, ok := product(y); ok && s.affords(n) && len(y) <= 1 {
 		if t := s.node.attributes["value"].tensor; t != nil { // else a float, 0
 			if ints, err := t.ints(1); err == nil && len(ints) == 1 {
 				out.ints, out.folded = slices.Repeat(ints, n), true
@@ -1081,7 +1085,7 @@ func (s *step) concat() ([]knowledge, error) {
 		}
 		out.shape[axis] += x[axis]
 		k, _ := s.input(i)
-		out.folded = out.folded && k.folded && len(out.ints)+len(k.ints) <= maxFolded
+		out.folded = out.folded && k.folded && s.affords(len(out.ints)+len(k.ints))
 		if out.folded {
 			out.ints = append(out.ints, k.ints...)
 		}
@@ -1134,7 +1138,7 @@ func (s *step) slice() ([]knowledge, error) {
 			return nil, err
 		}
 		y[axis] = int(n)
-		if k.folded && len(x) == 1 && len(starts) == 1 {
+		if k.folded && len(x) == 1 && len(starts) == 1 && s.affords(int(n)) {
 			out.ints, out.folded = []int64{}, true
 			for j := range n {
 				out.ints = append(out.ints, k.ints[start+j*steps[i]])
@@ -1295,7 +1299,7 @@ func (s *step) gather() ([]knowledge, error) {
 	out := knowledge{shape: slices.Concat(x[:axis], indices, x[axis+1:])}
 	data, _ := s.input(0)
 	at, _ := s.input(1)
-	if data.folded && at.folded && len(x) == 1 && len(indices) <= 1 {
+	if data.folded && at.folded && len(x) == 1 && len(indices) <= 1 && s.affords(len(at.ints)) {
 		out.folded = true
 		for _, i := range at.ints {
 			if i < 0 {
@@ -1367,7 +1371,7 @@ func (s *step) rangeOf() ([]knowledge, error) {
 	if n > 0 && start+n*delta != limit || n == 0 && (limit-start)*delta > 0 {
 		n++
 	}
-	if n > maxFolded {
+	if !s.affords(int(n)) {
 		return one(Shape{int(n)}, nil)
 	}
 	ints := make([]int64, n)
