@@ -56,14 +56,14 @@ func (p Precision) version() onnxVersion {
 
 // element is the type of the weights that are not quantised, of constants, of the
 // input and of the output.
-func (p Precision) element() elementType {
+func (p Precision) element() ElemType {
 	switch p {
 	case FP16:
-		return elementFP16
+		return ElemFloat16
 	case BF16:
-		return elementBF16
+		return ElemBFloat16
 	}
-	return elementFloat
+	return ElemFloat32
 }
 
 // ONNX writes the network as it is deployed, batch norms folded: input "input",
@@ -180,46 +180,30 @@ const (
 	dimValue        = 1
 )
 
-// An elementType is a value of onnx.proto's TensorProto.DataType.
-type elementType int
-
-const (
-	elementFloat elementType = 1
-	elementUint8 elementType = 2
-	elementInt8  elementType = 3
-	elementInt64 elementType = 7
-	elementFP16  elementType = 10
-	elementBF16  elementType = 16
-)
-
-// size in bytes.
-func (e elementType) size() int {
-	switch e {
-	case elementUint8, elementInt8:
-		return 1
-	case elementFP16, elementBF16:
-		return 2
-	case elementInt64:
-		return 8
-	}
-	return 4
-}
-
 // onnxGraph collects a graph before its size is known.
 type onnxGraph struct {
 	network   *Network
 	batch     int
 	shapes    []Shape
 	precision Precision
-	element   elementType
+	element   ElemType
 	int8      *quantization // nil in every other precision
 	image     string        // name of the input, as nodes read it
 	values    []string      // by node, the name of its output, as nodes read it
 
-	nodes     []byte // encoded fields of the GraphProto
-	constants []byte // encoded initializers that are not weights
-	named     map[string]bool
-	params    []Param
+	nodes     []byte            // encoded fields of the GraphProto
+	constants []byte            // encoded initializers that are not weights
+	taken     map[string]bool   // names of nodes and values
+	shared    map[string]string // names of the constants that are there once for all nodes, by what was wanted
+	params    []exportedParam
+}
+
+// An exportedParam is a parameter with its names in the file.
+type exportedParam struct {
+	Param
+	name string // as nodes read it
+	// integers and scales are what an 8-bit kernel is stored as; empty for others.
+	integers, scales string
 }
 
 // attribute is a named int, float32 or []int.
@@ -230,12 +214,12 @@ type attribute struct {
 
 func (g *onnxGraph) addNodes() error {
 	n := g.network
-	taken := map[string]bool{InputName: true, OutputName: true}
+	g.taken = map[string]bool{InputName: true, OutputName: true}
 	for i, node := range n.Nodes {
-		if node.Name == "" || taken[node.Name] {
+		if node.Name == "" || g.taken[node.Name] {
 			return fmt.Errorf("node %d: name %q is empty or taken", i, node.Name)
 		}
-		taken[node.Name] = true
+		g.taken[node.Name] = true
 		g.values[i] = node.Name
 	}
 	g.image = InputName
@@ -252,50 +236,56 @@ func (g *onnxGraph) addNodes() error {
 		if g.int8 != nil && g.int8.rounded[i] {
 			g.values[i] = g.round(node.Name, g.int8.nodes[i].Limit)
 		}
-		g.params = append(g.params, node.Params()...)
 	}
 	return nil
 }
 
+// own names something that the exporter adds to the network's nodes: as wanted, or
+// with underscores behind that where the network has the name. A file from elsewhere
+// may well call a node as another one's weight is called here.
+func (g *onnxGraph) own(wanted string) string {
+	for g.taken[wanted] {
+		wanted += "_"
+	}
+	g.taken[wanted] = true
+	return wanted
+}
+
 // round adds a quantize/dequantize pair behind a tensor and names its end.
 func (g *onnxGraph) round(tensor string, limit float32) string {
-	scale := g.constant(tensor+scaleSuffix, nil, elementFloat, floatBytes(limit/int8Steps))
+	scale := g.constant(tensor+scaleSuffix, nil, ElemFloat32, floatBytes(limit/int8Steps))
 	var zero string
 	switch g.int8.kernels {
 	case OperatorKernels:
-		zero = g.constant("zero/uint8", nil, elementUint8, []byte{128})
+		zero = g.once("zero/uint8", nil, ElemUint8, []byte{128})
 	default:
-		zero = g.constant("zero/int8", nil, elementInt8, []byte{0})
+		zero = g.once("zero/int8", nil, ElemInt8, []byte{0})
 	}
-	quantized, end := tensor+"/quantized", tensor+"/rounded"
-	g.node(tensor+"/quantize", "QuantizeLinear", []string{tensor, scale, zero}, quantized)
-	g.node(tensor+"/dequantize", "DequantizeLinear", []string{quantized, scale, zero}, end)
+	quantized, end := g.own(tensor+"/quantized"), g.own(tensor+"/rounded")
+	g.node(g.own(tensor+"/quantize"), "QuantizeLinear", []string{tensor, scale, zero}, quantized)
+	g.node(g.own(tensor+"/dequantize"), "DequantizeLinear", []string{quantized, scale, zero}, end)
 	return end
 }
 
 // weight names a parameter as a node reads it. The kernels of an int8 model are
 // integers that a node brings back to float.
 func (g *onnxGraph) weight(p Param) string {
-	if !g.stores8(p) {
-		return p.Key
+	e := exportedParam{Param: p, name: g.own(p.Key)}
+	if g.int8 != nil && p.Role == Kernel {
+		e.integers, e.scales = g.own(e.name+"/int8"), g.own(e.name+scaleSuffix)
+		channels := p.Shape[0]
+		zeros := g.once(fmt.Sprintf("zeros/%d", channels), []int{channels}, ElemInt8, make([]byte, channels))
+		g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.integers, e.scales, zeros}, e.name, attribute{"axis", 0})
 	}
-	channels := p.Shape[0]
-	zeros := g.constant(fmt.Sprintf("zeros/%d", channels), []int{channels}, elementInt8, make([]byte, channels))
-	g.node(p.Key+"/dequantize", "DequantizeLinear", []string{p.Key + int8Suffix, p.Key + scaleSuffix, zeros}, p.Key, attribute{"axis", 0})
-	return p.Key
+	g.params = append(g.params, e)
+	return e.name
 }
 
-// stores8 tells whether a parameter is stored in 8 bits, under its key with
-// int8Suffix, beside the scales of its output channels under the key with scaleSuffix.
-func (g *onnxGraph) stores8(p Param) bool { return g.int8 != nil && p.Role == Kernel }
+// scaleSuffix ends the name of a tensor's scale, for 8-bit weights and activations.
+const scaleSuffix = "/scale"
 
-const (
-	int8Suffix  = "/int8"
-	scaleSuffix = "/scale"
-)
-
-// addNode writes one node of the network. Helper nodes and constants have a
-// slash in their name, which no state-dict key has.
+// addNode writes one node of the network and the helpers that it takes in ONNX. The
+// names of those have a slash, which no state-dict key has.
 func (g *onnxGraph) addNode(i int, node Node) error {
 	in := make([]string, len(node.Inputs), len(node.Inputs)+4)
 	inShapes := make([]Shape, len(node.Inputs))
@@ -328,7 +318,7 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		if g.int8 != nil && op.Bias {
 			// ONNX Runtime has an 8-bit Gemm with a float result only for an int32 bias,
 			// which TensorRT does not take.
-			product := node.Name + "/product"
+			product := g.own(node.Name + "/product")
 			g.node(product, "Gemm", in[:2], product, attribute{"transB", 1})
 			in = []string{product, in[2]}
 			emit("Add")
@@ -336,29 +326,7 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		}
 		emit("Gemm", attribute{"transB", 1})
 	case Activation:
-		switch op.Func {
-		case ReLU:
-			emit("Relu")
-		case ReLU6:
-			in = append(in, g.floatConstant("relu6/min", 0), g.floatConstant("relu6/max", 6))
-			emit("Clip")
-		case SiLU:
-			gate := node.Name + "/sigmoid"
-			g.node(gate, "Sigmoid", in, gate)
-			if g.int8 != nil && g.int8.takesIntegers(op) {
-				gate = g.round(gate, 1) // a sigmoid ends at 1
-			}
-			in = append(in, gate)
-			emit("Mul")
-		case HardSwish:
-			emit("HardSwish")
-		case HardSigmoid:
-			emit("HardSigmoid", attribute{"alpha", float32(1. / 6)}, attribute{"beta", float32(0.5)})
-		case Sigmoid:
-			emit("Sigmoid")
-		default:
-			return fmt.Errorf("no ONNX form of activation %q", op.Func)
-		}
+		return g.addActivation(node.Name, op, in, out)
 	case Add:
 		emit("Add")
 	case Mul:
@@ -367,9 +335,9 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		emit("Concat", attribute{"axis", 1})
 	case Slice:
 		in = append(in,
-			g.intConstant(node.Name+"/starts", op.From),
-			g.intConstant(node.Name+"/ends", op.To),
-			g.intConstant("slice/axes", 1))
+			g.intsConstant(node.Name+"/starts", op.From),
+			g.intsConstant(node.Name+"/ends", op.To),
+			g.once("slice/axes", []int{1}, ElemInt64, intBytes(1)))
 		emit("Slice")
 	case MaxPool:
 		pads, _ := poolPads(inShapes[0], g.shapes[i], op.Kernel, op.Stride, op.Pad)
@@ -397,15 +365,13 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		emit("Flatten", attribute{"axis", 1})
 	case Shuffle:
 		s := inShapes[0]
-		split, swapped := node.Name+"/split", node.Name+"/swap"
-		g.node(split, "Reshape", []string{in[0], g.intsConstant(node.Name+"/split_shape", s[0], op.Groups, s[1]/op.Groups, s[2], s[3])}, split)
+		split, swapped := g.reshape(node.Name+"/split", in[0], s[0], op.Groups, s[1]/op.Groups, s[2], s[3]), g.own(node.Name+"/swap")
 		g.node(swapped, "Transpose", []string{split}, swapped, attribute{"perm", []int{0, 2, 1, 3, 4}})
 		in = []string{swapped, g.intsConstant(node.Name+"/shape", s...)}
 		emit("Reshape")
 	case RadixSoftmax:
 		s := inShapes[0]
-		split, soft := node.Name+"/split", node.Name+"/softmax"
-		g.node(split, "Reshape", []string{in[0], g.intsConstant(node.Name+"/split_shape", s[0], op.Radix, s[1]/op.Radix)}, split)
+		split, soft := g.reshape(node.Name+"/split", in[0], s[0], op.Radix, s[1]/op.Radix), g.own(node.Name+"/softmax")
 		g.node(soft, "Softmax", []string{split}, soft, attribute{"axis", 1})
 		in = []string{soft, g.intsConstant(node.Name+"/shape", s...)}
 		emit("Reshape")
@@ -413,6 +379,39 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		return fmt.Errorf("no ONNX form of operator %s", node.Op.Kind())
 	}
 	return nil
+}
+
+// addActivation writes an activation, of which some are several operators in ONNX.
+func (g *onnxGraph) addActivation(name string, op Activation, in []string, out string) error {
+	switch op.Func {
+	case ReLU:
+		g.node(name, "Relu", in, out)
+	case ReLU6:
+		g.node(name, "Clip", append(in, g.floatConstant("relu6/min", 0), g.floatConstant("relu6/max", 6)), out)
+	case SiLU:
+		gate := g.own(name + "/sigmoid")
+		g.node(gate, "Sigmoid", in, gate)
+		if g.int8 != nil && g.int8.takesIntegers(op) {
+			gate = g.round(gate, 1) // a sigmoid ends at 1
+		}
+		g.node(name, "Mul", append(in, gate), out)
+	case HardSwish:
+		g.node(name, "HardSwish", in, out)
+	case HardSigmoid:
+		g.node(name, "HardSigmoid", in, out, attribute{"alpha", float32(1. / 6)}, attribute{"beta", float32(0.5)})
+	case Sigmoid:
+		g.node(name, "Sigmoid", in, out)
+	default:
+		return fmt.Errorf("no ONNX form of activation %q", op.Func)
+	}
+	return nil
+}
+
+// reshape adds a helper node that gives a tensor another shape, and names its result.
+func (g *onnxGraph) reshape(wanted, tensor string, shape ...int) string {
+	name := g.own(wanted)
+	g.node(name, "Reshape", []string{tensor, g.intsConstant(wanted+"_shape", shape...)}, name)
+	return name
 }
 
 // poolPads gives the padding that makes ONNX's downward rounding produce the
@@ -460,48 +459,58 @@ func (g *onnxGraph) node(name, op string, in []string, out string, attributes ..
 	g.nodes = appendMessage(g.nodes, graphNode, b)
 }
 
-// constant adds an initializer once and gives its name.
-func (g *onnxGraph) constant(name string, dims []int, element elementType, raw []byte) string {
-	if g.named == nil {
-		g.named = make(map[string]bool)
-	}
-	if !g.named[name] {
-		g.named[name] = true
-		b := tensorHeader(name, dims, element)
-		b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
-		b = protowire.AppendBytes(b, raw)
-		g.constants = appendMessage(g.constants, graphInitializer, b)
+// constant adds an initializer of one node and gives its name.
+func (g *onnxGraph) constant(wanted string, dims []int, element ElemType, raw []byte) string {
+	name := g.own(wanted)
+	b := tensorHeader(name, dims, element)
+	b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
+	b = protowire.AppendBytes(b, raw)
+	g.constants = appendMessage(g.constants, graphInitializer, b)
+	return name
+}
+
+// once adds an initializer that all nodes share, and gives its name.
+func (g *onnxGraph) once(wanted string, dims []int, element ElemType, raw []byte) string {
+	name, ok := g.shared[wanted]
+	if !ok {
+		if g.shared == nil {
+			g.shared = make(map[string]string)
+		}
+		name = g.constant(wanted, dims, element, raw)
+		g.shared[wanted] = name
 	}
 	return name
 }
 
-// floatConstant adds a scalar of the model's element type.
+// floatConstant adds a scalar of the model's element type that all nodes share.
 func (g *onnxGraph) floatConstant(name string, v float32) string {
 	raw := floatBytes(v)
 	switch g.element {
-	case elementFP16:
+	case ElemFloat16:
 		raw = binary.LittleEndian.AppendUint16(nil, fp16(v))
-	case elementBF16:
+	case ElemBFloat16:
 		raw = binary.LittleEndian.AppendUint16(nil, bf16(v))
 	}
-	return g.constant(name, nil, g.element, raw)
+	return g.once(name, nil, g.element, raw)
 }
 
 func floatBytes(v float32) []byte {
 	return binary.LittleEndian.AppendUint32(nil, math.Float32bits(v))
 }
 
-func (g *onnxGraph) intConstant(name string, v int) string { return g.intsConstant(name, v) }
-
 func (g *onnxGraph) intsConstant(name string, values ...int) string {
+	return g.constant(name, []int{len(values)}, ElemInt64, intBytes(values...))
+}
+
+func intBytes(values ...int) []byte {
 	var raw []byte
 	for _, v := range values {
 		raw = binary.LittleEndian.AppendUint64(raw, uint64(v))
 	}
-	return g.constant(name, []int{len(values)}, elementInt64, raw)
+	return raw
 }
 
-func tensorHeader(name string, dims []int, element elementType) []byte {
+func tensorHeader(name string, dims []int, element ElemType) []byte {
 	var b []byte
 	for _, d := range dims {
 		b = appendInt(b, tensorDims, d)
@@ -531,21 +540,21 @@ func (t writtenTensor) appendTo(b []byte) (all, raw []byte) {
 
 // stored gives the initializers of a parameter: its values and, for an 8-bit kernel,
 // their scales.
-func (g *onnxGraph) stored(p Param) []writtenTensor {
-	if g.stores8(p) {
+func (g *onnxGraph) stored(p exportedParam) []writtenTensor {
+	if p.integers != "" {
 		channels := p.Shape[0]
 		return []writtenTensor{
-			{tensorHeader(p.Key+int8Suffix, p.Shape, elementInt8), p.Shape.Elements()},
-			{tensorHeader(p.Key+scaleSuffix, []int{channels}, elementFloat), elementFloat.size() * channels},
+			{tensorHeader(p.integers, p.Shape, ElemInt8), p.Shape.Elements()},
+			{tensorHeader(p.scales, []int{channels}, ElemFloat32), ElemFloat32.Size() * channels},
 		}
 	}
-	return []writtenTensor{{tensorHeader(p.Key, p.Shape, g.element), g.element.size() * p.Shape.Elements()}}
+	return []writtenTensor{{tensorHeader(p.name, p.Shape, g.element), g.element.Size() * p.Shape.Elements()}}
 }
 
 // weightPlace is where the values of a parameter go.
 type weightPlace struct {
 	param   Param
-	element elementType
+	element ElemType
 	raw     []byte
 	scales  []byte // of an 8-bit kernel
 }
@@ -582,10 +591,10 @@ func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
 	b = append(b, name...)
 	places := make([]weightPlace, len(g.params))
 	for i, p := range g.params {
-		place := weightPlace{param: p, element: g.element}
+		place := weightPlace{param: p.Param, element: g.element}
 		b, place.raw = stored[i][0].appendTo(b)
-		if g.stores8(p) {
-			place.element = elementInt8
+		if p.integers != "" {
+			place.element = ElemInt8
 			b, place.scales = stored[i][1].appendTo(b)
 		}
 		places[i] = place
@@ -641,7 +650,7 @@ func writeWeights(source WeightSource, places []weightPlace) error {
 // write rounds values to the element type of their place.
 func (p weightPlace) write(values []float32) error {
 	switch p.element {
-	case elementFP16:
+	case ElemFloat16:
 		for k, v := range values {
 			h := fp16(v)
 			if h&0x7FFF == 0x7C00 {
@@ -649,11 +658,11 @@ func (p weightPlace) write(values []float32) error {
 			}
 			binary.LittleEndian.PutUint16(p.raw[2*k:], h)
 		}
-	case elementBF16:
+	case ElemBFloat16:
 		for k, v := range values {
 			binary.LittleEndian.PutUint16(p.raw[2*k:], bf16(v))
 		}
-	case elementInt8:
+	case ElemInt8:
 		scales := make([]float32, len(p.scales)/4)
 		if err := quantizeWeight(p.raw, scales, values); err != nil {
 			return fmt.Errorf("weight %s: %w", p.param.Key, err)
@@ -669,7 +678,7 @@ func (p weightPlace) write(values []float32) error {
 	return nil
 }
 
-func valueInfo(name string, shape Shape, element elementType) []byte {
+func valueInfo(name string, shape Shape, element ElemType) []byte {
 	var dims []byte
 	for _, d := range shape {
 		dims = appendMessage(dims, shapeDim, appendInt(nil, dimValue, d))
