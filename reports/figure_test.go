@@ -208,6 +208,12 @@ func TestTicks(t *testing.T) {
 			}
 		}
 	}
+	// A journal may hold counters of any size.
+	for _, low := range []float64{1e300, -1e300, 1 << 60} {
+		if ticks := linearTicksOf(low, math.Nextafter(low, math.Inf(1))); len(ticks) < 1 || len(ticks) > 9 {
+			t.Errorf("%d ticks of %g and the next float", len(ticks), low)
+		}
+	}
 	if got := labels(-2, 2, linearTicksOf); !slices.Contains(got, "0") || slices.Contains(got, "-0") {
 		t.Errorf("ticks around zero: %v", got)
 	}
