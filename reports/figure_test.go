@@ -119,6 +119,21 @@ func TestPictures(t *testing.T) {
 	})
 }
 
+// TestPicturesOfImpossibleBatches: a damaged journal can say that an inference had no
+// image, which no logarithmic axis has.
+func TestPicturesOfImpossibleBatches(t *testing.T) {
+	for _, batch := range []int{0, -4} {
+		m := point("resnet-18", "resnet", 69.8, batch, 3)
+		r := result(m, point("resnet-18", "resnet", 69.8, 8, 20))
+		if _, err := latencyPicture(r); err != nil {
+			t.Errorf("batch %d: %v", batch, err)
+		}
+		for _, f := range Formats() {
+			written(t, f.New(80), r)
+		}
+	}
+}
+
 // TestPicturesAreDeterministic draws everything twice.
 func TestPicturesAreDeterministic(t *testing.T) {
 	skipDrawing(t)
