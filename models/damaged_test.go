@@ -138,6 +138,35 @@ func TestFileUnsupported(t *testing.T) {
 			d.node("Softmax", "a", "b", with{"axis": 1})
 			d.node("Reshape", "b together", "y", nil)
 		}, "only the one of split attention", true},
+		{"a bias on what another node reads", func(d *draft) { // under another name, which is no layer of its own
+			image(d)
+			d.weights("w", 3, 2, 1, 1)
+			d.weights("b", 3, 1, 1)
+			d.node("Conv", "x w", "c", nil)
+			d.node("Identity", "c", "alias", nil)
+			d.node("Add", "alias b", "s", nil)
+			d.node("Relu", "c", "r", nil)
+			d.node("Add", "s r", "y", nil)
+		}, "Add /s/Add: the constant b of shape 3x1x1 is no bias of a layer", true},
+		{"a bias on what is flattened too", func(d *draft) {
+			d.input("x", "3,2,1,1")
+			d.weights("w", 3, 2, 1, 1)
+			d.weights("b", 3, 1, 1)
+			d.tensor(intsIn("back", []int{4}, 3, 3, 1, 1))
+			d.node("Conv", "x w", "c", nil)
+			d.node("Flatten", "c", "f", nil)
+			d.node("Reshape", "f back", "c_again", nil)
+			d.node("Add", "c_again b", "s", nil)
+			d.node("Relu", "c", "r", nil)
+			d.node("Add", "s r", "y", nil)
+		}, "Add /s/Add: the constant b of shape 3x1x1 is no bias of a layer", true},
+		{"a bias along the batch", func(d *draft) {
+			d.input("x", "3,2,1,1")
+			d.weights("w", 3, 2)
+			d.weights("b", 3, 1)
+			d.node("Flatten", "x", "f", nil)
+			d.node("Gemm", "f w b", "y", with{"transB": 1})
+		}, "Gemm /y/Gemm: its bias has shape 3x1, want 3", true},
 		{"clip at one", func(d *draft) { image(d); d.node("Clip", "x", "y", with{"min": 0.0, "max": 1.0}) }, "bounds 0 and 1, want 0 and 6", true},
 	}
 	for _, c := range cases {

@@ -1,10 +1,21 @@
 // Package models holds the networks genbench measures: their graphs, shapes and
 // cost, deterministic or loaded weights, and the ONNX files written from them.
 // It knows nothing of engines or hardware.
+//
+// New makes a network of the zoo by its name and List tells of all; the families'
+// files, such as genet.go, have them as data. ONNX writes a network as it is
+// deployed, in any Precision; for int8 a Calibration first finds the Ranges of its
+// activations. OpenSafetensors and WithWeights give it trained weights.
+//
+// OpenONNX reads a file that anyone's exporter wrote. File.Resolve settles the
+// shapes of its inputs, File.Cost counts what an inference takes, and File.Network
+// makes it a Network where its operators are ones of this package. Files are taken
+// for hostile: a damaged one gives a *DamagedError with the byte.
 package models
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -41,6 +52,35 @@ func (s Shape) Equal(t Shape) bool {
 		}
 	}
 	return true
+}
+
+// product is the number of elements of a shape; false if an extent is negative or
+// the number too large to count.
+func product(s Shape) (int, bool) {
+	n := 1
+	for _, d := range s {
+		if d == 0 {
+			n = 0
+		}
+	}
+	for _, d := range s {
+		if d < 0 {
+			return 0, false
+		}
+		var ok bool
+		if n, ok = multiply(n, d); !ok {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// multiply is a·b for numbers from 0 up; false if it overflows.
+func multiply(a, b int) (int, bool) {
+	if a != 0 && b > math.MaxInt/a {
+		return 0, false
+	}
+	return a * b, true
 }
 
 // A Tensor is float32 data in row-major order.

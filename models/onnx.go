@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -56,14 +53,14 @@ func (p Precision) version() onnxVersion {
 
 // element is the type of the weights that are not quantised, of constants, of the
 // input and of the output.
-func (p Precision) element() elementType {
+func (p Precision) element() ElemType {
 	switch p {
 	case FP16:
-		return elementFP16
+		return ElemFloat16
 	case BF16:
-		return elementBF16
+		return ElemBFloat16
 	}
-	return elementFloat
+	return ElemFloat32
 }
 
 // ONNX writes the network as it is deployed, batch norms folded: input "input",
@@ -135,91 +132,30 @@ func export(n *Network, o ExportOptions) ([]byte, error) {
 	return model, nil
 }
 
-// Field numbers from onnx/onnx.proto, the same in IR versions 8 (ONNX 1.12) and 10.
-const (
-	modelIRVersion   = 1
-	modelProducer    = 2
-	modelGraph       = 7
-	modelOpsetImport = 8
-
-	opsetVersion = 2
-
-	graphNode        = 1
-	graphName        = 2
-	graphInitializer = 5
-	graphInput       = 11
-	graphOutput      = 12
-
-	nodeInput     = 1
-	nodeOutput    = 2
-	nodeName      = 3
-	nodeOpType    = 4
-	nodeAttribute = 5
-
-	attributeName  = 1
-	attributeFloat = 2
-	attributeInt   = 3
-	attributeInts  = 8
-	attributeType  = 20
-
-	attributeTypeFloat = 1
-	attributeTypeInt   = 2
-	attributeTypeInts  = 7
-
-	tensorDims     = 1
-	tensorDataType = 2
-	tensorName     = 8
-	tensorRawData  = 9
-
-	valueName       = 1
-	valueType       = 2
-	typeTensor      = 1
-	tensorTypeElem  = 1
-	tensorTypeShape = 2
-	shapeDim        = 1
-	dimValue        = 1
-)
-
-// An elementType is a value of onnx.proto's TensorProto.DataType.
-type elementType int
-
-const (
-	elementFloat elementType = 1
-	elementUint8 elementType = 2
-	elementInt8  elementType = 3
-	elementInt64 elementType = 7
-	elementFP16  elementType = 10
-	elementBF16  elementType = 16
-)
-
-// size in bytes.
-func (e elementType) size() int {
-	switch e {
-	case elementUint8, elementInt8:
-		return 1
-	case elementFP16, elementBF16:
-		return 2
-	case elementInt64:
-		return 8
-	}
-	return 4
-}
-
 // onnxGraph collects a graph before its size is known.
 type onnxGraph struct {
 	network   *Network
 	batch     int
 	shapes    []Shape
 	precision Precision
-	element   elementType
+	element   ElemType
 	int8      *quantization // nil in every other precision
 	image     string        // name of the input, as nodes read it
 	values    []string      // by node, the name of its output, as nodes read it
 
-	nodes     []byte // encoded fields of the GraphProto
-	constants []byte // encoded initializers that are not weights
-	named     map[string]bool
-	params    []Param
+	nodes     []byte            // encoded fields of the GraphProto
+	constants []byte            // encoded initializers that are not weights
+	taken     map[string]bool   // names of nodes and values
+	shared    map[string]string // names of the constants that are there once for all nodes, by what was wanted
+	params    []exportedParam
+}
+
+// An exportedParam is a parameter with its names in the file.
+type exportedParam struct {
+	Param
+	name string // as nodes read it
+	// integers and scales are what an 8-bit kernel is stored as; empty for others.
+	integers, scales string
 }
 
 // attribute is a named int, float32 or []int.
@@ -230,12 +166,12 @@ type attribute struct {
 
 func (g *onnxGraph) addNodes() error {
 	n := g.network
-	taken := map[string]bool{InputName: true, OutputName: true}
+	g.taken = map[string]bool{InputName: true, OutputName: true}
 	for i, node := range n.Nodes {
-		if node.Name == "" || taken[node.Name] {
+		if node.Name == "" || g.taken[node.Name] {
 			return fmt.Errorf("node %d: name %q is empty or taken", i, node.Name)
 		}
-		taken[node.Name] = true
+		g.taken[node.Name] = true
 		g.values[i] = node.Name
 	}
 	g.image = InputName
@@ -252,50 +188,56 @@ func (g *onnxGraph) addNodes() error {
 		if g.int8 != nil && g.int8.rounded[i] {
 			g.values[i] = g.round(node.Name, g.int8.nodes[i].Limit)
 		}
-		g.params = append(g.params, node.Params()...)
 	}
 	return nil
 }
 
+// own names something that the exporter adds to the network's nodes: as wanted, or
+// with underscores behind that where the network has the name. A file from elsewhere
+// may well call a node as another one's weight is called here.
+func (g *onnxGraph) own(wanted string) string {
+	for g.taken[wanted] {
+		wanted += "_"
+	}
+	g.taken[wanted] = true
+	return wanted
+}
+
 // round adds a quantize/dequantize pair behind a tensor and names its end.
 func (g *onnxGraph) round(tensor string, limit float32) string {
-	scale := g.constant(tensor+scaleSuffix, nil, elementFloat, floatBytes(limit/int8Steps))
+	scale := g.constant(tensor+scaleSuffix, nil, ElemFloat32, floatBytes(limit/int8Steps))
 	var zero string
 	switch g.int8.kernels {
 	case OperatorKernels:
-		zero = g.constant("zero/uint8", nil, elementUint8, []byte{128})
+		zero = g.once("zero/uint8", nil, ElemUint8, []byte{128})
 	default:
-		zero = g.constant("zero/int8", nil, elementInt8, []byte{0})
+		zero = g.once("zero/int8", nil, ElemInt8, []byte{0})
 	}
-	quantized, end := tensor+"/quantized", tensor+"/rounded"
-	g.node(tensor+"/quantize", "QuantizeLinear", []string{tensor, scale, zero}, quantized)
-	g.node(tensor+"/dequantize", "DequantizeLinear", []string{quantized, scale, zero}, end)
+	quantized, end := g.own(tensor+"/quantized"), g.own(tensor+"/rounded")
+	g.node(g.own(tensor+"/quantize"), "QuantizeLinear", []string{tensor, scale, zero}, quantized)
+	g.node(g.own(tensor+"/dequantize"), "DequantizeLinear", []string{quantized, scale, zero}, end)
 	return end
 }
 
 // weight names a parameter as a node reads it. The kernels of an int8 model are
 // integers that a node brings back to float.
 func (g *onnxGraph) weight(p Param) string {
-	if !g.stores8(p) {
-		return p.Key
+	e := exportedParam{Param: p, name: g.own(p.Key)}
+	if g.int8 != nil && p.Role == Kernel {
+		e.integers, e.scales = g.own(e.name+"/int8"), g.own(e.name+scaleSuffix)
+		channels := p.Shape[0]
+		zeros := g.once(fmt.Sprintf("zeros/%d", channels), []int{channels}, ElemInt8, make([]byte, channels))
+		g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.integers, e.scales, zeros}, e.name, attribute{"axis", 0})
 	}
-	channels := p.Shape[0]
-	zeros := g.constant(fmt.Sprintf("zeros/%d", channels), []int{channels}, elementInt8, make([]byte, channels))
-	g.node(p.Key+"/dequantize", "DequantizeLinear", []string{p.Key + int8Suffix, p.Key + scaleSuffix, zeros}, p.Key, attribute{"axis", 0})
-	return p.Key
+	g.params = append(g.params, e)
+	return e.name
 }
 
-// stores8 tells whether a parameter is stored in 8 bits, under its key with
-// int8Suffix, beside the scales of its output channels under the key with scaleSuffix.
-func (g *onnxGraph) stores8(p Param) bool { return g.int8 != nil && p.Role == Kernel }
+// scaleSuffix ends the name of a tensor's scale, for 8-bit weights and activations.
+const scaleSuffix = "/scale"
 
-const (
-	int8Suffix  = "/int8"
-	scaleSuffix = "/scale"
-)
-
-// addNode writes one node of the network. Helper nodes and constants have a
-// slash in their name, which no state-dict key has.
+// addNode writes one node of the network and the helpers that it takes in ONNX. The
+// names of those have a slash, which no state-dict key has.
 func (g *onnxGraph) addNode(i int, node Node) error {
 	in := make([]string, len(node.Inputs), len(node.Inputs)+4)
 	inShapes := make([]Shape, len(node.Inputs))
@@ -328,7 +270,7 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		if g.int8 != nil && op.Bias {
 			// ONNX Runtime has an 8-bit Gemm with a float result only for an int32 bias,
 			// which TensorRT does not take.
-			product := node.Name + "/product"
+			product := g.own(node.Name + "/product")
 			g.node(product, "Gemm", in[:2], product, attribute{"transB", 1})
 			in = []string{product, in[2]}
 			emit("Add")
@@ -336,29 +278,7 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		}
 		emit("Gemm", attribute{"transB", 1})
 	case Activation:
-		switch op.Func {
-		case ReLU:
-			emit("Relu")
-		case ReLU6:
-			in = append(in, g.floatConstant("relu6/min", 0), g.floatConstant("relu6/max", 6))
-			emit("Clip")
-		case SiLU:
-			gate := node.Name + "/sigmoid"
-			g.node(gate, "Sigmoid", in, gate)
-			if g.int8 != nil && g.int8.takesIntegers(op) {
-				gate = g.round(gate, 1) // a sigmoid ends at 1
-			}
-			in = append(in, gate)
-			emit("Mul")
-		case HardSwish:
-			emit("HardSwish")
-		case HardSigmoid:
-			emit("HardSigmoid", attribute{"alpha", float32(1. / 6)}, attribute{"beta", float32(0.5)})
-		case Sigmoid:
-			emit("Sigmoid")
-		default:
-			return fmt.Errorf("no ONNX form of activation %q", op.Func)
-		}
+		return g.addActivation(node.Name, op, in, out)
 	case Add:
 		emit("Add")
 	case Mul:
@@ -367,9 +287,9 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		emit("Concat", attribute{"axis", 1})
 	case Slice:
 		in = append(in,
-			g.intConstant(node.Name+"/starts", op.From),
-			g.intConstant(node.Name+"/ends", op.To),
-			g.intConstant("slice/axes", 1))
+			g.intsConstant(node.Name+"/starts", op.From),
+			g.intsConstant(node.Name+"/ends", op.To),
+			g.once("slice/axes", []int{1}, ElemInt64, intBytes(1)))
 		emit("Slice")
 	case MaxPool:
 		pads, _ := poolPads(inShapes[0], g.shapes[i], op.Kernel, op.Stride, op.Pad)
@@ -397,15 +317,13 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		emit("Flatten", attribute{"axis", 1})
 	case Shuffle:
 		s := inShapes[0]
-		split, swapped := node.Name+"/split", node.Name+"/swap"
-		g.node(split, "Reshape", []string{in[0], g.intsConstant(node.Name+"/split_shape", s[0], op.Groups, s[1]/op.Groups, s[2], s[3])}, split)
+		split, swapped := g.reshape(node.Name+"/split", in[0], s[0], op.Groups, s[1]/op.Groups, s[2], s[3]), g.own(node.Name+"/swap")
 		g.node(swapped, "Transpose", []string{split}, swapped, attribute{"perm", []int{0, 2, 1, 3, 4}})
 		in = []string{swapped, g.intsConstant(node.Name+"/shape", s...)}
 		emit("Reshape")
 	case RadixSoftmax:
 		s := inShapes[0]
-		split, soft := node.Name+"/split", node.Name+"/softmax"
-		g.node(split, "Reshape", []string{in[0], g.intsConstant(node.Name+"/split_shape", s[0], op.Radix, s[1]/op.Radix)}, split)
+		split, soft := g.reshape(node.Name+"/split", in[0], s[0], op.Radix, s[1]/op.Radix), g.own(node.Name+"/softmax")
 		g.node(soft, "Softmax", []string{split}, soft, attribute{"axis", 1})
 		in = []string{soft, g.intsConstant(node.Name+"/shape", s...)}
 		emit("Reshape")
@@ -413,6 +331,39 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 		return fmt.Errorf("no ONNX form of operator %s", node.Op.Kind())
 	}
 	return nil
+}
+
+// addActivation writes an activation, of which some are several operators in ONNX.
+func (g *onnxGraph) addActivation(name string, op Activation, in []string, out string) error {
+	switch op.Func {
+	case ReLU:
+		g.node(name, "Relu", in, out)
+	case ReLU6:
+		g.node(name, "Clip", append(in, g.floatConstant("relu6/min", 0), g.floatConstant("relu6/max", 6)), out)
+	case SiLU:
+		gate := g.own(name + "/sigmoid")
+		g.node(gate, "Sigmoid", in, gate)
+		if g.int8 != nil && g.int8.takesIntegers(op) {
+			gate = g.round(gate, 1) // a sigmoid ends at 1
+		}
+		g.node(name, "Mul", append(in, gate), out)
+	case HardSwish:
+		g.node(name, "HardSwish", in, out)
+	case HardSigmoid:
+		g.node(name, "HardSigmoid", in, out, attribute{"alpha", float32(1. / 6)}, attribute{"beta", float32(0.5)})
+	case Sigmoid:
+		g.node(name, "Sigmoid", in, out)
+	default:
+		return fmt.Errorf("no ONNX form of activation %q", op.Func)
+	}
+	return nil
+}
+
+// reshape adds a helper node that gives a tensor another shape, and names its result.
+func (g *onnxGraph) reshape(wanted, tensor string, shape ...int) string {
+	name := g.own(wanted)
+	g.node(name, "Reshape", []string{tensor, g.intsConstant(wanted+"_shape", shape...)}, name)
+	return name
 }
 
 // poolPads gives the padding that makes ONNX's downward rounding produce the
@@ -460,242 +411,53 @@ func (g *onnxGraph) node(name, op string, in []string, out string, attributes ..
 	g.nodes = appendMessage(g.nodes, graphNode, b)
 }
 
-// constant adds an initializer once and gives its name.
-func (g *onnxGraph) constant(name string, dims []int, element elementType, raw []byte) string {
-	if g.named == nil {
-		g.named = make(map[string]bool)
-	}
-	if !g.named[name] {
-		g.named[name] = true
-		b := tensorHeader(name, dims, element)
-		b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
-		b = protowire.AppendBytes(b, raw)
-		g.constants = appendMessage(g.constants, graphInitializer, b)
+// constant adds an initializer of one node and gives its name.
+func (g *onnxGraph) constant(wanted string, dims []int, element ElemType, raw []byte) string {
+	name := g.own(wanted)
+	b := tensorHeader(name, dims, element)
+	b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
+	b = protowire.AppendBytes(b, raw)
+	g.constants = appendMessage(g.constants, graphInitializer, b)
+	return name
+}
+
+// once adds an initializer that all nodes share, and gives its name.
+func (g *onnxGraph) once(wanted string, dims []int, element ElemType, raw []byte) string {
+	name, ok := g.shared[wanted]
+	if !ok {
+		if g.shared == nil {
+			g.shared = make(map[string]string)
+		}
+		name = g.constant(wanted, dims, element, raw)
+		g.shared[wanted] = name
 	}
 	return name
 }
 
-// floatConstant adds a scalar of the model's element type.
+// floatConstant adds a scalar of the model's element type that all nodes share.
 func (g *onnxGraph) floatConstant(name string, v float32) string {
 	raw := floatBytes(v)
 	switch g.element {
-	case elementFP16:
+	case ElemFloat16:
 		raw = binary.LittleEndian.AppendUint16(nil, fp16(v))
-	case elementBF16:
+	case ElemBFloat16:
 		raw = binary.LittleEndian.AppendUint16(nil, bf16(v))
 	}
-	return g.constant(name, nil, g.element, raw)
+	return g.once(name, nil, g.element, raw)
 }
 
 func floatBytes(v float32) []byte {
 	return binary.LittleEndian.AppendUint32(nil, math.Float32bits(v))
 }
 
-func (g *onnxGraph) intConstant(name string, v int) string { return g.intsConstant(name, v) }
-
 func (g *onnxGraph) intsConstant(name string, values ...int) string {
+	return g.constant(name, []int{len(values)}, ElemInt64, intBytes(values...))
+}
+
+func intBytes(values ...int) []byte {
 	var raw []byte
 	for _, v := range values {
 		raw = binary.LittleEndian.AppendUint64(raw, uint64(v))
 	}
-	return g.constant(name, []int{len(values)}, elementInt64, raw)
-}
-
-func tensorHeader(name string, dims []int, element elementType) []byte {
-	var b []byte
-	for _, d := range dims {
-		b = appendInt(b, tensorDims, d)
-	}
-	b = appendInt(b, tensorDataType, int(element))
-	return appendString(b, tensorName, name)
-}
-
-// writtenTensor is an initializer whose values are written last.
-type writtenTensor struct {
-	header []byte
-	bytes  int
-}
-
-func (t writtenTensor) size() int { return len(t.header) + fieldSize(tensorRawData, t.bytes) }
-
-// appendTo writes all but the values and gives their place.
-func (t writtenTensor) appendTo(b []byte) (all, raw []byte) {
-	b = protowire.AppendTag(b, graphInitializer, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(t.size()))
-	b = append(b, t.header...)
-	b = protowire.AppendTag(b, tensorRawData, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(t.bytes))
-	end := len(b) + t.bytes
-	return b[:end], b[len(b):end]
-}
-
-// stored gives the initializers of a parameter: its values and, for an 8-bit kernel,
-// their scales.
-func (g *onnxGraph) stored(p Param) []writtenTensor {
-	if g.stores8(p) {
-		channels := p.Shape[0]
-		return []writtenTensor{
-			{tensorHeader(p.Key+int8Suffix, p.Shape, elementInt8), p.Shape.Elements()},
-			{tensorHeader(p.Key+scaleSuffix, []int{channels}, elementFloat), elementFloat.size() * channels},
-		}
-	}
-	return []writtenTensor{{tensorHeader(p.Key, p.Shape, g.element), g.element.size() * p.Shape.Elements()}}
-}
-
-// weightPlace is where the values of a parameter go.
-type weightPlace struct {
-	param   Param
-	element elementType
-	raw     []byte
-	scales  []byte // of an 8-bit kernel
-}
-
-// layOut writes everything but the weights' values, into memory allocated once.
-func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
-	stored := make([][]writtenTensor, len(g.params))
-	graphSize := len(g.nodes) + len(g.constants)
-	for i, p := range g.params {
-		stored[i] = g.stored(p)
-		for _, t := range stored[i] {
-			graphSize += fieldSize(graphInitializer, t.size())
-		}
-	}
-	name := appendString(nil, graphName, g.network.Name)
-	input := valueInfo(InputName, g.network.InputShape(g.batch), g.element)
-	output := valueInfo(OutputName, g.shapes[len(g.shapes)-1], g.element)
-	graphSize += len(name) + fieldSize(graphInput, len(input)) + fieldSize(graphOutput, len(output))
-
-	version := g.precision.version()
-	head := appendInt(nil, modelIRVersion, version.ir)
-	head = appendString(head, modelProducer, "genbench")
-	tail := appendMessage(nil, modelOpsetImport, appendInt(nil, opsetVersion, version.opset))
-	size := len(head) + fieldSize(modelGraph, graphSize) + len(tail)
-	if size > math.MaxInt32 {
-		return nil, nil, fmt.Errorf("the file would have %d bytes, protobuf ends at %d", size, math.MaxInt32)
-	}
-
-	b := make([]byte, 0, size)
-	b = append(b, head...)
-	b = protowire.AppendTag(b, modelGraph, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(graphSize))
-	b = append(b, g.nodes...)
-	b = append(b, name...)
-	places := make([]weightPlace, len(g.params))
-	for i, p := range g.params {
-		place := weightPlace{param: p, element: g.element}
-		b, place.raw = stored[i][0].appendTo(b)
-		if g.stores8(p) {
-			place.element = elementInt8
-			b, place.scales = stored[i][1].appendTo(b)
-		}
-		places[i] = place
-	}
-	b = append(b, g.constants...)
-	b = appendMessage(b, graphInput, input)
-	b = appendMessage(b, graphOutput, output)
-	b = append(b, tail...)
-	if len(b) != size {
-		return nil, nil, fmt.Errorf("wrote %d bytes where %d were counted", len(b), size)
-	}
-	return b, places, nil
-}
-
-// writeWeights loads every parameter straight to its place, on all CPUs. The
-// largest go first: they decide when the last worker is done.
-func writeWeights(source WeightSource, places []weightPlace) error {
-	order := slices.Clone(places)
-	slices.SortStableFunc(order, func(a, b weightPlace) int { return b.param.Shape.Elements() - a.param.Shape.Elements() })
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(order))
-	errs := make([]error, workers)
-	for w := range workers {
-		wg.Go(func() {
-			var scratch []float32
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(order) {
-					return
-				}
-				p := order[i]
-				elements := p.param.Shape.Elements()
-				if scratch == nil { // none of the later ones is larger
-					scratch = make([]float32, elements)
-				}
-				values := scratch[:elements]
-				if err := source.Load(p.param, values); err != nil {
-					errs[w] = err
-					return
-				}
-				if err := p.write(values); err != nil {
-					errs[w] = err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-// write rounds values to the element type of their place.
-func (p weightPlace) write(values []float32) error {
-	switch p.element {
-	case elementFP16:
-		for k, v := range values {
-			h := fp16(v)
-			if h&0x7FFF == 0x7C00 {
-				return fmt.Errorf("weight %s: element %d is %v, fp16 ends at 65504", p.param.Key, k, v)
-			}
-			binary.LittleEndian.PutUint16(p.raw[2*k:], h)
-		}
-	case elementBF16:
-		for k, v := range values {
-			binary.LittleEndian.PutUint16(p.raw[2*k:], bf16(v))
-		}
-	case elementInt8:
-		scales := make([]float32, len(p.scales)/4)
-		if err := QuantizeWeight(p.raw, scales, values); err != nil {
-			return fmt.Errorf("weight %s: %w", p.param.Key, err)
-		}
-		for k, v := range scales {
-			binary.LittleEndian.PutUint32(p.scales[4*k:], math.Float32bits(v))
-		}
-	default:
-		for k, v := range values {
-			binary.LittleEndian.PutUint32(p.raw[4*k:], math.Float32bits(v))
-		}
-	}
-	return nil
-}
-
-func valueInfo(name string, shape Shape, element elementType) []byte {
-	var dims []byte
-	for _, d := range shape {
-		dims = appendMessage(dims, shapeDim, appendInt(nil, dimValue, d))
-	}
-	tensor := appendInt(nil, tensorTypeElem, int(element))
-	tensor = appendMessage(tensor, tensorTypeShape, dims)
-	b := appendString(nil, valueName, name)
-	return appendMessage(b, valueType, appendMessage(nil, typeTensor, tensor))
-}
-
-// fieldSize is the size of a length-delimited field.
-func fieldSize(field protowire.Number, content int) int {
-	return protowire.SizeTag(field) + protowire.SizeBytes(content)
-}
-
-func appendInt(b []byte, field protowire.Number, v int) []byte {
-	b = protowire.AppendTag(b, field, protowire.VarintType)
-	return protowire.AppendVarint(b, uint64(v))
-}
-
-func appendString(b []byte, field protowire.Number, s string) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendString(b, s)
-}
-
-func appendMessage(b []byte, field protowire.Number, content []byte) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendBytes(b, content)
+	return raw
 }

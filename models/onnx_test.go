@@ -242,3 +242,94 @@ func BenchmarkONNX(b *testing.B) {
 		b.SetBytes(int64(len(model)))
 	}
 }
+
+// Whatever a network calls its nodes, the exporter's own names differ from them: the
+// file is whole and says the same.
+func TestONNXNames(t *testing.T) {
+	n := blocksNetwork(t)
+	options := []ExportOptions{{Batch: 1, Precision: FP32}, {Batch: 1, Precision: FP16}}
+	for _, k := range []Kernels{FusedKernels, OperatorKernels} {
+		options = append(options, ExportOptions{Batch: 1, Precision: INT8, Kernels: k})
+	}
+	for _, o := range options {
+		written := func(n *Network) (names []string, nodes int) {
+			o.Ranges = madeUpRanges(t, n)
+			model, err := ONNX(n, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := fileFrom(t, model) // which refuses a value that is written twice
+			for name := range f.tensors {
+				names = append(names, name)
+			}
+			seen := map[string]bool{}
+			for _, node := range f.nodes {
+				if seen[node.name] {
+					t.Errorf("%s, kernels %d: two nodes are called %s", o.Precision, o.Kernels, node.name)
+				}
+				seen[node.name] = true
+				names = append(append(names, node.name), node.out...)
+			}
+			slices.Sort(names)
+			return slices.Compact(names), len(f.nodes)
+		}
+		all, nodes := written(n)
+		own := map[string]bool{InputName: true, OutputName: true}
+		for _, node := range n.Nodes {
+			own[node.Name] = true
+		}
+		helpers := slices.DeleteFunc(all, func(name string) bool { return own[name] })
+		if len(helpers) < len(n.Nodes) {
+			t.Fatalf("%s: %d names to take for %d nodes", o.Precision, len(helpers), len(n.Nodes))
+		}
+		// Twice, as a name that gave way must not meet another one that did.
+		for range 2 {
+			for from := 0; from < len(helpers); from += len(n.Nodes) {
+				renamed := *n
+				renamed.Nodes = slices.Clone(n.Nodes)
+				for i := range renamed.Nodes {
+					if from+i < len(helpers) {
+						renamed.Nodes[i].Name = helpers[from+i]
+					}
+				}
+				names, got := written(&renamed)
+				if got != nodes || len(names) < len(helpers) {
+					t.Errorf("%s, kernels %d: %d nodes under other names, want %d", o.Precision, o.Kernels, got, nodes)
+				}
+			}
+			for i := range helpers {
+				helpers[i] += "_"
+			}
+		}
+	}
+}
+
+// A file's own names for nodes can be those of weights.
+func TestONNXOfAFileThatCallsANodeAsAWeight(t *testing.T) {
+	d := newDraft("names", 17, "")
+	d.input("x", "1,2,4,4")
+	d.weights("w", 3, 2, 1, 1)
+	d.node("Conv", "x w", "a", nil)
+	d.node("Relu", "a", "a_weight", nil)
+	d.node("Flatten", "a_weight", "y", nil)
+	d.output("y", "")
+	f := fileFrom(t, d.encode())
+	shapes, err := f.Resolve(0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := f.Network(shapes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Nodes[0].Params()[0].Key != n.Nodes[1].Name {
+		t.Fatalf("the weight is %s, the node %s: nothing is tested", n.Nodes[0].Params()[0].Key, n.Nodes[1].Name)
+	}
+	model, err := ONNX(n, ExportOptions{Batch: 1, Precision: FP32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readONNX(&mapped{path: "again.onnx", data: model}); err != nil {
+		t.Error(err)
+	}
+}

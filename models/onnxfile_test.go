@@ -2,6 +2,8 @@ package models
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,5 +165,77 @@ func TestFileOfOtherExporters(t *testing.T) {
 				t.Errorf("%s is another file; -update writes it, golden.json must follow", path)
 			}
 		})
+	}
+}
+
+// A mean over height and width becomes two nodes; what the file calls as the first
+// of them is called stays what it is.
+func TestFileWithTheNameOfAPool(t *testing.T) {
+	d := newDraft("pools", 17, "")
+	d.input("x", "1,2,4,4")
+	d.node("Relu", "x", "m/pool", nil)
+	d.node("ReduceMean", "x", "m", with{"axes": []int{2, 3}, "keepdims": 0})
+	d.node("GlobalAveragePool", "m/pool", "g", nil)
+	d.node("Flatten", "g", "gf", nil)
+	d.node("Add", "m gf", "y", nil)
+	d.output("y", "")
+	f := fileFrom(t, d.encode())
+	shapes, err := f.Resolve(0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := f.Network(shapes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, node := range n.Nodes {
+		got = append(got, fmt.Sprint(node.Op.Kind(), node.Inputs))
+	}
+	want := "relu[-1] globalavgpool[-1] flatten[1] globalavgpool[0] flatten[3] add[2 4]"
+	if strings.Join(got, " ") != want {
+		t.Errorf("it became %s\nwant      %s", strings.Join(got, " "), want)
+	}
+}
+
+// Packed numbers take eight bytes in memory where the file has one: they count
+// among its parts.
+func TestFileBoundsNumbers(t *testing.T) {
+	list := appendMessage(appendString(nil, attributeName, "value_ints"), attributeInts, make([]byte, 1<<20))
+	data := draftOf(func(d *draft) {
+		for range 4 {
+			d.graph = appendMessage(d.graph, graphNode, appendMessage(appendString(nil, nodeOpType, "Constant"), nodeAttribute, list))
+		}
+	})
+	_, err := readONNX(&mapped{path: "m.onnx", data: data})
+	var damaged *DamagedError
+	if !errors.As(err, &damaged) || !strings.Contains(err.Error(), "more than 4194304 parts") {
+		t.Errorf("four million numbers: %v", err)
+	}
+}
+
+// Arithmetic on shapes ends where it is no arithmetic on shapes: a thousand sums of
+// long lists would take a small file minutes.
+func TestFileBoundsArithmetic(t *testing.T) {
+	d := newDraft("sums", 17, "")
+	d.input("x", "1")
+	d.tensor(intsIn("long", []int{maxFolded}, make([]int, maxFolded)...))
+	const sums = 2 * maxFoldedTotal / maxFolded
+	for i := range sums {
+		d.node("Add", "long long", fmt.Sprintf("sum%d", i), nil)
+	}
+	d.node("Relu", "x", "y", nil)
+	d.output("y", "")
+	f := fileFrom(t, d.encode())
+	in, err := f.infer(map[string]Shape{"x": {1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, last := in.values["sum0"], in.values[fmt.Sprintf("sum%d", sums-1)]; !first.folded || last.folded || last.shape == nil {
+		t.Errorf("the first sum is known: %v, the last: %v, with shape %v", first.folded, last.folded, last.shape)
+	}
+	s := step{in: in, node: &f.nodes[0]}
+	if ints, ok := s.fold(Shape{maxFolded}, false); ok || ints != nil {
+		t.Errorf("beyond %d numbers %d more were computed", maxFoldedTotal, len(ints))
 	}
 }

@@ -75,108 +75,136 @@ func (f *File) Batch() int {
 // A shape that contradicts the file, and an extent that nothing tells, give a
 // *ShapeError.
 func (f *File) Resolve(batch int, shapes map[string]Shape) (map[string]Shape, error) {
-	fail := func(input, format string, a ...any) (map[string]Shape, error) {
-		return nil, &ShapeError{f.Path, input, fmt.Errorf(format, a...)}
+	r := binding{
+		file: f, batch: batch, bound: map[string]int{}, by: map[string]string{},
+		shapes: make(map[string]Shape, len(f.Inputs)),
 	}
 	if batch < 0 {
-		return fail("", "batch %d", batch)
+		return nil, r.fail("", "batch %d", batch)
 	}
-	var names []string
+	if err := r.take(shapes); err != nil {
+		return nil, err
+	}
+	if err := r.bindBatch(); err != nil {
+		return nil, err
+	}
 	for _, in := range f.Inputs {
+		if r.shapes[in.Name] != nil {
+			continue
+		}
+		shape, err := r.fill(in)
+		if err != nil {
+			return nil, err
+		}
+		r.shapes[in.Name] = shape
+	}
+	return r.shapes, nil
+}
+
+// A binding is on its way from what a file leaves open to shapes.
+type binding struct {
+	file   *File
+	batch  int
+	shapes map[string]Shape  // by input, of those that are known
+	bound  map[string]int    // extents by name
+	by     map[string]string // what said so
+}
+
+func (r *binding) fail(input, format string, a ...any) error {
+	return &ShapeError{r.file.Path, input, fmt.Errorf(format, a...)}
+}
+
+// take takes the shapes that were given.
+func (r *binding) take(given map[string]Shape) error {
+	var names []string
+	for _, in := range r.file.Inputs {
 		names = append(names, in.Name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(shapes)) {
+	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if !slices.Contains(names, name) {
 			list := make([]string, min(len(names), shownMisfits))
 			for i := range list {
 				list[i] = shorten(names[i])
 			}
-			return fail(name, "the file has no such input, it has %s", strings.Join(list, ", "))
+			return r.fail(name, "the file has no such input, it has %s", strings.Join(list, ", "))
 		}
 	}
-	bound, by := map[string]int{}, map[string]string{}
-	bind := func(symbol string, n int, input string) error {
-		if symbol == "" {
-			return nil
-		}
-		if other, ok := bound[symbol]; ok && other != n {
-			return fmt.Errorf("its %s is %d, that of %s is %d", shorten(symbol), n, by[symbol], other)
-		}
-		bound[symbol], by[symbol] = n, "input "+shorten(input)
-		return nil
-	}
-	resolved := make(map[string]Shape, len(f.Inputs))
-	for _, in := range f.Inputs {
-		s, given := shapes[in.Name]
-		if !given {
+	for _, in := range r.file.Inputs {
+		s, ok := given[in.Name]
+		if !ok {
 			continue
 		}
 		if err := in.accepts(s); err != nil {
-			return nil, &ShapeError{f.Path, in.Name, err}
+			return r.fail(in.Name, "%w", err)
 		}
 		for i, d := range in.Shape {
-			if d.Value == 0 {
-				if err := bind(d.Symbol, s[i], in.Name); err != nil {
-					return nil, &ShapeError{f.Path, in.Name, err}
-				}
+			if d.Value != 0 || d.Symbol == "" {
+				continue
 			}
+			if other, ok := r.bound[d.Symbol]; ok && other != s[i] {
+				return r.fail(in.Name, "its %s is %d, that of %s is %d", shorten(d.Symbol), s[i], r.by[d.Symbol], other)
+			}
+			r.bound[d.Symbol], r.by[d.Symbol] = s[i], "input "+shorten(in.Name)
 		}
-		resolved[in.Name] = slices.Clone(s)
+		r.shapes[in.Name] = append(Shape{}, s...) // not nil, also for a number
 	}
-	leading := false // the batch is that of the first input with a dimension
-	for _, in := range f.Inputs {
-		if len(in.Shape) == 0 || leading {
-			continue
+	return nil
+}
+
+// bindBatch gives the batch to the leading extent of the first input with a
+// dimension.
+func (r *binding) bindBatch() error {
+	i := slices.IndexFunc(r.file.Inputs, func(in ValueInfo) bool { return len(in.Shape) > 0 })
+	if i < 0 {
+		return nil
+	}
+	in := r.file.Inputs[i]
+	d := in.Shape[0]
+	own := d.Value
+	if s := r.shapes[in.Name]; s != nil {
+		own = s[0]
+	}
+	switch {
+	case own > 0 && r.batch > 0 && own != r.batch:
+		return r.fail(in.Name, "its batch is fixed to %d, %d is asked for", own, r.batch)
+	case own == 0 && d.Symbol != "":
+		if _, ok := r.bound[d.Symbol]; !ok {
+			r.bound[d.Symbol], r.by[d.Symbol] = max(r.batch, 1), "the batch"
 		}
-		leading = true
-		d := in.Shape[0]
-		own := d.Value
-		if s, given := resolved[in.Name]; given {
-			own = s[0]
-		}
+	}
+	return nil
+}
+
+// fill gives the shape of an input from what the file fixes and what is bound.
+func (r *binding) fill(in ValueInfo) (Shape, error) {
+	if in.Shape == nil {
+		return nil, r.fail(in.Name, "the file does not say its shape; give --shape %s:…", shorten(in.Name))
+	}
+	s, open := make(Shape, len(in.Shape)), false
+	text := make([]string, len(in.Shape))
+	for i, d := range in.Shape {
+		n, ok := r.bound[d.Symbol]
 		switch {
-		case own > 0 && batch > 0 && own != batch:
-			return fail(in.Name, "its batch is fixed to %d, %d is asked for", own, batch)
-		case own == 0 && d.Symbol != "":
-			if _, ok := bound[d.Symbol]; !ok {
-				bound[d.Symbol], by[d.Symbol] = max(batch, 1), "the batch"
-			}
+		case d.Value > 0:
+			s[i] = d.Value
+		case d.Symbol != "" && ok:
+			s[i] = n
+		case i == 0:
+			s[i] = max(r.batch, 1)
+		default:
+			open = true
+		}
+		if text[i] = d.String(); s[i] > 0 {
+			text[i] = strconv.Itoa(s[i])
 		}
 	}
-	for _, in := range f.Inputs {
-		if _, given := resolved[in.Name]; given {
-			continue
-		}
-		if in.Shape == nil {
-			return fail(in.Name, "the file does not say its shape; give --shape %s:…", in.Name)
-		}
-		s, open := make(Shape, len(in.Shape)), false
-		text := make([]string, len(in.Shape))
-		for i, d := range in.Shape {
-			n, ok := bound[d.Symbol]
-			switch {
-			case d.Value > 0:
-				s[i] = d.Value
-			case d.Symbol != "" && ok:
-				s[i] = n
-			case i == 0:
-				s[i] = max(batch, 1)
-			default:
-				open = true
-			}
-			if text[i] = d.String(); s[i] > 0 {
-				text[i] = strconv.Itoa(s[i])
-			}
-		}
-		if open {
-			return fail(in.Name, "the file leaves extents open; give --shape %s:%s with numbers for all of them", shorten(in.Name), strings.Join(text, "x"))
-		}
-		if _, ok := product(s); !ok {
-			return fail(in.Name, "no machine holds a tensor of shape %v", s)
-		}
-		resolved[in.Name] = s
+	if open {
+		return nil, r.fail(in.Name, "the file leaves extents open; give --shape %s:%s with numbers for all of them", shorten(in.Name), strings.Join(text, "x"))
 	}
-	return resolved, nil
+	if _, ok := product(s); !ok {
+		return nil, r.fail(in.Name, "no machine holds a tensor of shape %v", s)
+	}
+	return s, nil
 }
 
 // accepts checks a shape against what the file fixes.
@@ -206,8 +234,9 @@ type Value struct {
 	Data  []byte // row-major, little-endian
 }
 
-// maxValue is the size of an input, in bytes, beyond which something is wrong.
-const maxValue = 1 << 36
+// maxValues is the size of all inputs together, in bytes, beyond which something is
+// wrong: a batch of a thousand images has half a gigabyte.
+const maxValues = 1 << 34
 
 // Values makes contents for all inputs at shapes that Resolve gave, the same for
 // the same seed. Floats are uniform in [-1,1); 8-bit integers, which hold images,
@@ -216,7 +245,28 @@ const maxValue = 1 << 36
 //
 // With seed 0, a file's only input has the values of SyntheticInput.
 func (f *File) Values(shapes map[string]Shape, seed uint64) ([]Value, error) {
-	values := make([]Value, len(f.Inputs))
+	values, err := f.layValues(shapes)
+	if err != nil {
+		return nil, err
+	}
+	for i := range values {
+		v := &values[i]
+		key := v.Name
+		if len(values) == 1 {
+			key = InputName
+		}
+		v.Data = make([]byte, v.Elem.Size()*v.Shape.Elements())
+		// Multiplied by an odd number, so that two seeds do not give one sequence
+		// shifted; seed 0 changes nothing.
+		v.fill(fnv1a(key) ^ seed*0xBF58476D1CE4E5B9)
+	}
+	return values, nil
+}
+
+// layValues gives the inputs without their contents, once it is known that all of
+// them together find room.
+func (f *File) layValues(shapes map[string]Shape) ([]Value, error) {
+	values, total := make([]Value, len(f.Inputs)), 0
 	for i, in := range f.Inputs {
 		shape, ok := shapes[in.Name]
 		if !ok {
@@ -230,17 +280,11 @@ func (f *File) Values(shapes map[string]Shape, seed uint64) ([]Value, error) {
 			return nil, &UnsupportedError{Path: f.Path, Node: in.Name, Op: "input", Reason: fmt.Sprintf("its type is %s, for which there is no seeded data", in.Elem)}
 		}
 		n, ok := multiply(shape.Elements(), size)
-		if !ok || n > maxValue {
-			return nil, &ShapeError{f.Path, in.Name, fmt.Errorf("shape %v of %s is larger than %d bytes", shape, in.Elem, maxValue)}
+		if !ok || n > maxValues-total {
+			return nil, &ShapeError{f.Path, in.Name, fmt.Errorf("with shape %v of %s the inputs take more than %d bytes", shape, in.Elem, maxValues)}
 		}
-		key := in.Name
-		if len(f.Inputs) == 1 {
-			key = InputName
-		}
-		values[i] = Value{in.Name, in.Elem, slices.Clone(shape), make([]byte, n)}
-		// Multiplied by an odd number, so that two seeds do not give one sequence
-		// shifted; seed 0 changes nothing.
-		values[i].fill(fnv1a(key) ^ seed*0xBF58476D1CE4E5B9)
+		total += n
+		values[i] = Value{Name: in.Name, Elem: in.Elem, Shape: slices.Clone(shape)}
 	}
 	return values, nil
 }

@@ -99,6 +99,14 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// What a file calls its inputs must not reach a terminal as it is.
+func TestResolveNamesInputsHarmlessly(t *testing.T) {
+	f := &File{Path: "m.onnx", Inputs: []ValueInfo{{Name: "\x1b[2Jx", Elem: ElemFloat32}}}
+	if _, err := f.Resolve(1, nil); err == nil || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("got %q", err)
+	}
+}
+
 // Every type gets values of its own kind, the same for a seed and others for
 // another.
 func TestValues(t *testing.T) {
@@ -198,6 +206,20 @@ func TestValuesOfTheOnlyInput(t *testing.T) {
 	}
 	if _, err := f.Values(nil, 0); err == nil || !strings.Contains(err.Error(), "no shape is given") {
 		t.Errorf("no shapes: %v", err)
+	}
+}
+
+// Inputs that each are large and together too large are refused before the first is
+// made.
+func TestValuesBoundsMemory(t *testing.T) {
+	f := &File{Path: "m.onnx", Inputs: []ValueInfo{{Name: "a", Elem: ElemUint8}, {Name: "b", Elem: ElemFloat32}}}
+	_, err := f.layValues(map[string]Shape{"a": {maxValues - 3}, "b": {1}})
+	var shape *ShapeError
+	if !errors.As(err, &shape) || shape.Input != "b" || !strings.Contains(err.Error(), "more than 17179869184 bytes") {
+		t.Errorf("a byte too many: %v", err)
+	}
+	if _, err := f.layValues(map[string]Shape{"a": {maxValues - 4}, "b": {1}}); err != nil {
+		t.Errorf("as many as there may be: %v", err)
 	}
 }
 

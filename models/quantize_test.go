@@ -267,7 +267,7 @@ func TestONNXHalves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for precision, element := range map[Precision]elementType{FP16: elementFP16, BF16: elementBF16} {
+	for precision, element := range map[Precision]ElemType{FP16: ElemFloat16, BF16: ElemBFloat16} {
 		model, err := ONNX(n, ExportOptions{Batch: 2, Precision: precision})
 		if err != nil {
 			t.Fatal(err)
@@ -277,7 +277,7 @@ func TestONNXHalves(t *testing.T) {
 			t.Errorf("%s: the ends have element types %v", precision, f.elements)
 		}
 		for name, tensor := range f.tensors {
-			if e := elementType(tensor.element); e != element && e != elementInt64 {
+			if e := ElemType(tensor.element); e != element && e != ElemInt64 {
 				t.Errorf("%s: %s has element type %d", precision, name, e)
 			}
 		}
@@ -354,15 +354,15 @@ func TestONNXInt8(t *testing.T) {
 		t.Fatal(err)
 	}
 	for kernels, zero := range map[Kernels]onnxTensor{
-		FusedKernels:    {uint64(elementInt8), []byte{0}},
-		OperatorKernels: {uint64(elementUint8), []byte{128}},
+		FusedKernels:    {uint64(ElemInt8), []byte{0}},
+		OperatorKernels: {uint64(ElemUint8), []byte{128}},
 	} {
 		model, err := ONNX(n, ExportOptions{Batch: 1, Precision: INT8, Ranges: r, Kernels: kernels})
 		if err != nil {
 			t.Fatal(err)
 		}
 		f := readBack(t, model)
-		if f.elements != [2]uint64{uint64(elementFloat), uint64(elementFloat)} {
+		if f.elements != [2]uint64{uint64(ElemFloat32), uint64(ElemFloat32)} {
 			t.Errorf("the ends have element types %v", f.elements)
 		}
 		states, err := Quantization(n, r, kernels)
@@ -426,7 +426,7 @@ func TestONNXInt8(t *testing.T) {
 		}
 		for _, p := range folded.Params() {
 			if p.Role != Kernel {
-				if f.tensors[p.Key].element != uint64(elementFloat) {
+				if f.tensors[p.Key].element != uint64(ElemFloat32) {
 					t.Errorf("%s has element type %d, want float32", p.Key, f.tensors[p.Key].element)
 				}
 				continue
@@ -440,7 +440,7 @@ func TestONNXInt8(t *testing.T) {
 				t.Fatal(err)
 			}
 			stored := f.tensors[p.Key+"/int8"]
-			if stored.element != uint64(elementInt8) || string(stored.raw) != string(raw) {
+			if stored.element != uint64(ElemInt8) || string(stored.raw) != string(raw) {
 				t.Errorf("%s is not stored as its 8 bits", p.Key)
 			}
 			var want []byte

@@ -7,11 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -116,31 +113,6 @@ func (s *Safetensors) Load(p Param, dst []float32) error {
 		}
 		return nil
 	})
-}
-
-func decodeFloat32(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
-	}
-}
-
-func decodeFloat64(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
-	}
-}
-
-// decodeHalves widens through a small buffer, as src need not be aligned.
-func decodeHalves(dst []float32, src []byte, decode func([]float32, []uint16)) {
-	var halves [1024]uint16
-	for len(dst) > 0 {
-		n := min(len(dst), len(halves))
-		for i := range n {
-			halves[i] = binary.LittleEndian.Uint16(src[2*i:])
-		}
-		decode(dst[:n], halves[:n])
-		dst, src = dst[n:], src[2*n:]
-	}
 }
 
 func isFloat(dtype string) bool {
@@ -425,50 +397,3 @@ func (h *safetensorsHeader) numbers(part string, most int) ([]int, error) {
 }
 
 func describeToken(t json.Token) string { return shorten(fmt.Sprint(t)) }
-
-// shorten makes a name from a file fit a message: not too long, and nothing in it
-// that a terminal would obey.
-func shorten(s string) string { return shortenTo(s, 120) }
-
-func shortenTo(s string, most int) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		s = strconv.QuoteToGraphic(s)
-	}
-	if len(s) <= most {
-		return s
-	}
-	cut := most
-	for !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + "…"
-}
-
-// product is the number of elements of a shape; false if an extent is negative or
-// the number too large to count.
-func product(s Shape) (int, bool) {
-	n := 1
-	for _, d := range s {
-		if d == 0 {
-			n = 0
-		}
-	}
-	for _, d := range s {
-		if d < 0 {
-			return 0, false
-		}
-		var ok bool
-		if n, ok = multiply(n, d); !ok {
-			return 0, false
-		}
-	}
-	return n, true
-}
-
-// multiply is a·b for numbers from 0 up; false if it overflows.
-func multiply(a, b int) (int, bool) {
-	if a != 0 && b > math.MaxInt/a {
-		return 0, false
-	}
-	return a * b, true
-}

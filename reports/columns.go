@@ -89,7 +89,12 @@ func columns() []column {
 			return cell{value: e.Version}
 		}},
 		{key: "precision", header: "precision", axis: true, doc: "element type of compute", cell: func(r row) cell { return cell{value: r.Point.Precision} }},
-		{key: "resolution", header: "input", unit: "px", right: true, axis: true, leave: 6, doc: "height and width of the input", cell: func(r row) cell { return cell{value: r.Point.Resolution} }},
+		{key: "resolution", header: "input", unit: "px", right: true, axis: true, leave: 6, doc: "height and width of the input", cell: func(r row) cell {
+			if r.Point.Resolution == 0 {
+				return unknown("the input is not a single image, or the model was not opened for this batch")
+			}
+			return cell{value: r.Point.Resolution}
+		}},
 		{key: "batch", header: "batch", right: true, doc: "images per inference", cell: func(r row) cell { return cell{value: r.Point.Batch} }},
 		{key: "graph", header: "graph", axis: true, doc: "how work is submitted on a GPU", cell: optionalAxis(func(p bench.Point) string { return p.Graph })},
 		{key: "cache", header: "cache", axis: true, doc: "what an inference finds in the cache; hot reuses one input", cell: optionalAxis(func(p bench.Point) string { return p.Cache })},

@@ -416,6 +416,11 @@ func linearTicks(low, high float64, most int) []plot.Tick {
 	for i := 0; (high-low)/step > float64(most); i++ {
 		step *= []float64{2, 2.5, 2}[i%3] // 1, 2, 5, 10
 	}
+	// Between huge floats there are no others: counting from one to the next would
+	// not end.
+	if low+step == low || high+step == high {
+		return []plot.Tick{{Value: low, Label: tickLabel(low)}}
+	}
 	var ticks []plot.Tick
 	for n := math.Ceil(low / step); n*step <= high+1e-9*step; n++ {
 		ticks = append(ticks, plot.Tick{Value: n * step, Label: tickLabel(n * step)})

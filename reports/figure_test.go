@@ -119,6 +119,21 @@ func TestPictures(t *testing.T) {
 	})
 }
 
+// TestPicturesOfImpossibleBatches: a damaged journal can say that an inference had no
+// image, which no logarithmic axis has.
+func TestPicturesOfImpossibleBatches(t *testing.T) {
+	for _, batch := range []int{0, -4} {
+		m := point("resnet-18", "resnet", 69.8, batch, 3)
+		r := result(m, point("resnet-18", "resnet", 69.8, 8, 20))
+		if _, err := latencyPicture(r); err != nil {
+			t.Errorf("batch %d: %v", batch, err)
+		}
+		for _, f := range Formats() {
+			written(t, f.New(80), r)
+		}
+	}
+}
+
 // TestPicturesAreDeterministic draws everything twice.
 func TestPicturesAreDeterministic(t *testing.T) {
 	skipDrawing(t)
@@ -206,6 +221,12 @@ func TestTicks(t *testing.T) {
 			if len(slices.Compact(unique)) != len(ticks) {
 				t.Fatalf("%s ticks of %g to %g repeat: %v", name, low, high, ticks)
 			}
+		}
+	}
+	// A journal may hold counters of any size.
+	for _, low := range []float64{1e300, -1e300, 1 << 60} {
+		if ticks := linearTicksOf(low, math.Nextafter(low, math.Inf(1))); len(ticks) < 1 || len(ticks) > 9 {
+			t.Errorf("%d ticks of %g and the next float", len(ticks), low)
 		}
 	}
 	if got := labels(-2, 2, linearTicksOf); !slices.Contains(got, "0") || slices.Contains(got, "-0") {

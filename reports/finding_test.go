@@ -189,6 +189,11 @@ func TestFakeIsNoMeasurement(t *testing.T) {
 	if !strings.Contains(text, "no point gave a usable number") || !strings.Contains(text, "a test double answered") || !strings.Contains(text, "Q0") {
 		t.Errorf("a fake passes for an engine:\n%s", text)
 	}
+	for name, report := range map[string]Report{"bencher": Bencher, "smaller-is-better": SmallerIsBetter} {
+		if out := written(t, report, r); strings.Contains(out, zoo[0].name) {
+			t.Errorf("%s, which cannot say that a fake is one, has its numbers:\n%s", name, out)
+		}
+	}
 	all, err := pictures(r)
 	if err != nil {
 		t.Fatal(err)

@@ -4,19 +4,23 @@ import (
 	"bytes"
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 )
 
 // escapeHTML makes a text safe between tags and inside quoted attributes.
 func escapeHTML(s string) string { return html.EscapeString(clean(s)) }
 
-// pageStyle is all the look of the page; it holds no script and fetches nothing.
+// pageStyle is the look of the page, which holds no script and fetches nothing; the
+// width of pictures comes to it. A table of figures scrolls rather than break names
+// and numbers over lines.
 const pageStyle = `
 body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Liberation Sans", Arial, sans-serif; color: #1f2328; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { border-bottom: 1px solid #d1d9e0; padding-bottom: .3em; line-height: 1.25; }
 table { border-collapse: collapse; display: block; overflow-x: auto; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th { text-align: left; }
 th, td { border: 1px solid #d1d9e0; padding: .3rem .7rem; }
+table.figures { font-size: .875rem; } table.figures td { white-space: nowrap; }
 tr:nth-child(even) td { background: #f6f8fa; }
 code, pre { font: 85% ui-monospace, "Liberation Mono", monospace; background: #f6f8fa; border-radius: 6px; }
 code { padding: .2em .4em; } pre { padding: 1rem; overflow-x: auto; }
@@ -28,7 +32,7 @@ td.right, th.right { text-align: right; }
 // html makes a page that stands alone, pictures included.
 func (d document) html(title string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>%s</title>\n<style>%s</style>\n</head>\n<body>\n", escapeHTML(title), pageStyle)
+	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>%s</title>\n<style>%sfigure svg { width: %dpx; }\n</style>\n</head>\n<body>\n", escapeHTML(title), pageStyle, shownWidth)
 	d.htmlBody(&b)
 	b.WriteString("</body>\n</html>\n")
 	return b.Bytes()
@@ -70,7 +74,11 @@ func (g grid) html(b *bytes.Buffer) {
 		}
 		return ""
 	}
-	b.WriteString("<table>\n<thead><tr>")
+	table := ""
+	if slices.Contains(g.right, true) {
+		table = ` class="figures"`
+	}
+	fmt.Fprintf(b, "<table%s>\n<thead><tr>", table)
 	for i, h := range g.header {
 		fmt.Fprintf(b, "<th%s>%s</th>", class(i), escapeHTML(h))
 	}

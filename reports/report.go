@@ -92,8 +92,8 @@ func byBatch(rows []row) []row {
 func (r row) measured() bool { return r.State == bench.Measured }
 
 // usable says whether the row's numbers are measurements at all: those of a test
-// double are not.
-func (r row) usable() bool { return r.measured() && r.Quality != bench.Q0 }
+// double are not, nor those of a batch that a damaged journal gives no image.
+func (r row) usable() bool { return r.measured() && r.Quality != bench.Q0 && r.Point.Batch > 0 }
 
 // without is why the row has no numbers.
 func (r row) without() string { return fmt.Sprintf("%s: %s", r.State, r.Reason) }

@@ -623,3 +623,21 @@ func TestClean(t *testing.T) {
 		}
 	}
 }
+
+// A file whose input is not one square image, or that was never opened, has no
+// resolution: 0 would be one.
+func TestWithoutResolution(t *testing.T) {
+	m := point("text.onnx", "", 0, 1, 3)
+	m.Point.Resolution = 0
+	for _, c := range columns() {
+		if c.key != "resolution" {
+			continue
+		}
+		if got := c.cell(row{&bench.Result{Log: &bench.Log{}}, &m}); got.value != nil || got.reason == "" {
+			t.Errorf("resolution %v, reason %q", got.value, got.reason)
+		}
+	}
+	if object := written(t, JSON, result(m)); !strings.Contains(object, `"resolution":null,"resolution_reason":"the input is not`) {
+		t.Errorf("JSON: %s", object)
+	}
+}

@@ -91,7 +91,7 @@ func classes(rows []row) list {
 
 // rules lists which rules of the protocol the run met.
 func rules(r *bench.Result) document {
-	g := grid{header: []string{"rule", "", "why"}, right: []bool{false, false, false}}
+	g := grid{header: []string{"rule", "state", "why"}, right: []bool{false, false, false}}
 	states := map[bench.RuleState]int{}
 	var broken []string
 	for _, rule := range r.Rules {
@@ -108,5 +108,5 @@ func rules(r *bench.Result) document {
 	if len(broken) > 0 {
 		summary += ": " + strings.Join(broken, ", ")
 	}
-	return document{paragraph{summary + "."}, folded{"The rules, one by one", document{g}}}
+	return document{paragraph{summary + ". What each of them asks for stands in genbench's ", mono("bench/doc.go"), "."}, folded{"The rules, one by one", document{g}}}
 }
