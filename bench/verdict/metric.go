@@ -71,6 +71,9 @@ func p99Of(rounds []*bench.RoundRecord) (float64, string) {
 
 // rateOf counts inferences a second; images are a constant factor of a point.
 func rateOf(rounds []*bench.RoundRecord) (float64, string) {
+	if p, err := bench.ParsePoint(rounds[0].ID); err == nil && p.Gap > 0 {
+		return 0, bench.NoPacedThroughput
+	}
 	n, total := 0, 0.0 // a hostile journal overflows an integer
 	for _, r := range rounds {
 		n += len(r.DeviceNS)
