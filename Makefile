@@ -3,7 +3,7 @@
 BIN := bin/genbench
 OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
 
-.PHONY: help build run test race vet agree agreement torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle gpu-check false-alarms gate-proof
+.PHONY: help build run test race vet agree agreement torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle gpu-check false-alarms gate-proof race-to-answer
 # go-nvml binds every function of nvml.h, those that API 13 deprecates too; that
 # this program calls none of them without a look-up does not quiet the compiler.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
@@ -42,6 +42,17 @@ agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
 	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 3h -run AgreesWithPython ./engines/onnxruntime -agree-launches $(LAUNCHES)
+
+# An hour for the default suite: MODELS and BATCHES name fewer points, TURNS runs both
+# sides again.
+WIDTH ?= 0.01
+TURNS ?= 1
+race-to-answer: build ## Time to a 1 % interval, against a loop of 1000 inferences, in turn
+	$(BIN) setup onnxruntime
+	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
+	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
+	go test -count=1 -v -timeout 24h -run RaceToAnswer ./cmd/genbench -answer-binary $(abspath $(BIN)) -answer-python $(abspath $(AGREE_ENV))/bin/python \
+		-answer-models "$(MODELS)" -answer-batches "$(BATCHES)" -answer-width $(WIDTH) -answer-turns $(TURNS)
 
 IMAGES ?= 48
 agreement: build ## Compare every precision with fp32 on five networks, through ONNX Runtime

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"genbench/engines"
@@ -226,6 +227,18 @@ func (j *Journal) Note(record any) error {
 	return nil
 }
 
+// Discard removes a journal to which nothing was written, and its directory if it is
+// empty then: a run that did not come about leaves nothing behind.
+func (j *Journal) Discard() error {
+	if err := os.Remove(j.path); err != nil {
+		return fmt.Errorf("discard journal: %w", err)
+	}
+	if err := os.Remove(filepath.Dir(j.path)); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
+		return fmt.Errorf("discard journal: %w", err)
+	}
+	return nil
+}
+
 // Close ends the file.
 func (j *Journal) Close() error { return j.f.Close() }
 
@@ -317,27 +330,31 @@ func readLog(r io.Reader, path string) (*Log, error) {
 
 // add takes one line in; a non-empty answer is the reason it could not.
 func (l *Log) add(line []byte, first bool) string {
-	var head struct {
-		Type   string `json:"type"`
-		Schema string `json:"schema"`
-	}
-	if err := json.Unmarshal(line, &head); err != nil {
+	kind, err := recordType(line)
+	if err != nil {
 		return "not a JSON object: " + err.Error()
 	}
-	if first != (head.Type == "run") {
+	if first != (kind == "run") {
 		if first {
-			return fmt.Sprintf("the first record must be of type \"run\", got %q", head.Type)
+			return fmt.Sprintf("the first record must be of type \"run\", got %q", kind)
 		}
 		return "a second record of type \"run\""
 	}
 	into := func(v any) string {
 		if err := json.Unmarshal(line, v); err != nil {
-			return fmt.Sprintf("damaged record of type %q: %v", head.Type, err)
+			return fmt.Sprintf("damaged record of type %q: %v", kind, err)
 		}
 		return ""
 	}
-	switch head.Type {
+	switch kind {
 	case "run":
+		var head struct {
+			Schema string `json:"schema"`
+		}
+		// Before all else: another schema may have other types.
+		if reason := into(&head); reason != "" {
+			return reason
+		}
 		if head.Schema != Schema {
 			return fmt.Sprintf("schema %q, this version reads %q", head.Schema, Schema)
 		}
@@ -369,8 +386,29 @@ func (l *Log) add(line []byte, first bool) string {
 		l.End = new(EndRecord)
 		return into(l.End)
 	}
-	l.Unknown[head.Type]++
+	if !json.Valid(line) {
+		return fmt.Sprintf("damaged record of type %q", kind)
+	}
+	l.Unknown[kind]++
 	return ""
+}
+
+// typeFirst is how every line of ours begins.
+const typeFirst = `{"type":"`
+
+// recordType tells what a line holds. The type stands first in what genbench writes
+// and is read off; only where it does not is all of the line decoded for it.
+func recordType(line []byte) (string, error) {
+	if rest, ours := bytes.CutPrefix(line, []byte(typeFirst)); ours {
+		if kind, _, ends := bytes.Cut(rest, []byte{'"'}); ends && !bytes.ContainsRune(kind, '\\') {
+			return string(kind), nil
+		}
+	}
+	var head struct {
+		Type string `json:"type"`
+	}
+	err := json.Unmarshal(line, &head)
+	return head.Type, err
 }
 
 func appendRecord[T any](to *[]T, into func(any) string) string {

@@ -1,7 +1,10 @@
 package bench
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -212,4 +215,54 @@ func FuzzReadLog(f *testing.F) {
 			NewResult(log)
 		}
 	})
+}
+
+// longJournal is a journal as a long run leaves it: rounds of so many samples, and a
+// point record and a reading at both ends for each.
+func longJournal(tb testing.TB, rounds, samples int) []byte {
+	tb.Helper()
+	random := rand.New(rand.NewPCG(71, 72))
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	write := func(v any) {
+		if err := enc.Encode(v); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	const points = 20
+	run := RunRecord{Type: "run", Schema: Schema, Config: Config{Protocol: HostProtocol()}}
+	for i := range points {
+		p := pointOf(string(rune('a' + i)))
+		run.Plan = append(run.Plan, PlannedPoint{ID: p.String(), Point: p})
+	}
+	write(run)
+	number, busy := 2, 1.25
+	reading := ReadingRecord{Type: "reading", Device: "host", Reading: hardware.Reading{Host: &hardware.HostReading{CPUs: &number, BusySeconds: &busy, StealSeconds: &busy}}}
+	for i := range rounds {
+		p := run.Plan[i%points].Point
+		write(PointRecord{Type: "point", ID: p.String(), Launch: 1 + i/points, Round: 1, Point: p, BuildNS: 5e8, FirstNS: 2e7, Check: &Check{Pass: true}})
+		r := cleanRound(p, 1+i/points, 10)
+		r.Steady.WindowMedians, r.Steady.WindowErrors = []int64{10e6, 10e6, 10e6}, []float64{1e4, 1e4, 1e4}
+		r.DeviceNS = make([]int64, samples)
+		for k := range r.DeviceNS {
+			r.DeviceNS[k] = int64(10e6 * (1 + 0.01*random.ExpFloat64()))
+		}
+		write(reading)
+		write(r)
+		write(reading)
+	}
+	write(EndRecord{Type: "end"})
+	return b.Bytes()
+}
+
+func BenchmarkReadLog(b *testing.B) {
+	text := longJournal(b, 1000, 100)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := readLog(bytes.NewReader(text), "journal"); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

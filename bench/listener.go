@@ -48,20 +48,18 @@ func (l *listener) listen(lines <-chan []byte, readings <-chan ReadingRecord, ki
 
 // take writes down one line of a worker.
 func (l *listener) take(line []byte) error {
-	var head struct {
-		Type string `json:"type"`
-	}
-	if err := json.Unmarshal(line, &head); err != nil {
+	kind, err := recordType(line)
+	if err != nil {
 		return fmt.Errorf("worker said something that is no record: %w", err)
 	}
 	read := func(v any) error {
 		if err := json.Unmarshal(line, v); err != nil {
-			return fmt.Errorf("worker sent a damaged record of type %q: %w", head.Type, err)
+			return fmt.Errorf("worker sent a damaged record of type %q: %w", kind, err)
 		}
 		return nil
 	}
 	r := l.runner
-	switch head.Type {
+	switch kind {
 	case "begin":
 		var m beginMessage
 		if err := read(&m); err != nil {
@@ -138,7 +136,7 @@ func (l *listener) take(line []byte) error {
 		r.measuring += m.MeasuringSeconds
 		return nil
 	}
-	return fmt.Errorf("worker sent a record of unknown type %q", head.Type)
+	return fmt.Errorf("worker sent a record of unknown type %q", kind)
 }
 
 func (l *listener) round(round RoundRecord) error {

@@ -141,7 +141,7 @@ func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, 
 		}
 	}
 	o.Launches = len(launches)
-	kept, visits := len(o.Rounds), log.Run.Config.Protocol.Launches*log.Run.Config.Protocol.Rounds
+	kept, visits := len(o.Rounds), visitsOf(log.Run.Config.Protocol, rounds)
 	switch finished := log.End != nil && log.End.Reason == ""; {
 	case kept == 0:
 		o.State, o.Reason = Invalid, fmt.Sprintf("all %d rounds were dropped: %s", len(rounds), rounds[len(rounds)-1].DropReason)
@@ -156,4 +156,17 @@ func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, 
 	if dropped := len(rounds) - kept; dropped > 0 {
 		o.Warnings = append(o.Warnings, Warning{DroppedRounds, fmt.Sprintf("%d of %d", dropped, len(rounds))})
 	}
+}
+
+// visitsOf counts the visits that a point was owed: those of the plan, and those of
+// launches that were added for its sake (S5), of which its rounds tell, kept or not.
+func visitsOf(p Protocol, rounds []*RoundRecord) int {
+	type visit struct{ launch, round int }
+	added := map[visit]bool{}
+	for _, r := range rounds {
+		if r.Launch > p.Launches {
+			added[visit{r.Launch, r.Round}] = true
+		}
+	}
+	return p.Launches*p.Rounds + len(added)
 }

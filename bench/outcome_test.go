@@ -35,3 +35,42 @@ func TestOutcomesAgreeWithResult(t *testing.T) {
 		}
 	}
 }
+
+// A point is invalid when more than a quarter of all its visits left no clean round,
+// whether they were planned or added for width (X1, S5).
+func TestAddedVisitsCount(t *testing.T) {
+	p := pointOf("m")
+	for _, c := range []struct {
+		name string
+		kept string // a letter for each launch from the first; d is dropped
+		want State
+	}{
+		{"the four of the plan", "kkkk", Measured},
+		{"one of the plan lost", "kkkd", Measured},
+		{"two of the plan lost", "kkdd", Invalid},
+		{"all that were added lost", "kkkkdd", Invalid},
+		{"one that was added lost", "kkkkkd", Measured},
+		{"two of eight", "kkddkkkk", Measured},
+		{"added ones do not make up for three of eight", "kdddkkkk", Invalid},
+	} {
+		s := newScript(t, PlannedPoint{Point: p})
+		s.begin()
+		for i, letter := range c.kept {
+			r := cleanRound(p, i+1, 10+0.01*float64(i%2))
+			if letter == 'd' {
+				// A visit is one however often its round was tried.
+				r.Status, r.DropReason = Dropped, "others worked"
+				s.add(r)
+				r.Try = 2
+			}
+			s.add(r)
+		}
+		r := s.add(EndRecord{Type: "end"}).load()
+		if m := r.Measurements[0]; m.State != c.want {
+			t.Errorf("%s: %s %q, want %s", c.name, m.State, m.Reason, c.want)
+		}
+		if o := Outcomes(r.Log)[0]; o.State != c.want {
+			t.Errorf("%s: the outcome is %s %q, want %s", c.name, o.State, o.Reason, c.want)
+		}
+	}
+}

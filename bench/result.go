@@ -40,8 +40,11 @@ type Measurement struct {
 	Model  ModelRecord
 
 	// The estimates exist where State is measured.
-	Latency    Estimate // median device time of one inference, ns (E1)
-	Throughput Estimate // images a second: work over the time of the block (M3, E2)
+	Latency Estimate // median device time of one inference, ns (E1)
+	// Throughput is images a second: work over the time of the block (M3, E2). It is
+	// nil, with the reason in NoThroughput, for a paced point.
+	Throughput   *Estimate
+	NoThroughput string
 	// Cycles is the latency in cycles of the device's clock (E4); nil with the reason
 	// in NoCycles where no clock was read in every round.
 	Cycles   *Estimate
@@ -292,7 +295,12 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		}
 	}
 	rate, tails := bootstrap.intervals(enough)
-	m.Throughput = rate.Scaled(1e9 * float64(m.Point.Batch))
+	if m.Point.Gap > 0 {
+		m.NoThroughput = NoPacedThroughput
+	} else {
+		perSecond := rate.Scaled(1e9 * float64(m.Point.Batch))
+		m.Throughput = &perSecond
+	}
 	for i, into := range []**Tail{&m.P90, &m.P95, &m.P99, &m.P999}[:len(enough)] {
 		t := &Tail{Estimate: Estimate{Value: quantile(pooled, enough[i]), Level: level, Launches: m.Launches}}
 		if tails[i] != nil {
@@ -345,6 +353,11 @@ func byBuild[T any](rounds [][]T, builds []int) [][]T {
 	}
 	return groups
 }
+
+// NoPacedThroughput is why a point with gaps has no throughput: the time of its
+// block (M3) is mostly the idling that was asked for, and work over the time of the
+// inferences alone is a rate that nothing ran at.
+const NoPacedThroughput = "inferences are spaced by a gap, which sets their rate"
 
 func floats(ns []int64) []float64 {
 	v := make([]float64, len(ns))
@@ -414,7 +427,7 @@ func (m *Measurement) doubt(log *Log) {
 	} else if half := m.Latency.HalfWidth(); half > proto.RelWidth {
 		warn(Imprecise, "±%.1f %%, the profile %s aims for ±%.1f %%", 100*half, proto.Profile, 100*proto.RelWidth)
 	}
-	if visits := proto.Launches * proto.Rounds; float64(visits-kept) > invalidShare*float64(visits) && log.End != nil && log.End.Reason == "" {
+	if visits := visitsOf(proto, m.Rounds); float64(visits-kept) > invalidShare*float64(visits) && log.End != nil && log.End.Reason == "" {
 		m.State, m.Quality = Invalid, Q0
 		m.Reason = fmt.Sprintf("%d of %d visits gave no clean round", visits-kept, visits)
 	}

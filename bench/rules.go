@@ -102,7 +102,11 @@ func (j *ruleJudge) timing() []Rule {
 	} else {
 		rules = append(rules, notApplicable("M2", "device, host and enqueue time are one on a host device"))
 	}
-	rules = append(rules, met("M3", "work over the time of the block"))
+	if n := j.paced(); n > 0 {
+		rules = append(rules, met("M3", "work over the time of the block; none for %d paced points, whose gap sets it", n))
+	} else {
+		rules = append(rules, met("M3", "work over the time of the block"))
+	}
 	if n := holding(j.measured, func(m *Measurement) bool { return m.Latency.Value < float64(shortInference) }); n > 0 {
 		rules = append(rules, notMet("M4", "%d points under 0.2 ms are timed one by one", n))
 	} else {
@@ -131,6 +135,11 @@ func (j *ruleJudge) timing() []Rule {
 	return append(rules, all("M10", holding(j.measured, func(m *Measurement) bool { return m.Check != nil && m.Check.Pass }), len(j.measured), "points met the reference's output"))
 }
 
+// paced counts the points with gaps before their inferences.
+func (j *ruleJudge) paced() int {
+	return holding(j.measured, func(m *Measurement) bool { return m.Point.Gap > 0 })
+}
+
 func (j *ruleJudge) machine() []Rule {
 	rules := []Rule{met("P", "%d findings before the run", len(j.r.Log.Run.Findings))}
 	fixed := holding(j.measured, func(m *Measurement) bool { return m.floating(j.r.Log.Run) == "" })
@@ -154,10 +163,14 @@ func (j *ruleJudge) warmUp() []Rule {
 	} else {
 		rules = append(rules, notMet("W2", "the machine was not warmed up before the first launch"))
 	}
+	gaps := notApplicable("W5", "no scenario with gaps was asked for")
+	if n := j.paced(); n > 0 {
+		gaps = met("W5", "%d points idle before every inference", n)
+	}
 	return append(rules,
 		ramp(p),
 		all("W4", holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met }), len(j.kept), "rounds were taken in a steady state"),
-		notApplicable("W5", "no scenario with gaps was asked for"))
+		gaps)
 }
 
 // ramp says what a round leaves out at its start.
@@ -187,7 +200,7 @@ func (j *ruleJudge) sampling() []Rule {
 		return len(r.DeviceNS) >= p.RoundSamples && enough(p.RoundTime) || len(r.DeviceNS) >= p.RoundMin && enough(p.RoundCap)
 	})
 	rules := []Rule{all("S1", full, len(j.kept), "rounds are full")}
-	whole := holding(j.measured, func(m *Measurement) bool { return len(m.Rounds)-m.Dropped() >= p.Launches*p.Rounds })
+	whole := holding(j.measured, func(m *Measurement) bool { return len(m.Rounds)-m.Dropped() >= visitsOf(p, m.Rounds) })
 	rules = append(rules, all("S2", whole, len(j.measured), fmt.Sprintf("points have all their visits, %d × %d", p.Launches, p.Rounds)))
 	rules = append(rules, j.order())
 	rules = append(rules, all("S4", holding(j.measured, func(m *Measurement) bool { return m.Launches > 1 }), len(j.measured), "intervals are over launches"))
@@ -287,10 +300,10 @@ func (j *ruleJudge) drift() []Rule {
 }
 
 func (j *ruleJudge) estimates() []Rule {
-	intervals := holding(j.measured, func(m *Measurement) bool { return m.Throughput.Low != nil })
+	intervals := holding(j.measured, func(m *Measurement) bool { return m.Throughput != nil && m.Throughput.Low != nil })
 	rules := []Rule{
 		all("E1", holding(j.measured, func(m *Measurement) bool { return m.Latency.Low != nil }), len(j.measured), "medians have a t interval over launches"),
-		all("E2", intervals, len(j.measured), "rates have a bootstrap interval"),
+		all("E2", intervals, len(j.measured)-j.paced(), "rates have a bootstrap interval"),
 		met("E3", "n, n_eff, spread, shares of variance and outliers are in the report"),
 		all("E4", holding(j.measured, func(m *Measurement) bool { return m.Cycles != nil }), len(j.measured), "points have their latency in cycles"),
 	}

@@ -322,6 +322,18 @@ func TestGapsAreAnAxis(t *testing.T) {
 			t.Errorf("%s: %s %g, want %g", m.Point, m.State, m.Latency.Value, want)
 		}
 	}
+	// What is spaced runs at the pace it was given, which is no throughput.
+	if m := r.Measurements[0]; m.Throughput == nil || math.Abs(m.Throughput.Value-100) > 1e-6 {
+		t.Errorf("%s: throughput %+v, want 100/s", m.Point, m.Throughput)
+	}
+	if m := r.Measurements[1]; m.Throughput != nil || m.NoThroughput != NoPacedThroughput {
+		t.Errorf("%s: throughput %+v, reason %q", m.Point, m.Throughput, m.NoThroughput)
+	}
+	for rule, want := range map[string]string{"W5": "1 points idle", "M3": "none for 1 paced points", "E2": "1 of 1 rates"} {
+		if got := ruleNamed(t, r.Result, rule); got.State != RuleMet || !strings.Contains(got.Why, want) {
+			t.Errorf("rule %s: %s %q, want %q", rule, got.State, got.Why, want)
+		}
+	}
 }
 
 // What an earlier run has computed is taken over, for the models of the plan alone,

@@ -1,6 +1,7 @@
 package hardware
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,8 +30,15 @@ type DeviceHeldError struct {
 }
 
 func (e *DeviceHeldError) Error() string {
-	return fmt.Sprintf("lock device %s: process %d measures on it since %s, into %s; wait for it or end it (%s)",
-		e.Device, e.PID, e.Since.Format(time.RFC3339), e.Directory, e.Path)
+	return fmt.Sprintf("lock device %s: %s; wait for it (--wait 30m) or end it (%s)", e.Device, e.DeviceHolder, e.Path)
+}
+
+// String says what the holder does.
+func (h DeviceHolder) String() string {
+	if h.PID == 0 { // it is just writing down who it is
+		return "another process is about to measure on it"
+	}
+	return fmt.Sprintf("process %d measures on it since %s, into %s", h.PID, h.Since.Format(time.RFC3339), h.Directory)
 }
 
 // A DeviceLock keeps other runs of this user off a device. The kernel gives it back
@@ -66,12 +74,8 @@ func LockDevice(id, directory string) (*DeviceLock, error) {
 			return nil, fmt.Errorf("lock device %s: %s: %w", id, path, err)
 		}
 		held := &DeviceHeldError{Device: id, Path: path}
-		text, err := io.ReadAll(f)
-		if err == nil {
-			err = json.Unmarshal(text, &held.DeviceHolder)
-		}
-		if err != nil { // it is just being written
-			return nil, fmt.Errorf("lock device %s: another process has %s", id, path)
+		if text, err := io.ReadAll(f); err != nil || json.Unmarshal(text, &held.DeviceHolder) != nil {
+			held.DeviceHolder = DeviceHolder{}
 		}
 		return nil, held
 	}
@@ -86,6 +90,33 @@ func LockDevice(id, directory string) (*DeviceLock, error) {
 		return nil, errors.Join(fmt.Errorf("lock device %s: %w", id, err), f.Close())
 	}
 	return &DeviceLock{f}, nil
+}
+
+// lockPoll is how often a device that is held is asked for again: seldom enough to
+// leave its holder alone, which measures.
+const lockPoll = time.Second
+
+// AwaitDevice is LockDevice with patience: while another process has the device it
+// asks again, until ctx ends or limit has passed, and gives the last answer.
+// waiting is told of every new holder.
+func AwaitDevice(ctx context.Context, id, directory string, limit time.Duration, waiting func(DeviceHolder)) (*DeviceLock, error) {
+	until := time.Now().Add(limit)
+	var told DeviceHolder
+	for {
+		lock, err := LockDevice(id, directory)
+		var held *DeviceHeldError
+		left := time.Until(until)
+		if !errors.As(err, &held) || left <= 0 {
+			return lock, err
+		}
+		if held.PID != 0 && (held.PID != told.PID || held.Directory != told.Directory) {
+			told = held.DeviceHolder
+			waiting(told)
+		}
+		if err := sleep(ctx, min(lockPoll, left)); err != nil {
+			return nil, fmt.Errorf("lock device %s: %w", id, err)
+		}
+	}
 }
 
 // Close gives the device back.

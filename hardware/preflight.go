@@ -19,6 +19,12 @@ type Finding struct {
 	Advice string `json:"advice"` // what to do about it
 }
 
+// Passes tells whether the finding is about what others are doing just now, so that
+// waiting may mend it.
+func (f Finding) Passes() bool {
+	return f.Code == "foreign_load" || f.Code == "gpu_foreign_processes"
+}
+
 // Severity says whether a finding spoils numbers or only widens their spread.
 type Severity string
 
@@ -60,7 +66,7 @@ func hostChecks() []hostCheck {
 		{"foreign_load", Fail, func(s hostState) (string, string) {
 			if f := s.idle.ForeignCPUs; f != nil && *f > maxForeignCPUs {
 				return fmt.Sprintf("other processes kept %.2f CPUs busy while genbench waited (limit %.1f)", *f, maxForeignCPUs),
-					"stop them; `top` lists them"
+					"stop them, `top` lists them; or let `genbench run --wait 30m` wait for them"
 			}
 			return "", ""
 		}},

@@ -37,7 +37,7 @@ func gpuChecks() []gpuCheck {
 		{"gpu_foreign_processes", Fail, func(s gpuState) (string, string) {
 			if ids := s.reading.ForeignProcesses; len(ids) > 0 {
 				return "other processes use the GPU: " + commas(ids),
-					"stop them, or take another GPU"
+					"stop them, take another GPU, or let `genbench run --wait 30m` wait for them"
 			}
 			return "", ""
 		}},

@@ -60,19 +60,23 @@ type TruthTest struct {
 	Error  float64 `json:"error"` // of the median, relative; positive reads too long
 }
 
-// A TelemetryTest times calls of fixed work with and without readings beside them, in
-// turn.
+// A TelemetryTest times calls of fixed work in short slices, every other one with a
+// reading of the counters beside it.
 type TelemetryTest struct {
-	Pairs  int   `json:"pairs"`   // of a round with readings and one without
+	Pairs  int   `json:"pairs"`   // of a slice with a reading and one without
 	WorkNS int64 `json:"work_ns"` // how long a call takes, about
 	// ReadingNS is how long it takes to read all samplers once, in the median.
 	ReadingNS int64 `json:"reading_ns"`
-	Median    Shift `json:"median"` // of a round
-	P99       Shift `json:"p99"`
+	// Median is what readings do to the median of slices that each hold one: ten times
+	// as many as beside a measurement, so that it bounds what they do there.
+	Median Shift `json:"median"`
+	// P99 is what they do to the 99th percentile as often as beside a measurement, one
+	// slice in ten holding one.
+	P99 Shift `json:"p99"`
 }
 
-// A Shift is by which share readings lengthen a time, with its 99 % interval over the
-// pairs.
+// A Shift is by which share readings lengthen a time, with an interval over batches of
+// pairs that holds the truth in 99 % of tests.
 type Shift struct {
 	Value float64 `json:"value"`
 	Low   float64 `json:"low"`
@@ -105,17 +109,24 @@ const (
 	maxP99Shift      = 0.01
 )
 
-// The telemetry test: rounds long enough to hold a reading at the protocol's ten a
-// second, and calls as short as any that is timed one by one.
+// The telemetry test. What disturbs a shared machine lasts longer than a slice of
+// 10 ms and so meets both kinds of slices alike, whereas a reading is over well within
+// its own. Calls are as short as any that is timed one by one.
 const (
-	telemetryPairs  = 12
-	telemetryPeriod = 100 * time.Millisecond
+	telemetryPeriod = 100 * time.Millisecond // between readings beside a measurement
+	telemetrySlice  = 10 * time.Millisecond
 	telemetryWork   = 200 * time.Microsecond
+	telemetryBatch  = 12 // pairs that give one ratio: 600 calls of each kind
 )
 
+// telemetryLooks are after how many batches the test ends if it is decided by then:
+// 2.4 to 19 s. Each look errs in a quarter of the cases that all of them may.
+func telemetryLooks() []int { return []int{10, 20, 40, 80} }
+
 // RunSelfTest measures the instrument on a stream of the host, in about a second, and
-// in 2.5 more what reading the samplers does to it. It fails only if the context ends or a call can't be timed; what it finds wrong
-// is in the checks. The machine should be idle.
+// in 3 to 20 more what reading the samplers does to it, where any are given. It fails
+// only if the context ends, a call can't be timed or a sampler can't be read; what it
+// finds wrong is in the checks. The machine should be idle.
 func RunSelfTest(ctx context.Context, s Stream, samplers ...Sampler) (SelfTest, error) {
 	// As in a round: the collector stays out, and the thread is the goroutine's.
 	runtime.LockOSThread()
@@ -236,7 +247,7 @@ func (t *SelfTest) allocations(ctx context.Context, s Stream) error {
 	return nil
 }
 
-// telemetry times rounds with readings and without, in turn; which comes first
+// telemetry times slices with a reading and without, in turn; which comes first
 // alternates, so that a drift of the machine favours neither.
 func (t *SelfTest) telemetry(ctx context.Context, s Stream, samplers []Sampler) error {
 	work, length, err := workOf(ctx, s, telemetryWork)
@@ -244,33 +255,77 @@ func (t *SelfTest) telemetry(ctx context.Context, s Stream, samplers []Sampler) 
 		return err
 	}
 	defer work.Free()
-	samples := make([]Sample, max(1, int(telemetryPeriod.Nanoseconds()/length)))
+	reader := readBeside(samplers)
+	defer reader.stop()
+	slice := make([]Sample, max(1, int(telemetrySlice.Nanoseconds()/length)))
+	t.Telemetry = &TelemetryTest{WorkNS: length}
 	var medians, tails []float64
 	var readings []int64
-	for pair := range telemetryPairs {
-		var read [2]Spread // without and with readings
-		for turn := range 2 {
-			with := (pair+turn)%2 == 1
-			took, stop := readBeside(samplers, with)
-			err := timeFor(ctx, s, work.Call(), samples)
-			readErr := stop()
-			if err := errors.Join(err, readErr); err != nil {
-				return err
+	for _, look := range telemetryLooks() {
+		for len(medians) < look {
+			var times [2][]int64 // of slices without and with a reading
+			for turn := range 2 * telemetryBatch {
+				// Without, with, with, without: pair by pair the order changes.
+				with := (turn+1)/2%2 == 1
+				if with {
+					reader.ask <- struct{}{}
+				}
+				err := timeFor(ctx, s, work.Call(), slice)
+				arm := 0
+				if with {
+					arm = 1
+					answer := <-reader.answers
+					err = errors.Join(err, answer.err)
+					readings = append(readings, answer.took)
+				}
+				if err != nil {
+					return err
+				}
+				times[arm] = append(times[arm], hostTimes(slice)...)
 			}
-			arm := 0
-			if with {
-				arm = 1
-				readings = append(readings, *took...)
-			}
-			read[arm] = spread(hostTimes(samples))
+			median, tail := telemetryShifts(times[0], times[1])
+			medians, tails = append(medians, median), append(tails, tail)
 		}
-		medians = append(medians, math.Log(float64(read[1].MedianNS)/float64(read[0].MedianNS)))
-		tails = append(tails, math.Log(float64(read[1].P99NS)/float64(read[0].P99NS)))
+		t.Telemetry.Pairs = len(medians) * telemetryBatch
+		t.Telemetry.Median, t.Telemetry.P99 = shiftOf(medians), shiftOf(tails)
+		if !slices.ContainsFunc(t.Telemetry.checks(), func(c SelfCheck) bool { return c.Undecided }) {
+			break
+		}
 	}
-	t.Telemetry = &TelemetryTest{
-		Pairs: telemetryPairs, WorkNS: length, ReadingNS: spread(readings).MedianNS, Median: shiftOf(medians), P99: shiftOf(tails),
-	}
+	t.Telemetry.ReadingNS = spread(readings).MedianNS
 	return nil
+}
+
+// telemetryShifts compares one batch: the logarithm of the ratio of medians with and
+// without readings, and of the 99th percentiles of times as they would be with one
+// reading in every period, to those without.
+func telemetryShifts(without, with []int64) (median, tail float64) {
+	base, read := spread(without), spread(with)
+	share := float64(telemetrySlice) / float64(telemetryPeriod)
+	mixed := mixedQuantile(without, with, share, 0.99)
+	return math.Log(float64(read.MedianNS) / float64(base.MedianNS)), math.Log(float64(mixed) / float64(base.P99NS))
+}
+
+// mixedQuantile is the smallest of all times that a share q of a mixture does not
+// exceed, of which the times in b make up the given share. Both are sorted.
+func mixedQuantile(a, b []int64, share, q float64) int64 {
+	left := q
+	for i, j := 0, 0; ; {
+		fromA := j == len(b) || i < len(a) && a[i] <= b[j]
+		var at int64
+		if fromA {
+			at = a[i]
+			i++
+			left -= (1 - share) / float64(len(a))
+		} else {
+			at = b[j]
+			j++
+			left -= share / float64(len(b))
+		}
+		if left <= 1e-12 || i == len(a) && j == len(b) {
+			return at
+		}
+	}
 }
 
 // workOf makes a call that takes about so long here.
@@ -291,48 +346,66 @@ func workOf(ctx context.Context, s Stream, length time.Duration) (*native.Work, 
 	return native.NewWork(steps), length.Nanoseconds(), nil
 }
 
-// readBeside reads the samplers in the middle of every period until it is stopped, if
-// it is to read at all. took is how long each reading of all of them lasted.
-func readBeside(samplers []Sampler, with bool) (took *[]int64, stop func() error) {
-	took = &[]int64{}
-	if !with {
-		return took, func() error { return nil }
-	}
-	ended, done := make(chan struct{}), make(chan error, 1)
-	go func() {
-		next := time.NewTimer(telemetryPeriod / 2)
-		defer next.Stop()
-		for {
-			select {
-			case <-ended:
-				done <- nil
-				return
-			case <-next.C:
-			}
-			start := native.Now()
-			for _, s := range samplers {
-				if _, err := s.Sample(); err != nil {
-					done <- err
-					return
-				}
-			}
-			*took = append(*took, native.Now()-start)
-			next.Reset(telemetryPeriod)
-		}
-	}()
-	return took, func() error {
-		close(ended)
-		return <-done
-	}
+// A reader reads samplers when it is asked, on a thread of its own.
+type reader struct {
+	ask     chan struct{}
+	answers chan reading
 }
 
-// shiftOf is the mean of logarithms of ratios, as a share, with the interval of
-// Student's t.
+type reading struct {
+	took int64 // nanoseconds for all samplers
+	err  error
+}
+
+// readBeside starts a reader. It reads a quarter of a slice after it was asked, so that
+// the slice has begun and what the reading does to it ends within.
+func readBeside(samplers []Sampler) reader {
+	r := reader{make(chan struct{}), make(chan reading)}
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for range r.ask {
+			native.Sleep(telemetrySlice / 4)
+			start := native.Now()
+			var err error
+			for _, s := range samplers {
+				if _, readErr := s.Sample(); readErr != nil {
+					err = errors.Join(err, readErr)
+				}
+			}
+			r.answers <- reading{native.Now() - start, err}
+		}
+	}()
+	return r
+}
+
+func (r reader) stop() { close(r.ask) }
+
+// trimmed is the share of the smallest and of the largest ratios that shiftOf leaves
+// out: a machine that others use spoils some batches by far more than what is sought.
+const trimmed = 0.2
+
+// shiftOf is the trimmed mean of logarithms of ratios, as a share, with the interval
+// of Student's t over the winsorised values (Tukey & McLaughlin, Sankhya A 25, 1963).
+// Its level is such that the intervals of all looks hold the truth in 99 % of tests.
 func shiftOf(logs []float64) Shift {
-	mean, sd := stat.MeanStdDev(logs, nil)
-	n := float64(len(logs))
-	half := distuv.StudentsT{Sigma: 1, Nu: n - 1}.Quantile(0.995) * sd / math.Sqrt(n)
+	sorted := slices.Sorted(slices.Values(logs))
+	n := len(sorted)
+	cut := int(trimmed * float64(n))
+	mean := stat.Mean(sorted[cut:n-cut], nil)
+	for i := range cut {
+		sorted[i], sorted[n-1-i] = sorted[cut], sorted[n-1-cut]
+	}
+	kept := float64(n - 2*cut)
+	deviation := stat.StdDev(sorted, nil) * math.Sqrt(float64(n)) / kept // standard error of the mean
+	tails := 0.01 / float64(len(telemetryLooks()))
+	half := distuv.StudentsT{Sigma: 1, Nu: kept - 1}.Quantile(1-tails/2) * deviation
 	return Shift{math.Expm1(mean), math.Expm1(mean - half), math.Expm1(mean + half)}
+}
+
+// checks hold the shifts against their limits.
+func (t *TelemetryTest) checks() []SelfCheck {
+	return []SelfCheck{t.Median.check("readings move the median", maxMedianShift), t.P99.check("readings move the p99", maxP99Shift)}
 }
 
 // check holds a shift against its limit: the whole interval decides.
@@ -357,9 +430,8 @@ func (t *SelfTest) judge() {
 		check(name, 100*math.Abs(truth.Error), 100*maxTruthError, "%")
 	}
 	check("allocations of a timed block", float64(t.Allocations), maxAllocsPerTime, "")
-	if tel := t.Telemetry; tel != nil {
-		t.Checks = append(t.Checks,
-			tel.Median.check("readings move the median", maxMedianShift), tel.P99.check("readings move the p99", maxP99Shift))
+	if t.Telemetry != nil {
+		t.Checks = append(t.Checks, t.Telemetry.checks()...)
 	}
 	t.Passed = !slices.ContainsFunc(t.Checks, func(c SelfCheck) bool { return !c.Passed && !c.Undecided })
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"gonum.org/v1/gonum/stat/distuv"
+
 	"genbench/hardware/native"
 )
 
@@ -116,8 +118,7 @@ func TestSelfTestFindsErrors(t *testing.T) {
 	}
 }
 
-// A loudSampler makes the stream beside it slower from its first reading on, until
-// the block ends.
+// A loudSampler makes the stream beside it slower for the block in which it reads.
 type loudSampler struct {
 	Sampler
 	heard *atomic.Bool
@@ -135,11 +136,15 @@ type hearingStream struct {
 	times float64 // what a block that heard is lengthened by
 }
 
+// Time takes the time that it takes and tells another, which no machine disturbs.
+
 func (h hearingStream) Time(c native.Call, s []Sample) error {
 	h.heard.Store(false)
 	err := h.Stream.Time(c, s)
-	if h.heard.Load() {
-		for i := range s {
+	heard := h.heard.Load()
+	for i := range s {
+		s[i].Host = int64(200000 + 100*i)
+		if heard {
 			s[i].Host = int64(h.times * float64(s[i].Host))
 		}
 	}
@@ -157,7 +162,7 @@ func TestSelfTestHearsTelemetry(t *testing.T) {
 		t.Fatal(err)
 	}
 	tel := got.Telemetry
-	if tel.Pairs != telemetryPairs || tel.ReadingNS <= 0 || tel.Median.Value < 1 || tel.P99.Value < 0.5 {
+	if tel.Pairs < telemetryLooks()[0]*telemetryBatch || tel.ReadingNS <= 0 || tel.Median.Value < 1 || tel.P99.Value < 0.5 {
 		t.Errorf("telemetry that triples a time reads %+v", tel)
 	}
 	for _, c := range got.Checks[len(got.Checks)-2:] {
@@ -172,13 +177,24 @@ func TestSelfTestHearsTelemetry(t *testing.T) {
 }
 
 func TestShift(t *testing.T) {
-	// Student's t for 3 degrees of freedom is 5.841; the logs' standard error 0.0005.
+	// Student's t for 3 degrees of freedom at 99.75 % is 9.465; the logs' standard error
+	// is 0.0005774. Of four nothing is trimmed.
 	logs := []float64{0.009, 0.011, 0.009, 0.011}
 	got := shiftOf(logs)
-	half := 5.840909 * 0.0011547 / 2
+	half := distuv.StudentsT{Sigma: 1, Nu: 3}.Quantile(0.99875) * 0.0011547 / 2
 	for _, c := range []struct{ got, want float64 }{{got.Value, math.Expm1(0.01)}, {got.Low, math.Expm1(0.01 - half)}, {got.High, math.Expm1(0.01 + half)}} {
 		if math.Abs(c.got-c.want) > 1e-6 {
 			t.Errorf("shift is %+v, want %g", got, c.want)
+		}
+	}
+	// Of ten the two at either end count as their neighbours: 0.009 to 0.011 once more,
+	// six of them in the middle.
+	wild := []float64{-3, 0.009, 0.009, 0.009, 0.009, 0.011, 0.011, 0.011, 0.011, 2}
+	got = shiftOf(wild)
+	half = distuv.StudentsT{Sigma: 1, Nu: 5}.Quantile(0.99875) * 0.0010541 * math.Sqrt(10) / 6
+	for _, c := range []struct{ got, want float64 }{{got.Value, math.Expm1(0.01)}, {got.Low, math.Expm1(0.01 - half)}, {got.High, math.Expm1(0.01 + half)}} {
+		if math.Abs(c.got-c.want) > 1e-6 {
+			t.Errorf("trimmed, the shift is %+v, want %g", got, c.want)
 		}
 	}
 	for _, c := range []struct {
@@ -205,6 +221,31 @@ func TestShift(t *testing.T) {
 	undecided.Telemetry.P99 = Shift{0.1, 0.05, 0.2}
 	if undecided.judge(); undecided.Passed {
 		t.Error("readings that lengthen the tail pass")
+	}
+}
+
+// A batch in which readings slow every call of their slices by a tenth moves the
+// median by that, and the 99th percentile of one slice in ten far less.
+func TestTelemetryShifts(t *testing.T) {
+	without, with := make([]int64, 1000), make([]int64, 1000)
+	for i := range without {
+		without[i] = int64(1000000 + 100*i)
+		with[i] = without[i] + without[i]/10
+	}
+	median, tail := telemetryShifts(without, with)
+	// Above 1.1 ms lies a tenth of the mixture, so a hundredth of it lies above what nine
+	// tenths of the slow ones stay within.
+	if want := math.Log(1.1); math.Abs(median-want) > 1e-6 {
+		t.Errorf("the median moves by %g, want %g", median, want)
+	}
+	if want := math.Log(1.1 * 1.0899 / 1.0989); math.Abs(tail-want) > 1e-4 {
+		t.Errorf("the p99 moves by %g, want %g", tail, want)
+	}
+	if _, tail := telemetryShifts(without, without); tail != 0 {
+		t.Errorf("nothing moves the p99 by %g", tail)
+	}
+	if got := mixedQuantile([]int64{1}, []int64{2}, 0.1, 1); got != 2 {
+		t.Errorf("all of a mixture is within %d", got)
 	}
 }
 

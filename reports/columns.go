@@ -141,11 +141,11 @@ func columns() []column {
 			doc: "device time of the fastest sample", cell: measuredCell(func(r row) cell { return r.milliseconds(r.Min) })},
 
 		{key: "throughput_per_s", header: "images/s", explain: true, right: true, leave: 1,
-			doc: "images over the time of the whole block, not batch over latency", cell: measuredCell(func(r row) cell {
-				return number(r.Throughput.Value, roundTo(r.Throughput.Value, decimals(r.Throughput)))
+			doc: "images over the time of the whole block, not batch over latency", cell: rateCell(func(r row) cell {
+				return number(r.Throughput.Value, roundTo(r.Throughput.Value, decimals(*r.Throughput)))
 			})},
-		{key: "throughput_ci_low", doc: "lower end of the 95 % interval of the throughput", cell: measuredCell(func(r row) cell { return end(r.Throughput, low, 1, oneLaunch) })},
-		{key: "throughput_ci_high", doc: "upper end of the 95 % interval of the throughput", cell: measuredCell(func(r row) cell { return end(r.Throughput, high, 1, oneLaunch) })},
+		{key: "throughput_ci_low", doc: "lower end of the 95 % interval of the throughput", cell: rateCell(func(r row) cell { return end(*r.Throughput, low, 1, oneLaunch) })},
+		{key: "throughput_ci_high", doc: "upper end of the 95 % interval of the throughput", cell: rateCell(func(r row) cell { return end(*r.Throughput, high, 1, oneLaunch) })},
 		{key: "ms_per_image", header: "ms/image", right: true, leave: 5,
 			doc: "latency over batch", cell: measuredCell(func(r row) cell {
 				n := float64(r.Point.Batch)
@@ -157,7 +157,7 @@ func columns() []column {
 		{key: "macs", header: "MACs", unit: "G/image", right: true, leave: 13, doc: "multiply-accumulates of the convolution and linear layers, for one image", cell: func(r row) cell {
 			return counted(r.Model.MACs, 1e9)
 		}},
-		{key: "gmac_per_s", header: "GMAC/s", explain: true, right: true, leave: 8, doc: "arithmetic achieved: MACs of an image times images a second", cell: measuredCell(func(r row) cell {
+		{key: "gmac_per_s", header: "GMAC/s", explain: true, right: true, leave: 8, doc: "arithmetic achieved: MACs of an image times images a second", cell: rateCell(func(r row) cell {
 			if r.Model.MACs <= 0 {
 				return unknown("the journal holds no cost of this network")
 			}
@@ -302,6 +302,16 @@ func measuredCell(of func(row) cell) func(row) cell {
 		}
 		return of(r)
 	}
+}
+
+// rateCell leaves a rate unknown, with the reason, where there is none.
+func rateCell(of func(row) cell) func(row) cell {
+	return measuredCell(func(r row) cell {
+		if r.Throughput == nil {
+			return unknown("%s", r.NoThroughput)
+		}
+		return of(r)
+	})
 }
 
 // visitedCell leaves a count unknown, with the reason, where there was nothing to

@@ -30,7 +30,11 @@ func Bencher(w io.Writer, results ...*bench.Result) error {
 	all := map[string]map[string]metric{}
 	for _, r := range rowsOf(results) {
 		if r.usable() {
-			all[r.Point.String()] = map[string]metric{"latency": of(r.Latency), "throughput": of(r.Throughput)}
+			measures := map[string]metric{"latency": of(r.Latency)}
+			if r.Throughput != nil {
+				measures["throughput"] = of(*r.Throughput)
+			}
+			all[r.Point.String()] = measures
 		}
 	}
 	return writeIndented(w, all)

@@ -116,6 +116,18 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// A point with gaps runs at the pace it was given, which is no throughput (M3).
+func TestPacedPointsHaveNoRate(t *testing.T) {
+	r := bench.RoundRecord{ID: "m@224/engine/fp32/b1", DeviceNS: []int64{1e7, 1e7}}
+	if rate, why := rateOf(&launch{rounds: []*bench.RoundRecord{&r}}); rate != 100 || why != "" {
+		t.Errorf("back to back: %g, %q; want 100", rate, why)
+	}
+	r.ID += "/gap=10ms"
+	if rate, why := rateOf(&launch{rounds: []*bench.RoundRecord{&r}}); rate != 0 || why != bench.NoPacedThroughput {
+		t.Errorf("spaced: %g, %q; want the reason", rate, why)
+	}
+}
+
 // Slower in time, the same in cycles: the clock went down (R7).
 func TestClockShift(t *testing.T) {
 	slow := func(int) float64 { return 1.05 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"genbench/bench"
 )
 
 // A Metric is one figure of a launch that two results are compared by.
@@ -84,6 +86,9 @@ func p99Of(l *launch) (float64, string) {
 
 // rateOf counts inferences a second; images are a constant factor of a point.
 func rateOf(l *launch) (float64, string) {
+	if p, err := bench.ParsePoint(l.rounds[0].ID); err == nil && p.Gap > 0 {
+		return 0, bench.NoPacedThroughput
+	}
 	n, total := 0, 0.0 // a hostile journal overflows an integer
 	for _, r := range l.rounds {
 		n += len(r.DeviceNS)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -42,9 +43,15 @@ const faultVisits = 8
 // when its first round has ended.
 func start(t *testing.T, dir string, env ...string) *process {
 	t.Helper()
+	return startOn(t, "fake-spin", dir, env...)
+}
+
+// startOn is start with another engine.
+func startOn(t *testing.T, engine, dir string, env ...string) *process {
+	t.Helper()
 	runtime := t.TempDir()
 	suite := filepath.Join(runtime, "faults.yaml")
-	if err := os.WriteFile(suite, []byte(faultSuite), 0o644); err != nil {
+	if err := os.WriteFile(suite, []byte(strings.ReplaceAll(faultSuite, "fake-spin", engine)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	p := begin(t, append(env, "XDG_RUNTIME_DIR="+runtime), "run", "--suite", suite, "--out", dir)
@@ -265,6 +272,9 @@ func TestTwoRunsOnOneDevice(t *testing.T) {
 	if _, err := os.Stat(other); err == nil {
 		t.Error("a run that was refused left a directory")
 	}
+	// A third is patient, and says whom it waits for.
+	third := begin(t, []string{p.runtimeDir()}, "run", "--wait", "1m", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1", "--out", other)
+	third.until(t, fmt.Sprintf("for device host: process %d measures on it since ", p.Process.Pid))
 	// Nor may it be resumed while it runs.
 	if code, rest := begin(t, []string{p.runtimeDir()}, "run", "--resume", p.dir).end(t); code != exitUnavailable {
 		t.Errorf("resumed while it runs: exit code %d, %q", code, rest)
@@ -273,8 +283,87 @@ func TestTwoRunsOnOneDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.end(t)
-	third := begin(t, []string{p.runtimeDir()}, "run", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1", "--out", other)
-	third.until(t, "launch 1")
+	// It makes its journal when the device is its own.
+	deadline := time.Now().Add(10 * time.Second)
+	for _, err := os.Stat(filepath.Join(other, bench.JournalName)); err != nil; _, err = os.Stat(filepath.Join(other, bench.JournalName)) {
+		if time.Now().After(deadline) {
+			t.Fatal("the run that waited did not get the device")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err := third.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code, rest := third.end(t); code != exitInterrupted {
+		t.Errorf("exit code %d, %s", code, rest)
+	}
+}
+
+// A run that waits for others to leave the machine alone can be told to stop waiting,
+// and leaves nothing behind.
+func TestWaitForQuiet(t *testing.T) {
+	skipShort(t)
+	busy := exec.Command("sh", "-c", "while :; do :; done")
+	if err := busy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = busy.Process.Kill()
+		_ = busy.Wait() // it was killed
+	})
+	dir := filepath.Join(t.TempDir(), "run")
+	p := begin(t, []string{"XDG_RUNTIME_DIR=" + t.TempDir()}, "run", "--wait", "1m", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--out", dir)
+	p.until(t, "for a quiet machine: other processes kept ")
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code, rest := p.end(t); code != exitInterrupted || !strings.Contains(rest, "before anything was measured") {
+		t.Errorf("exit code %d, %q; want 130", code, rest)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a run that did not come about left a directory")
+	}
+}
+
+// The clock goes backwards while a round is timed: the round is dropped with that for
+// its reason and taken again, and the run goes on. The clock is the C library's, which
+// the timed loop reads; of the engines here only the reference does not read it too.
+func TestClockRunsBackwards(t *testing.T) {
+	skipShort(t)
+	clock := filepath.Join(t.TempDir(), "clock.so")
+	compiler := cmp.Or(os.Getenv("CC"), "cc")
+	if out, err := exec.Command(compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", clock, filepath.Join("testdata", "clock.c")).CombinedOutput(); err != nil {
+		t.Fatalf("compile the clock: %v\n%s", err, out)
+	}
+	back := filepath.Join(t.TempDir(), "back")
+	p := startOn(t, "reference", filepath.Join(t.TempDir(), "run"), "LD_PRELOAD="+clock, "FAKE_CLOCK_BACK="+back)
+	if err := os.WriteFile(back, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.until(t, "the clock went backwards")
+	if err := os.Remove(back); err != nil {
+		t.Fatal(err)
+	}
+	if code, rest := p.end(t); code != 0 {
+		t.Fatalf("exit code %d, %s", code, rest)
+	}
+	dropped := 0
+	for _, m := range load(t, p.dir).Measurements {
+		if kept := len(m.Rounds) - m.Dropped(); m.State != bench.Measured || kept != faultVisits/2 {
+			t.Errorf("%s: %s %q with %d rounds, want all of its visits", m.Point, m.State, m.Reason, kept)
+		}
+		for _, r := range m.Rounds {
+			if r.Status == bench.Dropped {
+				dropped++
+				if !slices.Contains(r.Disturbances, bench.BadClock) || !strings.Contains(r.DropReason, "the clock went backwards: sample ") {
+					t.Errorf("dropped for %q, %v", r.DropReason, r.Disturbances)
+				}
+			}
+		}
+	}
+	if dropped == 0 {
+		t.Error("no dropped round is in the journal")
+	}
 }
 
 // The driver's counters vanish or hang while the host is measured: what is missing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"genbench/bench"
 	"genbench/hardware"
@@ -18,11 +19,12 @@ type manner struct {
 	// after is the journal of the run that this one follows; nil without one.
 	after    *bench.Log
 	noReport bool
+	until    time.Time // how long to wait for the device and a quiet machine
 }
 
 // manner reads the run that is followed.
 func (f runFlags) manner() (manner, error) {
-	how := manner{noReport: f.noReport}
+	how := manner{noReport: f.noReport, until: f.patience()}
 	if f.follow == "" {
 		return how, nil
 	}
@@ -39,11 +41,11 @@ func (how manner) warm(device hardware.Device) bool {
 	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.Info().ID })
 }
 
-// openMachine opens the machine's counters. What preflight found before the run
-// that is followed still holds.
-func (how manner) openMachine(ctx context.Context, c bench.Config) (*machine, error) {
+// openFor opens the machine's counters. What preflight found before the run that is
+// followed still holds.
+func (a *app) openFor(ctx context.Context, c bench.Config, how manner) (*machine, error) {
 	if how.after == nil {
-		return openMachine(ctx, c)
+		return a.openQuietMachine(ctx, c, how.until)
 	}
 	m, err := openCounters()
 	if err != nil {

@@ -29,7 +29,6 @@ func (a *app) replayCommand() *cobra.Command {
 }
 
 func (a *app) replay(ctx context.Context, dir, out string) error {
-	started := time.Now()
 	before, err := bench.LoadResult(dir)
 	if err != nil {
 		return usage(err)
@@ -48,9 +47,9 @@ func (a *app) replay(ctx context.Context, dir, out string) error {
 		return err
 	}
 	if out == "" {
-		out = defaultDir(started)
+		out = defaultDir(time.Now())
 	}
-	runErr := a.carryOut(ctx, plan, device, out, started, manner{})
+	runErr := a.carryOut(ctx, plan, device, out, manner{})
 	after, err := bench.LoadResult(out)
 	if after == nil {
 		if runErr != nil {

@@ -14,7 +14,7 @@ import (
 
 // resume goes on with an interrupted run: the same plan, in the same order, on the
 // same machine, with the same binary and libraries, into the same journal.
-func (a *app) resume(ctx context.Context, dir string) (err error) {
+func (a *app) resume(ctx context.Context, dir string, until time.Time) (err error) {
 	before, err := bench.LoadResult(dir)
 	if err != nil {
 		return usage(err)
@@ -25,7 +25,7 @@ func (a *app) resume(ctx context.Context, dir string) (err error) {
 	}
 	defer device.Close()
 	// Before the journal is touched: the run may not be over.
-	lock, err := lockDevice(device, dir)
+	lock, err := a.lockDevice(ctx, device, dir, until)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (a *app) resume(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	m, err := openMachine(ctx, plan.Config)
+	m, err := a.openQuietMachine(ctx, plan.Config, until)
 	if err != nil {
 		return err
 	}

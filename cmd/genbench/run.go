@@ -45,6 +45,7 @@ type runFlags struct {
 	seed       uint64
 	threads    int
 	launches   int
+	most       int
 	relWidth   float64
 	timeout    time.Duration
 	maxSteal   float64
@@ -61,6 +62,7 @@ type runFlags struct {
 	calibrate  string
 	calibrator string
 	dryRun     bool
+	wait       time.Duration
 
 	given func(flag string) bool
 }
@@ -80,13 +82,20 @@ func (a *app) runCommand() *cobra.Command {
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.given = cmd.Flags().Changed
+			if f.wait < 0 {
+				return usage(fmt.Errorf("--wait %s: want a time from 0s", f.wait))
+			}
 			if f.resume == "" {
 				return a.measure(cmd.Context(), f)
 			}
-			if cmd.Flags().NFlag() > 1 {
-				return usage(errors.New("--resume goes on with what the run was asked for and takes no other flag"))
+			others := cmd.Flags().NFlag() - 1
+			if f.given("wait") {
+				others--
 			}
-			return a.resume(cmd.Context(), f.resume)
+			if others > 0 {
+				return usage(errors.New("--resume goes on with what the run was asked for and takes no other flag but --wait"))
+			}
+			return a.resume(cmd.Context(), f.resume, f.patience())
 		},
 	}
 	flags := cmd.Flags()
@@ -106,6 +115,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: drawn, and recorded)")
 	flags.IntVar(&f.threads, "threads", 0, "host threads an inference may use (default: all usable processors)")
 	flags.IntVar(&f.launches, "launches", 0, "fresh processes that each visit every point (default: the profile's)")
+	flags.IntVar(&f.most, "max-launches", 0, fmt.Sprintf("up to how many launches to add while an interval is wider than --rel-width (default: the profile's; %d with --rel-width, but for ci)", widthLaunches))
 	flags.Float64Var(&f.relWidth, "rel-width", 0, "half-width of the interval to aim for, relative to the median (default: the profile's)")
 	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "silence after which a worker is taken for hung")
 	flags.Float64Var(&f.maxSteal, "max-steal", usual.DropSteal, "drop a round when a hypervisor took more than this fraction of the machine")
@@ -120,6 +130,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.BoolVar(&f.noReport, "no-report", false, "write the journal alone; `genbench report DIR` makes the rest")
 	flags.StringVar(&f.follow, "follow", "", followUsage)
 	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
+	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for another run on the device, and for other work on the machine, to end (default: not at all)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
 	complete := func(flag string, names func() []string) {
 		err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -176,7 +187,7 @@ func (a *app) measure(ctx context.Context, f runFlags) error {
 	if dir == "" {
 		dir = defaultDir(started)
 	}
-	return a.carryOut(ctx, plan, device, dir, started, how)
+	return a.carryOut(ctx, plan, device, dir, how)
 }
 
 // defaultDir names a result after the time it was begun.
@@ -222,10 +233,17 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	}
 	replace(f, "resolution", &c.Grid.Resolution, f.resolution)
 	replace(f, "launches", &c.Protocol.Launches, f.launches)
-	if f.given("launches") {
-		c.Protocol.MaxLaunches = 0 // a number that was asked for is fixed
-	}
 	replace(f, "rel-width", &c.Protocol.RelWidth, f.relWidth)
+	switch {
+	case f.given("max-launches") && profile == "ci":
+		return c, errors.New("--max-launches: the profile ci has a fixed number of launches and looks at no interval before the last")
+	case f.given("max-launches"):
+		c.Protocol.MaxLaunches = f.most
+	case f.given("launches"):
+		c.Protocol.MaxLaunches = 0 // a number that was asked for is fixed
+	case f.given("rel-width") && profile != "ci":
+		c.Protocol.MaxLaunches = max(c.Protocol.MaxLaunches, c.Protocol.Launches, widthLaunches)
+	}
 	replace(f, "timeout", &c.Protocol.Watchdog, f.timeout)
 	replace(f, "sentinel-every", &c.Protocol.SentinelEvery, f.sentinel)
 	replace(f, "max-steal", &c.Protocol.DropSteal, f.maxSteal)
@@ -270,6 +288,10 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 // hundreds of thousands of values, and the reference takes a second for each image
 // of a large network.
 const calibrationImages = 16
+
+// widthLaunches is how many launches a width that is asked for may take, those of the
+// profile included (S5).
+const widthLaunches = 12
 
 // replace sets what a flag was given for.
 func replace[T any](f runFlags, flag string, to *T, value T) {
@@ -488,9 +510,10 @@ func (a *app) printPlan(plan *bench.Plan) error {
 	return nil
 }
 
-// carryOut runs a plan into a new directory and shows what came of it.
-func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Device, dir string, started time.Time, how manner) (err error) {
-	lock, err := lockDevice(device, dir)
+// carryOut runs a plan into a new directory and shows what came of it. It waits as long
+// as it may for the device and the machine to be free.
+func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Device, dir string, how manner) (err error) {
+	lock, err := a.lockDevice(ctx, device, dir, how.until)
 	if err != nil {
 		return err
 	}
@@ -501,13 +524,13 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
 	looked := time.Now()
-	m, err := how.openMachine(ctx, plan.Config)
+	m, err := a.openFor(ctx, plan.Config, how)
 	if err != nil {
-		return err
+		return errors.Join(err, journal.Discard())
 	}
 	defer m.close()
 	preflight := time.Since(looked)
-	record, err := describeRun(plan, device, m, started)
+	record, err := describeRun(plan, device, m, time.Now())
 	if err != nil {
 		return err
 	}
@@ -517,20 +540,6 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 	}
 	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record)}
 	return a.execute(ctx, runner, m, dir, how.noReport)
-}
-
-// lockDevice keeps a second run off the device.
-func lockDevice(device hardware.Device, dir string) (*hardware.DeviceLock, error) {
-	absolute, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	lock, err := hardware.LockDevice(device.Info().ID, absolute)
-	var held *hardware.DeviceHeldError
-	if errors.As(err, &held) {
-		return nil, &exitError{exitUnavailable, err}
-	}
-	return lock, err
 }
 
 // describeRun says all that is known of a run before anything is measured.

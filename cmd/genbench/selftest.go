@@ -51,6 +51,7 @@ func (t engineTest) passed() bool {
 func (a *app) selftestCommand() *cobra.Command {
 	var asJSON bool
 	var names []string
+	var telemetry bool
 	cmd := &cobra.Command{
 		Use:   "selftest",
 		Short: "Let the instrument measure itself: its clock, its loop, calls of known length through every engine",
@@ -67,7 +68,7 @@ func (a *app) selftestCommand() *cobra.Command {
 					return usage(err)
 				}
 			}
-			test, err := a.selfTest(ctx, names)
+			test, err := a.selfTest(ctx, names, telemetry)
 			if err != nil {
 				return err
 			}
@@ -83,11 +84,12 @@ func (a *app) selftestCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&telemetry, "telemetry", true, "measure what reading counters does to what is timed beside it, in 3 to 20 s")
 	cmd.Flags().StringSliceVar(&names, "engines", nil, "test these engines, not all that are available")
 	return cmd
 }
 
-func (a *app) selfTest(ctx context.Context, names []string) (selfTest, error) {
+func (a *app) selfTest(ctx context.Context, names []string, telemetry bool) (selfTest, error) {
 	device, err := hardware.NewHost()
 	if err != nil {
 		return selfTest{}, err
@@ -99,9 +101,12 @@ func (a *app) selfTest(ctx context.Context, names []string) (selfTest, error) {
 	}
 	defer stream.Close()
 	var test selfTest
-	samplers, closeSamplers, err := openSamplers()
-	if err != nil {
-		return selfTest{}, err
+	var samplers []hardware.Sampler
+	closeSamplers := func() error { return nil }
+	if telemetry {
+		if samplers, closeSamplers, err = openSamplers(); err != nil {
+			return selfTest{}, err
+		}
 	}
 	test.SelfTest, err = hardware.RunSelfTest(ctx, stream, samplers...)
 	if err := errors.Join(err, closeSamplers()); err != nil {
@@ -289,8 +294,8 @@ func (a *app) writeTelemetryTest(t *hardware.TelemetryTest) {
 	percent := func(s hardware.Shift) string {
 		return fmt.Sprintf("%.3f [%.3f, %.3f] %%", 100*s.Value, 100*s.Low, 100*s.High)
 	}
-	fmt.Fprintf(a.stdout, "\nreadings, ten a second beside calls of %v: one takes %v; they move the median by %s, the p99 by %s (99 %% intervals)\n",
-		time.Duration(t.WorkNS), time.Duration(t.ReadingNS).Round(time.Microsecond), percent(t.Median), percent(t.P99))
+	fmt.Fprintf(a.stdout, "\nreadings beside calls of %v: one takes %v; a hundred a second move the median by %s, ten a second the p99 by %s (99 %% intervals, %d pairs)\n",
+		time.Duration(t.WorkNS), time.Duration(t.ReadingNS).Round(time.Microsecond), percent(t.Median), percent(t.P99), t.Pairs)
 }
 
 func word(passed bool) string {

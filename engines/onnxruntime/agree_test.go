@@ -176,7 +176,7 @@ func startPython(t *testing.T, python string, network *models.Network, input mod
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(python, filepath.Join("testdata", "loop.py"), model, image)
+	cmd := exec.Command(python, filepath.Join("testdata", "loop.py"), model, image, "1")
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

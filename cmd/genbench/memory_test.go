@@ -1,0 +1,58 @@
+package main
+
+import (
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"genbench/bench"
+)
+
+// What a run holds most of is its journal, read back at its end: for 10,000 rounds of
+// 100 samples it stays under 200 MB, from the file to the table.
+func TestMemoryOfALongRun(t *testing.T) {
+	skipShort(t)
+	dir := filepath.Join(t.TempDir(), "run")
+	journal, err := bench.CreateJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	note := func(record any) {
+		if err := journal.Note(record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := bench.Point{Model: "genet-small", Engine: "engine", Precision: "fp32", Batch: 1, Resolution: 192}
+	protocol, err := bench.NewProtocol("publish")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const launches, rounds = 100, 100
+	protocol.Launches, protocol.Rounds = launches, rounds
+	note(bench.RunRecord{Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, Config: bench.Config{Protocol: protocol, Threads: 1}, Plan: []bench.PlannedPoint{{ID: p.String(), Point: p}}})
+	round := bench.RoundRecord{Type: "round", ID: p.String(), Try: 1, Order: 1, Status: bench.OK, DeviceNS: make([]int64, 100), Steady: bench.SteadyProof{Met: true}}
+	for i := range launches * rounds {
+		round.Launch, round.Round = 1+i/rounds, 1+i%rounds
+		for k := range round.DeviceNS {
+			round.DeviceNS[k] = int64(10_000_000 + (i*7919+k*104729)%100_000)
+		}
+		note(round)
+	}
+	note(bench.EndRecord{Type: "end"})
+	if err := journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	report := begin(t, nil, "report", dir, "--format", "text")
+	if code, rest := report.end(t); code != 0 {
+		t.Fatalf("exit code %d, %s", code, rest)
+	}
+	usage, ok := report.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		t.Fatal("the system tells nothing of its processes")
+	}
+	peak := usage.Maxrss >> 10 // of KiB
+	t.Logf("%d MB", peak)
+	if peak > 200 {
+		t.Errorf("%d MB for %d rounds, want at most 200", peak, launches*rounds)
+	}
+}
