@@ -53,6 +53,7 @@ type session struct {
 	parameters []parameter   // that await them
 	latency    time.Duration // of an inference, as the build measured it
 	choices    []string
+	rotation   rotation
 }
 
 // compile builds the network in one layout. The caller owns the session.
@@ -445,6 +446,7 @@ func (s *session) Close() error {
 	if status := C.gb_program_close(s.program); status != 0 {
 		errs = append(errs, fmt.Errorf("cudnnDestroy: %s", C.GoString(C.gb_cudnn_words(s.engine.api, status))))
 	}
+	s.rotation.free()
 	for _, memory := range s.memory {
 		errs = append(errs, s.engine.device.Free(memory))
 	}

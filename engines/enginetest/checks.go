@@ -41,6 +41,7 @@ func checks() []check {
 		{"executed", checkExecuted},
 		{"closed session", checkClosedSession},
 		{"no deferred work", checkNoDeferredWork},
+		{"submitted in every way", checkSubmission},
 		{"reopened", checkReopened},
 	}
 }

@@ -25,6 +25,7 @@ type session struct {
 	stream   *hardware.CUDAStream // nil on the host
 	profile  *profile
 	executed engines.Execution
+	rotation rotation
 }
 
 // An order is what a session is compiled from and for.
@@ -404,6 +405,7 @@ func (s *session) Close() error {
 	if s.c == nil {
 		return nil
 	}
+	errs := []error{s.rotation.free(s)}
 	C.gb_ort_free(s.c)
 	forget(&s.c.inputs)
 	forget(&s.c.outputs)
@@ -411,7 +413,6 @@ func (s *session) Close() error {
 	if s.profile != nil {
 		s.profile.close()
 	}
-	var errs []error
 	for _, p := range slices.Concat(s.order.inputs, s.order.outputs) {
 		if p.address != 0 {
 			errs = append(errs, s.stream.Device().Free(p.address))

@@ -24,6 +24,7 @@ type session struct {
 	stream        *hardware.CUDAStream
 	input, output tensor
 	plan          engines.Plan
+	rotation      rotation
 }
 
 type tensor struct {
@@ -275,6 +276,7 @@ func (s *session) Close() error {
 	defer leave()
 	C.gb_trt_close(s.e.table, s.c)
 	s.c = nil
+	errs = append(errs, s.rotation.free(s.e.device))
 	for _, t := range []*tensor{&s.input, &s.output} {
 		if t.data != 0 {
 			errs = append(errs, s.e.device.Free(t.data))

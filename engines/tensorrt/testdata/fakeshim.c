@@ -126,7 +126,6 @@ typedef struct {
 	gb_trt_tensor public;
 	char name[64];
 	void *address;
-	OrtValue *value;
 	size_t bytes;
 	int onnx_type;
 } tensor_state;
@@ -163,8 +162,6 @@ struct gb_trt_engine {
 };
 
 static void close_engine(gb_trt_engine *engine) {
-	for (int i = 0; i < 2; i++)
-		if (engine->ends[i].value != NULL) ort->ReleaseValue(engine->ends[i].value);
 	if (engine->session != NULL) ort->ReleaseSession(engine->session);
 	free(engine->failure);
 	free(engine);
@@ -202,12 +199,8 @@ static char *bind_tensor(gb_trt_engine *engine, const char *name, uint64_t addre
 	for (int i = 0; i < 2; i++) {
 		tensor_state *t = &engine->ends[i];
 		if (strcmp(t->name, name) != 0) continue;
-		OrtMemoryInfo *memory = NULL;
-		char *failed = words(ort->CreateCpuMemoryInfo(gb_ort_device_allocator, gb_ort_mem_default, &memory));
-		if (failed != NULL) return failed;
-		failed = words(ort->CreateTensorWithDataAsOrtValue(memory, (void *)(uintptr_t)address, t->bytes, t->public.dims, (size_t)t->public.rank, t->onnx_type, &t->value));
-		ort->ReleaseMemoryInfo(memory);
-		return failed;
+		t->address = (void *)(uintptr_t)address;
+		return NULL;
 	}
 	return strdup("no tensor of that name");
 }
@@ -219,13 +212,30 @@ static void fail(gb_trt_engine *engine, char *text) {
 	engine->failure = text;
 }
 
+// What was submitted keeps the addresses that were bound then.
+typedef struct {
+	gb_trt_engine *engine;
+	void *addresses[2];
+} work;
+
 // compute is the work itself, done when the stream is waited for. What goes wrong
 // here is a fault of the fake and must not pass for one of the adapter.
 static void compute(void *argument) {
-	gb_trt_engine *engine = *(gb_trt_engine **)argument;
-	const char *input = engine->ends[0].name, *output = engine->ends[1].name;
-	const OrtValue *in = engine->ends[0].value;
-	char *failed = words(ort->Run(engine->session, NULL, &input, &in, 1, &output, 1, &engine->ends[1].value));
+	work *w = argument;
+	OrtMemoryInfo *memory = NULL;
+	OrtValue *values[2] = {NULL, NULL};
+	const char *names[2];
+	char *failed = words(ort->CreateCpuMemoryInfo(gb_ort_device_allocator, gb_ort_mem_default, &memory));
+	for (int i = 0; failed == NULL && i < 2; i++) {
+		const tensor_state *t = &w->engine->ends[i];
+		names[i] = t->name;
+		failed = words(ort->CreateTensorWithDataAsOrtValue(memory, w->addresses[i], t->bytes, t->public.dims, (size_t)t->public.rank, t->onnx_type, &values[i]));
+	}
+	const OrtValue *in = values[0];
+	if (failed == NULL) failed = words(ort->Run(w->engine->session, NULL, &names[0], &in, 1, &names[1], 1, &values[1]));
+	for (int i = 0; i < 2; i++)
+		if (values[i] != NULL) ort->ReleaseValue(values[i]);
+	if (memory != NULL) ort->ReleaseMemoryInfo(memory);
 	if (failed != NULL) {
 		fprintf(stderr, "fake TensorRT: %s\n", failed);
 		abort();
@@ -238,7 +248,8 @@ static int run(void *session) {
 		fail(engine, strdup("enqueue: illegal memory access"));
 		return 1;
 	}
-	if (submit((void *)(uintptr_t)engine->stream, compute, &engine, sizeof engine, 50000) == 0) return 0;
+	work w = {engine, {engine->ends[0].address, engine->ends[1].address}};
+	if (submit((void *)(uintptr_t)engine->stream, compute, &w, sizeof w, 50000) == 0) return 0;
 	fail(engine, strdup("enqueue: the driver refused the work"));
 	return 1;
 }

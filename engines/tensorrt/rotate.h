@@ -1,0 +1,22 @@
+// Inferences that read their input from another place than the session's own.
+#ifndef GENBENCH_TRT_ROTATE_H
+#define GENBENCH_TRT_ROTATE_H
+
+#include "bridge.h"
+
+// gb_trt_rotated is an engine with another address of its input.
+typedef struct {
+	const gb_trt_table *table;
+	gb_trt_engine *engine;
+	const char *name;
+	uint64_t home, input;
+} gb_trt_rotated;
+
+enum { gb_trt_not_bound = -2 }; // the engine refused an address
+
+// gb_trt_run_rotated is a gb_func: one inference of a gb_trt_rotated. TensorRT takes a
+// tensor's address when an inference is enqueued, so both bindings cost the host a
+// call and the device nothing.
+int gb_trt_run_rotated(void *rotated);
+
+#endif
