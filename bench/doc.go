@@ -4,10 +4,10 @@
 // # The way of a measurement
 //
 //	flags, suite file   cmd/genbench, ParseSuite
-//	  -> Grid           product of models x engines x precisions x batches x gaps
+//	  -> Grid           product of models x engines x precisions x batches x graph and cache modes x gaps
 //	  -> Plan           NewPlan: points, skipped ones with their reason; Plan.Order: a random order per round
 //	  -> launch         Runner.launch: a fresh worker process (Processes); a crash or a hang costs one point
-//	  -> visit          worker.visit: build, first inference, warm-up, output check, one round
+//	  -> visit          worker.visit: build, first inference, graphs and copies of the input (worker.arrange), warm-up, output check, one round
 //	  -> round          worker.round: windows until they agree, each timed by one C loop (hardware.Stream.Time);
 //	                    counters read at both ends
 //	  -> journal        Journal.Append: one JSON line, synced, after every round
@@ -18,8 +18,8 @@
 // What is timed. Device time is taken around the engine's own submitting call, with
 // input and output in place (M1); on the host a call has finished when it returns,
 // so device and host time are one. Throughput is images over the time of the block
-// (M3, Measurement.estimate). Build and first inference are metrics of their own
-// (M7, PointRecord). The timed loop is one C call on a locked thread with the garbage
+// (M3, Measurement.estimate). Build, first inference and the capturing of graphs are
+// metrics of their own (M7, PointRecord). The timed loop is one C call on a locked thread with the garbage
 // collector off (M8, quietly). Every visit compares an output with the fp32
 // reference's, as closely as its precision allows, and a point that fails prints no
 // latency (M10, checkOutput); int8 is calibrated before the first launch (worker.calibrate). That the
@@ -28,8 +28,27 @@
 // done is found by how long its output then takes to come, and its point fails
 // (worker.deferred).
 //
+// On a GPU how an inference is submitted and what it finds in the cache are axes
+// (Grid.On, worker.arrange). `eager` is the engine's own call; `graph` replays what one
+// call submitted, one inference of a blank input before it, so that the output which
+// is checked is the replay's; `blocked` holds the stream by a kernel until all of an
+// inference is submitted (M5, hardware.EventStream). `rotate` reads the input from
+// copies that fill twice the L2 cache, in turn; `hot` reads one; `cold` overwrites
+// twice the cache before every sample, outside of its events (M6, engines.Rotator). What
+// is not asked for is eager and graph, with rotate. An engine that cannot be captured,
+// held or rotated costs the point, which is skipped with the reason (refusal), as what a
+// host has none of is when it is planned (onlyOnGPU). An inference of less than 0.2 ms
+// is too short for events that resolve half a microsecond: a sample is then the mean of
+// so many back to back that they take 1 ms, the same number in all launches, and the
+// figure is called amortised wherever it stands and has no tails (M4, worker.amortise).
+// Where something comes before every inference, a gap, a flush or a hold, it stays one.
+//
 // Warm-up. At least three inferences and 0.3 s (W1, worker.warmUp); the heaviest point
-// runs for 2 s before the first launch takes anything (W2, worker.settle). A round
+// runs for 2 s before the first launch takes anything, on a GPU for 30 to 180 s until
+// its effective clock changes by less than 0.2 % and its temperature by less than half a
+// degree in 10 s, and for 5 to 60 s before later launches until they are within 0.5 %
+// and 3 degrees of where that left them; what was reached is in the journal, and what
+// was not is a doubt about the run (W2, worker.settle, SettleRecord). A round
 // leaves out its first inference, on a GPU five and 300 ms (W3, Protocol.ramp). Then
 // windows run, until the last three differ by at most 1 % and drift by less than
 // 0.25 % beyond what the noise within them explains; where three are too noisy to show
@@ -142,7 +161,9 @@
 // the protocol said that 1 % drops; `quick` waits 1.5 s and `ci` 3 s for a steady
 // state, where it said 10; and drift does not stop a run. HostProtocol gives the reasons. `ci` aims for 1 %, the least
 // that its gate tells apart. GPUProtocol holds the protocol's own figures, which
-// nobody has calibrated on a board yet.
+// nobody has calibrated on a board yet. `quick` settles a GPU for 10 to 60 s and before
+// later launches for 2 to 15, for a first impression is not to wait minutes for the
+// board; the slopes it waits for are the same.
 //
 // A high quantile is that of a launch, not of the mixture of launches: where launches
 // differ, four of them do not hold the 90th percentile of launches, and no interval
@@ -165,8 +186,7 @@
 // # Not yet
 //
 // Clocks (C), and with them the lowering of a lock that
-// meets the power cap (X, POWER locked) and a settling that waits for slopes of clock
-// and temperature (W2); graph and cache modes (M5, M6), amortised blocks (M4) and every
-// other rule that needs a GPU. Results name the protocol's effective numbers, so that
-// none of this can be taken for granted.
+// meets the power cap (X, POWER locked); the mean clock of W4's windows; copies of input
+// and output as columns of their own (M2). Results name the protocol's effective numbers,
+// so that none of this can be taken for granted.
 package bench

@@ -138,6 +138,12 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 	if err := w.time(session, first); err != nil {
 		return nil, err
 	}
+	if p.Cache == Cold || p.Graph == Blocked {
+		return nil, fmt.Errorf("energy is that of inferences back to back, which those of %s are not: what comes before each takes energy too", p)
+	}
+	if err := w.arrange(ctx, session, p); err != nil {
+		return nil, err
+	}
 	_, inference, err := w.warmUp(session, p, time.Duration(first[0].Host))
 	if err != nil {
 		return nil, err

@@ -94,13 +94,21 @@ type (
 		// Sentinel marks the preparation of a visit that only watches for drift (D1).
 		Sentinel bool `json:"sentinel,omitempty"`
 
-		BuildNS  int64             `json:"build_ns,omitempty"` // network to session
-		FirstNS  int64             `json:"first_inference_ns,omitempty"`
+		BuildNS int64 `json:"build_ns,omitempty"` // network to session
+		FirstNS int64 `json:"first_inference_ns,omitempty"`
+		// ArrangeNS is what capturing graphs and copying inputs took after it (M5, M6);
+		// GraphNodes and RotatedInputs are how many there are.
+		ArrangeNS     int64 `json:"arrange_ns,omitempty"`
+		GraphNodes    int   `json:"graph_nodes,omitempty"`
+		RotatedInputs int   `json:"rotated_inputs,omitempty"`
+
 		Executed engines.Execution `json:"executed"`
 		Check    *Check            `json:"check,omitempty"`
 
-		Failed string   `json:"failed,omitempty"`   // reason
-		Log    []string `json:"log_tail,omitempty"` // the worker's last words
+		Failed string `json:"failed,omitempty"` // reason
+		// Skipped is why the engine does not run the point as its axes ask.
+		Skipped string   `json:"skipped,omitempty"`
+		Log     []string `json:"log_tail,omitempty"` // the worker's last words
 	}
 
 	// RoundRecord is one block of samples.
@@ -114,6 +122,10 @@ type (
 		// Sentinel marks a visit that only watches for drift (D1). Its Round counts
 		// such visits of the whole run; it takes no part in the point's estimates.
 		Sentinel bool `json:"sentinel,omitempty"`
+
+		// AmortisedOver is how many inferences back to back each sample is the mean of;
+		// 0 where a sample is one inference (M4).
+		AmortisedOver int `json:"amortised_over,omitempty"`
 
 		Start     int64   `json:"t_start_ns"`
 		DeviceNS  []int64 `json:"device_ns"`
@@ -250,6 +262,7 @@ type Log struct {
 	Rounds   []RoundRecord
 	Energies []EnergyRecord
 	Layers   []LayerRecord
+	Settles  []SettleRecord
 	Readings []ReadingRecord
 	Resumes  []ResumeRecord
 	// End is nil where the run was cut off. A run that was resumed has its last.
@@ -377,6 +390,8 @@ func (l *Log) add(line []byte, first bool) string {
 		return appendRecord(&l.Energies, into)
 	case "layers":
 		return appendRecord(&l.Layers, into)
+	case "settle":
+		return appendRecord(&l.Settles, into)
 	case "reading":
 		return appendRecord(&l.Readings, into)
 	case "resume":

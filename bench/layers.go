@@ -109,7 +109,7 @@ func (w *worker) timeLayers(ctx context.Context, p Point) (layers []TimedLayer, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
-	timer, ok := session.(engines.LayerTimer)
+	timer, ok := session.Session.(engines.LayerTimer)
 	if !ok {
 		return nil, fmt.Errorf("engine %s: %w", p.Engine, engines.ErrNoLayers)
 	}

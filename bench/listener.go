@@ -90,7 +90,7 @@ func (l *listener) take(line []byte) error {
 		if err := read(&p); err != nil {
 			return err
 		}
-		if p.Failed != "" {
+		if p.Failed != "" || p.Skipped != "" {
 			return r.fail(p)
 		}
 		if err := r.append(p); err != nil {
@@ -109,6 +109,12 @@ func (l *listener) take(line []byte) error {
 			return fmt.Errorf("worker sent a %s", reason)
 		}
 		return l.round(round)
+	case "settle":
+		var settle SettleRecord
+		if err := read(&settle); err != nil {
+			return err
+		}
+		return r.settle(settle)
 	case "energy":
 		var energy EnergyRecord
 		if err := read(&energy); err != nil {
@@ -148,10 +154,11 @@ func (l *listener) round(round RoundRecord) error {
 	if err != nil {
 		return err
 	}
+	r.groups[round.ID] = max(round.AmortisedOver, 1)
 	if round.Sentinel {
 		return r.watched(&round, point)
 	}
-	e := Event{Kind: Visited, Point: point, Launch: round.Launch, Text: round.DropReason, Unclean: round.Status != OK || !round.Steady.Met}
+	e := Event{Kind: Visited, Point: point, Launch: round.Launch, Text: round.DropReason, Unclean: round.Status != OK || !round.Steady.Met, AmortisedOver: round.AmortisedOver}
 	if round.Status == OK || round.Try > r.Plan.Config.Protocol.Retries {
 		l.visited(point, round.Round)
 	}

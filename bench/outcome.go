@@ -100,11 +100,12 @@ func (o *Outcome) meter(e *EnergyRecord) {
 
 // ExitCode is what a run ends with: that of its Result, without estimating anything.
 func ExitCode(log *Log) int {
-	code := 0
-	for _, o := range Outcomes(log) {
-		code = o.State.exitCode(code)
+	outcomes := Outcomes(log)
+	states := make([]State, len(outcomes))
+	for i, o := range outcomes {
+		states[i] = o.State
 	}
-	return code
+	return exitCode(states)
 }
 
 // settle finds the state, by the same rules as NewResult.

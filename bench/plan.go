@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"genbench/engines"
+	"genbench/hardware"
 	"genbench/models"
 )
 
@@ -20,6 +21,10 @@ type Grid struct {
 	Batches    []int    `json:"batches" yaml:"batches"`
 	// Resolution overrides every network's own; 0 keeps it.
 	Resolution int `json:"resolution" yaml:"resolution"`
+	// Graph lists ways to submit an inference to a GPU (M5), Cache what it finds in the
+	// cache (M6); none leaves both as the engine has them.
+	Graph []string `json:"graph,omitempty" yaml:"graph"`
+	Cache []string `json:"cache,omitempty" yaml:"cache"`
 	// Gaps are idle times before every inference (W5); none stands for 0 alone,
 	// inferences back to back.
 	Gaps []time.Duration `json:"gaps_ns,omitempty" yaml:"gaps"`
@@ -115,9 +120,9 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 		}
 		plan.Engines = append(plan.Engines, rec)
 	}
-	gaps := c.Grid.Gaps
-	if len(gaps) == 0 {
-		gaps = []time.Duration{0}
+	kinds := map[string]hardware.DeviceKind{}
+	for _, d := range drivers {
+		kinds[d.Name] = d.Device
 	}
 	for _, model := range c.Grid.Models {
 		subjects := map[int]*subject{}
@@ -142,8 +147,9 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 		for _, engine := range c.Grid.Engines {
 			for _, precision := range c.Grid.Precisions {
 				for _, batch := range c.Grid.Batches {
-					for _, gap := range gaps {
-						p := PlannedPoint{Point: Point{Model: model, Engine: engine, Precision: precision, Batch: batch, Gap: gap}}
+					for way := range c.Grid.ways() {
+						p := PlannedPoint{Point: way}
+						p.Point.Model, p.Point.Engine, p.Point.Precision, p.Point.Batch = model, engine, precision, batch
 						s := subjects[batch]
 						if s != nil {
 							p.Point.Resolution, p.MACs, p.Params = s.resolution, s.macs, s.params
@@ -154,6 +160,8 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 							p.Skip = failures[engine].Error()
 						case s == nil:
 							p.Skip = unfit[batch].Error()
+						case kinds[engine] == hardware.Host && onlyOnGPU(p.Point) != "":
+							p.Skip = onlyOnGPU(p.Point)
 						default:
 							c.judge(&p, s, e, reference(engine))
 						}
@@ -306,10 +314,12 @@ func (p *Plan) PlannedSeconds() float64 {
 }
 
 // MostSeconds is the guessed length of the run if every point needs every launch
-// that may be added (S5).
+// that may be added (S5), and the device all the time it may take to settle (W2).
 func (p *Plan) MostSeconds() float64 {
 	proto := p.Config.Protocol
-	return p.PlannedSeconds() * float64(max(proto.Launches, proto.MaxLaunches)) / float64(proto.Launches)
+	launches := max(proto.Launches, proto.MaxLaunches)
+	settling := max(0, proto.SettleCap-proto.Settle) + time.Duration(launches-1)*max(0, proto.SettleAgainCap-proto.SettleAgain)
+	return p.PlannedSeconds()*float64(launches)/float64(proto.Launches) + settling.Seconds()
 }
 
 // heaviest is the index of the measurable point with the most arithmetic.

@@ -15,9 +15,11 @@ type Point struct {
 	Precision  string `json:"precision"`
 	Batch      int    `json:"batch"`      // images per inference
 	Resolution int    `json:"resolution"` // input height and width; 0 for a file without one image
-	// Graph says how work is submitted on a GPU (eager, graph); empty on the host.
+	// Graph says how an inference is submitted to a GPU (M5), one of GraphModes; empty
+	// where nobody asked, which is as the engine does.
 	Graph string `json:"graph,omitempty"`
-	// Cache says what the input finds in the cache; "hot" reuses one input buffer.
+	// Cache says what an inference finds in a GPU's cache (M6), one of CacheModes; empty
+	// where nobody asked, which is what the inference before it left there.
 	Cache string `json:"cache,omitempty"`
 	// Gap is how long the device idles before every inference (W5); 0 runs them
 	// back to back.

@@ -47,10 +47,20 @@ type Protocol struct {
 	WarmupTime    time.Duration `json:"warmup_time_ns" yaml:"warmup_time"`
 	WarmupWithin  float64       `json:"warmup_within" yaml:"warmup_within"`
 
-	// Settle is how long the first launch runs its heaviest point before anything
-	// is timed, SettleAgain how long later launches do (W2).
+	// Settle is how long the first launch runs its heaviest point at least before
+	// anything is timed, SettleAgain how long later launches do (W2).
 	Settle      time.Duration `json:"settle_ns" yaml:"settle"`
 	SettleAgain time.Duration `json:"settle_again_ns" yaml:"settle_again"`
+	// A GPU runs on, at most until SettleCap, until its clock changes by less than
+	// SettleClock of itself and its temperature by less than SettleDegrees in 10 s; in
+	// later launches, at most until SettleAgainCap, until both are within SettleAgainClock
+	// and SettleAgainDegrees of where the first launch left them.
+	SettleCap          time.Duration `json:"settle_cap_ns,omitempty" yaml:"settle_cap"`
+	SettleClock        float64       `json:"settle_clock,omitempty" yaml:"settle_clock"`
+	SettleDegrees      float64       `json:"settle_c,omitempty" yaml:"settle_c"`
+	SettleAgainCap     time.Duration `json:"settle_again_cap_ns,omitempty" yaml:"settle_again_cap"`
+	SettleAgainClock   float64       `json:"settle_again_clock,omitempty" yaml:"settle_again_clock"`
+	SettleAgainDegrees float64       `json:"settle_again_c,omitempty" yaml:"settle_again_c"`
 
 	// Steady state is proven by the last three or more windows of at least both
 	// sizes, whose medians differ by no more than SteadyRatio and drift by less than
@@ -164,7 +174,8 @@ func GPUProtocol() Protocol {
 	p.RampSamples, p.RampTime = 5, 300*time.Millisecond
 	p.RoundSamples, p.RoundTime, p.RoundCap = 100, time.Second, 5*time.Second
 	p.WarmupSamples, p.WarmupTime = 10, time.Second
-	p.Settle, p.SettleAgain = 30*time.Second, 5*time.Second
+	p.Settle, p.SettleCap, p.SettleClock, p.SettleDegrees = 30*time.Second, 180*time.Second, 0.002, 0.5
+	p.SettleAgain, p.SettleAgainCap, p.SettleAgainClock, p.SettleAgainDegrees = 5*time.Second, 60*time.Second, 0.005, 3
 	p.WindowSamples, p.WindowTime = 30, 500*time.Millisecond
 	p.RetryWait = 5 * time.Second
 	p.DriftStop = 0.03
@@ -186,6 +197,12 @@ func Profiles() []Profile {
 			p.RelWidth = 0.05
 			if kind == hardware.Host {
 				p.SteadyCap = 1500 * time.Millisecond
+			} else {
+				// A first impression of one network takes half a minute of measuring, and is
+				// not to wait four minutes for the board. The slopes are the same, over the
+				// shortest time that shows them; not reached is told all the same.
+				p.Settle, p.SettleCap = settleSpan, time.Minute
+				p.SettleAgain, p.SettleAgainCap = 2*time.Second, 15*time.Second
 			}
 		}},
 		// Fewer than 12 launches cannot reach the p that a gate over a few points needs
@@ -250,6 +267,10 @@ func (p Protocol) Check() error {
 	want(p.WindowSamples >= 1 && p.WindowSamples <= p.RoundMost, "window_samples", p.WindowSamples, "1 to round_most_samples")
 	want(p.WarmupSamples >= 1, "warmup_samples", p.WarmupSamples, "at least 1")
 	want(p.WarmupWithin > 0, "warmup_within", p.WarmupWithin, "a positive fraction")
+	want(p.SettleClock >= 0, "settle_clock", p.SettleClock, "0 or a fraction")
+	want(p.SettleDegrees >= 0, "settle_c", p.SettleDegrees, "0 or more degrees")
+	want(p.SettleAgainClock >= 0, "settle_again_clock", p.SettleAgainClock, "0 or a fraction")
+	want(p.SettleAgainDegrees >= 0, "settle_again_c", p.SettleAgainDegrees, "0 or more degrees")
 	want(p.SteadyRatio >= 1, "steady_ratio", p.SteadyRatio, "at least 1")
 	want(p.SteadyDrift > 0, "steady_drift", p.SteadyDrift, "a positive fraction")
 	want(p.RelWidth > 0 && p.RelWidth < 1, "rel_width", p.RelWidth, "a fraction between 0 and 1, such as 0.005")
@@ -268,7 +289,7 @@ func (p Protocol) Check() error {
 		value time.Duration
 	}{
 		{"ramp_time", p.RampTime}, {"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
-		{"settle_again", p.SettleAgain}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
+		{"settle_again", p.SettleAgain}, {"settle_cap", p.SettleCap}, {"settle_again_cap", p.SettleAgainCap}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
 		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"sentinel_every", p.SentinelEvery},
 		{"energy_window", p.EnergyWindow},
 	} {

@@ -57,6 +57,10 @@ type Measurement struct {
 	// Clock and Temperature span the rounds that count; nil where not readable.
 	Clock, Temperature *Range
 
+	// AmortisedOver is how many inferences back to back a sample is the mean of, at
+	// most; 0 where samples are single (M4).
+	AmortisedOver int
+
 	Samples  int
 	Launches int
 	// Builds is how many different ones the launches measured, where builds were
@@ -124,6 +128,11 @@ func NewResult(log *Log) *Result {
 	if cores := hostCores(log.Run); log.Run.Config.Threads > cores && cores > 0 {
 		r.Warnings = append(r.Warnings, Warning{Oversubscribed, fmt.Sprintf("%d threads on %d processors", log.Run.Config.Threads, cores)})
 	}
+	for _, s := range log.Settles {
+		if !s.Met {
+			r.Warnings = append(r.Warnings, Warning{Unsettled, fmt.Sprintf("launch %d, after %.0f s: %s", s.Launch, s.Seconds, s.Reason)})
+		}
+	}
 	of := newConditions(log)
 	for _, planned := range log.Run.Plan {
 		r.Measurements = append(r.Measurements, measure(log, of, planned))
@@ -174,7 +183,7 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 			m.Rounds = append(m.Rounds, &log.Rounds[i])
 		}
 	}
-	if m.State == Failed {
+	if m.State == Failed || m.State == Skipped {
 		return m
 	}
 	if m.Check != nil && !m.Check.Pass {
@@ -224,6 +233,10 @@ func (m *Measurement) prepare(log *Log, id string) {
 			m.State, m.Reason, m.Log = Failed, p.Failed, p.Log
 			continue
 		}
+		if p.Skipped != "" {
+			m.State, m.Reason = Skipped, p.Skipped
+			continue
+		}
 		builds, firsts = append(builds, p.BuildNS), append(firsts, p.FirstNS)
 		if p.Check != nil && (m.Check == nil || p.Check.MaxRelErr > m.Check.MaxRelErr) {
 			m.Check = p.Check
@@ -261,6 +274,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 	launchMedians := make([]float64, len(launches))
 	for i, l := range launches {
 		for _, r := range kept[l] {
+			m.AmortisedOver = max(m.AmortisedOver, r.AmortisedOver)
 			ns := floats(r.DeviceNS)
 			m.Effective += effectiveSamples(ns)
 			pooled, samples[i] = append(pooled, ns...), append(samples[i], ns)
@@ -290,7 +304,8 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 	quantiles := []float64{0.90, 0.95, 0.99, 0.999}
 	enough := quantiles[:0]
 	for _, q := range quantiles {
-		if tellsTail(q, m.Effective) {
+		// The mean of a block hides what single inferences take.
+		if m.AmortisedOver == 0 && tellsTail(q, m.Effective) {
 			enough = append(enough, q)
 		}
 	}
@@ -387,8 +402,16 @@ func (m *Measurement) doubt(log *Log) {
 			warn(ReferenceEngine, "engine %s", e.Name)
 		}
 	}
+	for _, d := range log.Run.Devices {
+		if d.Fake && !slices.ContainsFunc(m.Warnings, func(w Warning) bool { return w.Code == FakeEngine }) {
+			warn(FakeEngine, "device %s", d.Name)
+		}
+	}
 	if m.Check == nil && models.IsFile(m.Point.Model) {
 		warn(Unchecked, "%s has operators that genbench's reference does not know", m.Point.Model)
+	}
+	if m.AmortisedOver > 0 {
+		warn(Amortised, "over %d inferences", m.AmortisedOver)
 	}
 	kept, unsteady := 0, 0
 	stolen, worstSteal := 0, 0.0
@@ -484,23 +507,29 @@ const fakeVersion = "fake"
 
 // ExitCode is what `genbench run` ends with for this result: 0 where every
 // measurable point was measured, 5 where some failed or were not reached, 4 where
-// some are invalid and none failed.
+// some are invalid and none failed, 3 where there was none to measure.
 func (r *Result) ExitCode() int {
-	code := 0
+	states := make([]State, len(r.Measurements))
 	for i := range r.Measurements {
-		code = r.Measurements[i].State.exitCode(code)
+		states[i] = r.Measurements[i].State
 	}
-	return code
+	return exitCode(states)
 }
 
-// exitCode is what a run ends with by this state of a point, where code is what it
-// would end with by the points before.
-func (s State) exitCode(code int) int {
-	switch {
-	case s == Failed || s == Pending || code == 5:
-		return 5
-	case s == Invalid:
-		return 4
+func exitCode(points []State) int {
+	code, skipped := 0, 0
+	for _, s := range points {
+		switch s {
+		case Failed, Pending:
+			return 5
+		case Invalid:
+			code = 4
+		case Skipped:
+			skipped++
+		}
+	}
+	if skipped > 0 && skipped == len(points) {
+		return 3
 	}
 	return code
 }

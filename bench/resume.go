@@ -109,6 +109,7 @@ func (r *Runner) recall(log *Log) {
 		if err != nil {
 			continue // of a point that is not in the plan, or its visit is made again
 		}
+		r.groups[round.ID] = max(round.AmortisedOver, 1)
 		last := round.Status == OK || round.Try > proto.Retries
 		if round.Sentinel {
 			if !last {
@@ -131,7 +132,7 @@ func (r *Runner) recall(log *Log) {
 		}
 	}
 	for _, p := range log.Points {
-		if p.Failed != "" && !r.failed[p.Point] {
+		if (p.Failed != "" || p.Skipped != "") && !r.failed[p.Point] {
 			r.failed[p.Point] = true
 			r.pace.drop(p.Point)
 		}

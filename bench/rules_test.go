@@ -51,6 +51,14 @@ func TestRules(t *testing.T) {
 		r.Order, r.WarmupSamples = order, 3
 		return r
 	}
+	onGPU := func(r RoundRecord) RoundRecord {
+		r.EnqueueNS, r.HostNS = r.DeviceNS, r.DeviceNS
+		return r
+	}
+	amortised := func(r RoundRecord) RoundRecord {
+		r.AmortisedOver = 12
+		return r
+	}
 	for _, c := range []struct {
 		name    string
 		records []any
@@ -59,8 +67,12 @@ func TestRules(t *testing.T) {
 	}{
 		{"checked", []any{checked(p, true), round(p, 1, 1, 100)}, "M10", RuleMet},
 		{"not checked", []any{round(p, 1, 1, 100)}, "M10", RuleNotMet},
-		{"tiny", []any{round(p, 1, 1, 0.1)}, "M4", RuleNotMet},
-		{"not tiny", []any{round(p, 1, 1, 100)}, "M4", RuleNotApplicable},
+		{"tiny on a host", []any{round(p, 1, 1, 0.1)}, "M4", RuleNotApplicable},
+		{"tiny on a GPU", []any{onGPU(round(p, 1, 1, 0.1))}, "M4", RuleNotMet},
+		{"amortised on a GPU", []any{amortised(onGPU(round(p, 1, 1, 0.1)))}, "M4", RuleMet},
+		{"not tiny on a GPU", []any{onGPU(round(p, 1, 1, 100))}, "M4", RuleNotApplicable},
+		{"settled", []any{SettleRecord{Type: "settle", Met: true}, onGPU(round(p, 1, 1, 100))}, "W2", RuleMet},
+		{"not settled", []any{SettleRecord{Type: "settle", Reason: "hot"}, onGPU(round(p, 1, 1, 100))}, "W2", RuleNotMet},
 		{"warm", []any{round(p, 1, 1, 100)}, "W1", RuleMet},
 		{"cold", []any{cleanRound(p, 1, 100)}, "W1", RuleNotMet},
 		{"full rounds", []any{round(p, 1, 1, 100)}, "S1", RuleMet},

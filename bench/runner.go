@@ -41,6 +41,8 @@ type Runner struct {
 	failed    map[Point]bool
 	done      map[visitID]bool
 	medians   map[Point]map[int][]float64 // of kept rounds, by launch
+	groups    map[string]int              // inferences a sample, by point, once decided (M4)
+	settled   *DeviceState                // where the first launch left the device; nil before (W2)
 	watch     watch
 	pace      pace
 	measuring float64 // seconds
@@ -65,6 +67,8 @@ type Event struct {
 	Latency Estimate
 	Energy  Estimate // joules an inference, for Metered
 	Unclean bool     // the round was dropped or unsteady
+	// AmortisedOver is as in the round's record.
+	AmortisedOver int
 	// Done and Total count visits; Left estimates the time until the last.
 	Done, Total int
 	Left        time.Duration
@@ -84,6 +88,8 @@ const (
 	Layering                   // the layer pass began
 	Layered                    // a point's layers were timed
 	Broken                     // a point failed and is given up
+	Refused                    // a point that the engine does not run is given up
+	Settled                    // the device was warmed, or Text says why it was not
 )
 
 // A JournalFullError says that the journal could not be written; what it holds up
@@ -147,6 +153,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // begin makes what a run keeps in mind, from what an earlier part of it left.
 func (r *Runner) begin() {
 	r.failed, r.done, r.medians = map[Point]bool{}, map[visitID]bool{}, map[Point]map[int][]float64{}
+	r.groups = map[string]int{}
 	if r.now == nil {
 		r.now = native.Now
 	}
@@ -172,7 +179,7 @@ func (r *Runner) run(ctx context.Context) error {
 	r.prepared = r.now()
 	proto := r.Plan.Config.Protocol
 	settle := proto.Settle // the machine is cold, also where a run goes on
-	last := 1
+	last, again := 1, false
 	for launch := 1; launch <= max(proto.Launches, proto.MaxLaunches); launch++ {
 		var visits []Visit
 		for round := 1; round <= proto.Rounds; round++ {
@@ -185,7 +192,13 @@ func (r *Runner) run(ctx context.Context) error {
 		if heaviest := r.Plan.heaviest(); settle > 0 && heaviest >= 0 {
 			spec.Settle = &r.Plan.Points[heaviest].Point
 		}
-		settle, last = proto.SettleAgain, launch
+		if again {
+			spec.SettledAt = r.settled
+			if r.settled == nil {
+				spec.SettledAt = &DeviceState{} // nothing that it could come back to
+			}
+		}
+		settle, again, last = proto.SettleAgain, true, launch
 		kind := Launched
 		if launch > proto.Launches {
 			kind = Extended
@@ -364,7 +377,7 @@ func (r *Runner) readings(ctx context.Context) <-chan ReadingRecord {
 // launch runs a spec to its end, starting a new worker for what is left whenever
 // one dies. The point that a worker died on has failed.
 func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan ReadingRecord) error {
-	spec.Base, spec.Config = r.Base, r.Plan.Config
+	spec.Base, spec.Config, spec.Groups = r.Base, r.Plan.Config, r.groups
 	spec.Expected, spec.Ranges = map[string][]float32{}, map[string]*models.Ranges{}
 	for _, m := range r.models {
 		key := fmt.Sprintf("%s@%d", m.Model, m.Resolution)
@@ -421,13 +434,18 @@ func (r *Runner) give(d *death, launch int) error {
 	return r.fail(PointRecord{Type: "point", ID: d.at, Launch: launch, Point: point, Failed: d.reason, Log: d.log})
 }
 
+// fail gives a point up that cannot be measured, or not as its axes ask.
 func (r *Runner) fail(record PointRecord) error {
 	if err := r.append(record); err != nil {
 		return err
 	}
 	r.failed[record.Point] = true
 	r.pace.drop(record.Point)
-	r.Events(Event{Kind: Broken, Point: record.Point, Launch: record.Launch, Text: record.Failed, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()})
+	kind, text := Broken, record.Failed
+	if record.Skipped != "" {
+		kind, text = Refused, record.Skipped
+	}
+	r.Events(Event{Kind: kind, Point: record.Point, Launch: record.Launch, Text: text, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()})
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -35,6 +36,11 @@ type simulation struct {
 	fault func(inference) string
 	// deferred is how long an engine's output is in coming after its calls returned.
 	deferred func(engine string) time.Duration
+	// clock of the multiprocessors in MHz; 1500 where nil. Not a number is unreadable.
+	clock func(at time.Duration) float64
+	// refuses tells what an engine does not let be done with its calls: "graph",
+	// "blocked" or "rotate"; or at all: "build".
+	refuses func(engine, what string) bool
 	// noCounter is why the device has no energy counter; empty where it has one, of
 	// 50 W at rest and 100 W more under load.
 	noCounter string
@@ -55,6 +61,13 @@ type inference struct {
 	engine string
 	batch  int
 	index  int // within its block
+	way    simulatedWay
+}
+
+// A simulatedWay is how inferences are submitted, and what they find in the cache.
+type simulatedWay struct {
+	graphs, inputs, group int // graphs and inputs are 0 where there is none of them
+	held, cold            bool
 }
 
 const (
@@ -229,7 +242,7 @@ func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string
 		runtime.Goexit() // as a process that takes its engine's crash with it
 	}}
 	on := surroundings{
-		open:    func() (hardware.Device, error) { return device, nil },
+		open:    func() (hardware.Device, error) { return device.opened(), nil },
 		sampler: func(hardware.Device) (hardware.Sampler, error) { return simulatedSampler{l.simulation, l.now}, nil },
 		meter:   func(hardware.Device) (energyMeter, error) { return l.simulation.meter(device) },
 		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
@@ -265,6 +278,61 @@ type simulatedDevice struct {
 	die     func(words string)
 	busy    atomic.Int64      // nanoseconds of work done
 	session *simulatedSession // whose Call was asked for last
+	way     simulatedWay
+}
+
+// A simulatedGPU is a device whose stream has events.
+type simulatedGPU struct{ *simulatedDevice }
+
+const simulatedCache = 1 << 20
+
+func (g simulatedGPU) NewStream() (hardware.Stream, error) { return g, nil }
+func (g simulatedGPU) CacheBytes() int64                   { return simulatedCache }
+
+func (g simulatedGPU) TimeGroups(c native.Call, group int, s []hardware.Sample) error {
+	g.way.group = group
+	defer func() { g.way.group = 1 }()
+	return g.Time(c, s)
+}
+
+func (g simulatedGPU) Capture(native.Call) (hardware.Graph, error) {
+	if g.refuses != nil && g.refuses(g.session.engine, "graph") {
+		return nil, &hardware.CaptureError{Err: errors.New("it synchronises")}
+	}
+	g.way.graphs++
+	return simulatedGraph{g.simulatedDevice}, nil
+}
+
+func (g simulatedGPU) FlushL2(on bool) error { g.way.cold = on; return nil }
+func (g simulatedGPU) Hold(on bool) error    { g.way.held = on; return nil }
+
+func (g simulatedGPU) ClockDuring(work func() error) (*float64, string, error) {
+	if err := work(); err != nil {
+		return nil, "", err
+	}
+	mhz := 1500.0
+	if g.clock != nil {
+		mhz = g.clock(time.Duration(g.now()))
+	}
+	if math.IsNaN(mhz) {
+		return nil, "no such kernel", nil
+	}
+	return &mhz, "", nil
+}
+
+type simulatedGraph struct{ device *simulatedDevice }
+
+func (g simulatedGraph) Call() native.Call { return native.Call{} }
+func (g simulatedGraph) Explain() error    { return nil }
+func (g simulatedGraph) Nodes() int        { return 7 }
+func (g simulatedGraph) Close() error      { g.device.way.graphs--; return nil }
+
+// opened is the device as its kind has it.
+func (d *simulatedDevice) opened() hardware.Device {
+	if d.kind == hardware.Host {
+		return d
+	}
+	return simulatedGPU{d}
 }
 
 func (d *simulatedDevice) Info() hardware.Info                   { return d.info() }
@@ -274,7 +342,10 @@ func (d *simulatedDevice) Synchronize(ctx context.Context) error { return ctx.Er
 func (d *simulatedDevice) Close() error                          { return nil }
 
 func (d *simulatedDevice) Time(_ native.Call, s []hardware.Sample) error {
-	i := inference{at: time.Duration(d.now()), launch: d.launch, engine: d.session.engine, batch: d.session.batch}
+	i := inference{at: time.Duration(d.now()), launch: d.launch, engine: d.session.engine, batch: d.session.batch, way: d.way}
+	if d.way.held && d.refuses != nil && d.refuses(i.engine, "blocked") {
+		return &hardware.HeldError{After: 30 * time.Second}
+	}
 	if d.fault != nil {
 		switch how := d.fault(i); how {
 		case "":
@@ -293,6 +364,7 @@ func (d *simulatedDevice) Time(_ native.Call, s []hardware.Sample) error {
 			took = d.latency(i)
 		}
 		s[k] = hardware.Sample{Device: took.Nanoseconds(), Enqueue: 1000, Host: took.Nanoseconds()}
+		took *= time.Duration(max(i.way.group, 1))
 		i.at += max(took, 0)
 		total += max(took, 0)
 	}
@@ -388,7 +460,27 @@ func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hard
 	if o.Precision == models.INT8 && o.Ranges == nil {
 		return nil, errors.New("int8 without ranges")
 	}
-	return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch, profiled: o.Layers}, nil
+	gpu, ok := stream.(simulatedGPU)
+	if ok && gpu.refuses != nil && gpu.refuses(e.name, "build") {
+		return nil, errors.New("no engine today")
+	}
+	if !ok {
+		return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch, profiled: o.Layers}, nil
+	}
+	session := &simulatedSession{device: gpu.simulatedDevice, engine: e.name, batch: o.Batch, profiled: o.Layers}
+	if gpu.refuses != nil && gpu.refuses(e.name, "rotate") {
+		return session, nil
+	}
+	return &simulatedRotator{session}, nil
+}
+
+// A simulatedRotator is a session whose input of a quarter of the cache may lie anywhere.
+type simulatedRotator struct{ *simulatedSession }
+
+func (s *simulatedRotator) Rotate(bytes int64) ([]native.Call, error) {
+	calls := make([]native.Call, engines.Copies(simulatedCache/4, bytes))
+	s.device.way.inputs = len(calls)
+	return calls, nil
 }
 
 type simulatedSession struct {
@@ -402,7 +494,7 @@ type simulatedSession struct {
 func (s *simulatedSession) SetInput(models.Tensor) error      { return nil }
 func (s *simulatedSession) Explain(e *native.CallError) error { return e }
 func (s *simulatedSession) Executed() engines.Execution       { return engines.Execution{} }
-func (s *simulatedSession) Close() error                      { return nil }
+func (s *simulatedSession) Close() error                      { s.device.way.inputs = 0; return nil }
 func (s *simulatedSession) Call() native.Call                 { s.device.session = s; return native.Call{} }
 func (s *simulatedSession) Output() (models.Tensor, error) {
 	if s.device.deferred != nil {

@@ -16,31 +16,8 @@ import (
 	"genbench/models"
 )
 
-// settleStage is what a worker is about while it settles.
-const settleStage = "settle"
-
-// settle runs the heaviest point until the machine is as warm as it will be (W2).
-func (w *worker) settle(ctx context.Context, p Point) error {
-	session, err := w.build(ctx, p)
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	one := make([]hardware.Sample, 1)
-	end := w.now() + w.spec.SettleFor.Nanoseconds()
-	for w.now() < end && ctx.Err() == nil {
-		if err := w.begin(p, settleStage, time.Duration(one[0].Host)); err != nil {
-			return err
-		}
-		if err := w.time(session, one); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
-}
-
-// build makes a session with its input set.
-func (w *worker) build(ctx context.Context, p Point) (session engines.Session, err error) {
+// build makes a session with its input set, which is still to be arranged.
+func (w *worker) build(ctx context.Context, p Point) (a *arrangement, err error) {
 	engine, err := w.engine(ctx, p.Engine)
 	if err != nil {
 		return nil, err
@@ -63,24 +40,33 @@ func (w *worker) build(ctx context.Context, p Point) (session engines.Session, e
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", p, err)
 		}
-		if session, err = reader.BuildFile(ctx, subject.file, inputs, w.stream, options); err != nil {
+		session, err := reader.BuildFile(ctx, subject.file, inputs, w.stream, options)
+		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", p, err)
 		}
-		return session, nil
+		return &arrangement{Session: session, group: 1}, nil
 	}
-	if session, err = engine.Build(ctx, subject.network, w.stream, options); err != nil {
+	session, err := engine.Build(ctx, subject.network, w.stream, options)
+	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", p, err)
 	}
-	if err := session.SetInput(models.SyntheticInput(subject.network.InputShape(p.Batch))); err != nil {
+	a = &arrangement{Session: session, input: models.SyntheticInput(subject.network.InputShape(p.Batch)), group: 1}
+	if err := session.SetInput(a.input); err != nil {
 		return nil, errors.Join(err, session.Close())
 	}
-	return session, nil
+	return a, nil
 }
 
-// time runs a block of len(s) inferences back to back.
+// time runs a block of len(s) samples back to back, each of one inference or of a
+// group of them.
 func (w *worker) time(session engines.Session, s []hardware.Sample) error {
 	start := w.now()
-	err := w.stream.Time(session.Call(), s)
+	var err error
+	if group := groupOf(session); group > 1 {
+		err = session.(*arrangement).stream.TimeGroups(session.Call(), group, s)
+	} else {
+		err = w.stream.Time(session.Call(), s)
+	}
 	w.busy += time.Duration(w.now() - start)
 	var failed *native.CallError
 	if errors.As(err, &failed) {
@@ -123,9 +109,17 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 	}
 	record.FirstNS = first[0].Host
 	record.Executed = session.Executed()
+	start = w.now()
+	if err := w.arrange(ctx, session, v.Point); err != nil {
+		return err
+	}
+	record.ArrangeNS, record.GraphNodes, record.RotatedInputs = w.now()-start, session.nodes(), session.inputs
 
 	warm, inference, err := w.warmUp(session, v.Point, time.Duration(first[0].Host))
 	if err != nil {
+		return err
+	}
+	if inference, err = w.amortise(session, v.Point, inference); err != nil {
 		return err
 	}
 	if record.Check, err = w.check(session, v.Point); err != nil {
@@ -148,7 +142,7 @@ func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, w
 	for try := 1; ; try++ {
 		round := RoundRecord{
 			Type: "round", ID: v.Point.String(), Launch: w.spec.Launch, Round: v.Round, Order: v.Order, Try: try,
-			Sentinel: v.Sentinel, WarmupSamples: warm,
+			Sentinel: v.Sentinel, WarmupSamples: warm, AmortisedOver: amortisedOver(session),
 		}
 		verdict, took, err := w.round(session, v.Point, inference, &round)
 		if err != nil {
@@ -356,20 +350,20 @@ func (w *worker) sample() (reading hardware.Reading, missing string, err error) 
 func (w *worker) steady(session engines.Session, p Point, inference time.Duration) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
 	proto := w.spec.Config.Protocol
 	take := func(n int) ([]hardware.Sample, error) {
-		if err := w.begin(p, "round", time.Duration(n)*(inference+p.Gap)); err != nil {
+		if err := w.begin(p, "round", time.Duration(n)*lasts(session, p, inference)); err != nil {
 			return nil, err
 		}
 		s := samples(n)
 		return s, w.block(session, p, s)
 	}
-	if _, err := take(proto.ramp(inference + p.Gap)); err != nil {
+	if _, err := take(proto.ramp(lasts(session, p, inference))); err != nil {
 		return proof, nil, 0, err
 	}
 	var windows [][]hardware.Sample
 	var starts []int64
 	for began := w.now(); ; {
 		starts = append(starts, w.now())
-		s, err := take(proto.window(inference + p.Gap))
+		s, err := take(proto.window(lasts(session, p, inference)))
 		if err != nil {
 			return proof, nil, 0, err
 		}
@@ -385,7 +379,7 @@ func (w *worker) steady(session engines.Session, p Point, inference time.Duratio
 	}
 	first := len(windows) - proof.Windows
 	kept, start = slices.Concat(windows[first:]...), starts[first]
-	if missing := proto.samples(inference+p.Gap) - len(kept); missing > 0 {
+	if missing := proto.samples(lasts(session, p, inference)) - len(kept); missing > 0 {
 		s, err := take(missing)
 		if err != nil {
 			return proof, nil, 0, err
@@ -394,7 +388,7 @@ func (w *worker) steady(session engines.Session, p Point, inference time.Duratio
 	}
 	if excess := len(kept) - proto.RoundMost; excess > 0 {
 		for _, s := range kept[:excess] {
-			start += s.Host + p.Gap.Nanoseconds()
+			start += lasts(session, p, time.Duration(s.Host)).Nanoseconds()
 		}
 		kept = kept[excess:]
 	}

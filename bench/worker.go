@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -23,9 +24,11 @@ type LaunchSpec struct {
 	Base   int64  `json:"monotonic_base_ns"`
 	Config Config `json:"config"`
 	// Settle is the point that warms the machine before anything is timed, for
-	// SettleFor; nil in a worker that goes on where another ended.
+	// SettleFor at least; nil in a worker that goes on where another ended. SettledAt is
+	// where the first launch left the device, for later ones to come back to (W2).
 	Settle    *Point        `json:"settle,omitempty"`
 	SettleFor time.Duration `json:"settle_for_ns,omitempty"`
+	SettledAt *DeviceState  `json:"settled_at,omitempty"`
 	Visits    []Visit       `json:"visits"`
 	// Energy makes the launch the energy pass, in which nothing is timed.
 	Energy bool `json:"energy,omitempty"`
@@ -35,6 +38,9 @@ type LaunchSpec struct {
 	Sentinel *SentinelSpec `json:"sentinel,omitempty"`
 	// Expected holds the fp32 reference's logits by "MODEL@RESOLUTION".
 	Expected map[string][]float32 `json:"expected,omitempty"`
+	// Groups holds how many inferences make a sample, by point, where that is decided
+	// (M4).
+	Groups map[string]int `json:"groups,omitempty"`
 	// Ranges holds what int8 was calibrated to, by the same key.
 	Ranges map[string]*models.Ranges `json:"ranges,omitempty"`
 }
@@ -138,7 +144,8 @@ func theMachine(spec LaunchSpec) surroundings {
 
 // work carries a launch out and tells out what comes of it, a line a record.
 func work(ctx context.Context, spec LaunchSpec, drivers []engines.Driver, on surroundings, out io.Writer) error {
-	w := &worker{surroundings: on, spec: spec, drivers: drivers, out: json.NewEncoder(out), engines: map[string]engines.Engine{}, broken: map[Point]bool{}}
+	w := &worker{surroundings: on, spec: spec, drivers: drivers, out: json.NewEncoder(out), engines: map[string]engines.Engine{}, broken: map[Point]bool{}, groups: map[string]int{}}
+	maps.Copy(w.groups, spec.Groups)
 	if err := w.begins(); err != nil {
 		return err
 	}
@@ -168,7 +175,8 @@ type worker struct {
 	engines  map[string]engines.Engine
 	busy     time.Duration // spent inside timed blocks
 	broken   map[Point]bool
-	rest     *float64 // the device's temperature before any work; nil where it is not known
+	groups   map[string]int // as in the spec, and what this launch decided
+	rest     *float64       // the device's temperature before any work; nil where it is not known
 }
 
 func (w *worker) begins() error {
@@ -233,6 +241,9 @@ func (w *worker) measure(ctx context.Context) error {
 	}
 	if w.spec.Settle != nil {
 		if err := w.settle(ctx, *w.spec.Settle); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			// The visit itself will tell the parent why this point cannot run.
 			fmt.Fprintf(os.Stderr, "settle on %s: %v\n", *w.spec.Settle, err)
 		}
@@ -266,7 +277,7 @@ func (w *worker) sentinel(ctx context.Context) error {
 	return err
 }
 
-// try makes a visit and tells the parent if it failed.
+// try makes a visit and tells the parent if it failed or its point is to be skipped.
 func (w *worker) try(ctx context.Context, v Visit) error {
 	record := PointRecord{Type: "point", ID: v.Point.String(), Launch: w.spec.Launch, Round: v.Round, Point: v.Point, Sentinel: v.Sentinel}
 	err := w.visit(ctx, v, &record)
@@ -276,7 +287,11 @@ func (w *worker) try(ctx context.Context, v Visit) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	record.Failed = err.Error()
+	if reason, ok := refused(err); ok {
+		record.Skipped = reason
+	} else {
+		record.Failed = err.Error()
+	}
 	w.broken[v.Point] = true
 	return w.say(record)
 }

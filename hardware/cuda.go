@@ -206,7 +206,9 @@ func (d *CUDADevice) kernel(name string) (unsafe.Pointer, error) {
 type CUDAStream struct {
 	*native.CUDAStream
 	device *CUDADevice
-	flush  uint64 // memory that the loop overwrites; 0 for none
+	flush  uint64             // memory that the loop overwrites; 0 for none
+	hold   *native.CUDALaunch // what holds the stream; nil where it runs
+	gate   []byte             // that lets it go
 }
 
 // Device is the stream's.
@@ -231,12 +233,74 @@ func (s *CUDAStream) TimeGroups(c native.Call, group int, out []Sample) error {
 // explain adds the device to a failure of the driver. Apart, because what errors.As
 // writes to is allocated, and a timed block that went well allocates nothing.
 func (s *CUDAStream) explain(err error) error {
+	if errors.Is(err, native.ErrHoldExpired) {
+		return &HeldError{holdFor}
+	}
 	var failed *native.CUDAError
 	if errors.As(err, &failed) {
 		return fmt.Errorf("time inferences on %s: %w", s.device.info.ID, err)
 	}
 	return err
 }
+
+// Capture implements EventStream. What the driver refuses to record, and a recording
+// of nothing, is a *CaptureError; so is an engine's own failure, whose call may do what
+// cannot be recorded.
+func (s *CUDAStream) Capture(c native.Call) (Graph, error) {
+	g, err := s.CUDAStream.Capture(c)
+	var refused *native.CUDAError
+	var failed *native.CallError
+	switch {
+	case errors.As(err, &refused) && refused.Code >= captureUnsupported && refused.Code <= captureWrongThread, errors.As(err, &failed):
+		return nil, &CaptureError{err}
+	case err != nil:
+		return nil, fmt.Errorf("capture as a graph on %s: %w", s.device.info.ID, err)
+	case g.Nodes() == 0:
+		return nil, errors.Join(&CaptureError{errors.New("it submits nothing to the stream that it was given")}, g.Close())
+	}
+	return g, nil
+}
+
+// The range of CUresult that speaks of captures: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+// to CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD in cuda.h.
+const captureUnsupported, captureWrongThread = 900, 908
+
+// holdFor is when a held stream lets go by itself: nobody submits an inference for so
+// long (protocol M5).
+const holdFor = 30 * time.Second
+
+// Hold has a kernel run before each sample that ends when all of the sample is
+// submitted. The driver has room for about a thousand launches behind it; a call that
+// submits more waits until it lets go, as one that synchronises does.
+func (s *CUDAStream) Hold(on bool) error {
+	switch {
+	case on && s.hold == nil:
+		kernel, err := s.device.kernel("gb_hold")
+		if err != nil {
+			return fmt.Errorf("hold the stream: %w", err)
+		}
+		// Pinned memory has one address for both, because every 64-bit process has
+		// unified addressing (CUDA Driver API, Unified Addressing).
+		if s.gate, err = s.device.AllocPinned(native.GateBytes); err != nil {
+			return fmt.Errorf("hold the stream: %w", err)
+		}
+		gate := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(s.gate))))
+		s.hold = s.NewLaunch(kernel, 1, 1, gate, uint64(holdFor.Nanoseconds()))
+		s.SetHold(s.hold, s.gate)
+	case !on && s.hold != nil:
+		s.SetHold(nil, nil)
+		s.hold.Free()
+		gate := s.gate
+		s.hold, s.gate = nil, nil
+		if err := s.device.FreePinned(gate); err != nil {
+			return fmt.Errorf("end holding the stream: %w", err)
+		}
+	}
+	return nil
+}
+
+// CacheBytes is the size of the L2 cache; 0 where the driver does not tell.
+func (s *CUDAStream) CacheBytes() int64 { return int64(s.device.details.L2Bytes) }
 
 // FlushL2 has the loop overwrite twice the size of the L2 cache before each sample,
 // outside its events, so that an inference finds nothing there (protocol M6, cold).
@@ -293,7 +357,7 @@ func (s *CUDAStream) Close() error {
 	if s.CUDAStream == nil {
 		return nil
 	}
-	err := s.CUDAStream.Close()
+	err := errors.Join(s.Hold(false), s.CUDAStream.Close())
 	s.CUDAStream = nil
 	if err != nil {
 		return fmt.Errorf("close the stream on %s: %w", s.device.info.ID, err)
@@ -348,6 +412,26 @@ func (s *CUDAStream) Ticks() (ticks Ticks, err error) {
 		ticks = append(ticks, tick{multiprocessor: word(0), nanoseconds: word(1), cycles: word(2)})
 	}
 	return ticks, nil
+}
+
+// ClockDuring implements EventStream.
+func (s *CUDAStream) ClockDuring(work func() error) (mhz *float64, missing string, err error) {
+	from, before := s.Ticks()
+	if err := work(); err != nil {
+		return nil, "", err
+	}
+	if before != nil {
+		return nil, before.Error(), nil
+	}
+	to, after := s.Ticks()
+	if after != nil {
+		return nil, after.Error(), nil
+	}
+	clock, ok := EffectiveClock(from, to)
+	if !ok {
+		return nil, "no multiprocessor was read twice", nil
+	}
+	return &clock, "", nil
 }
 
 // EffectiveClock is the median clock of the multiprocessors between two readings,

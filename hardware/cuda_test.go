@@ -127,13 +127,16 @@ func TestCUDATruth(t *testing.T) {
 		call  native.Call
 		group int
 		cold  bool
+		held  bool
 	}{
-		{"eager", delay.Call(), 1, false},
-		{"graph", graph.Call(), 1, false},
-		{"amortised", delay.Call(), 4, false},
-		{"cold", delay.Call(), 1, true},
+		{"eager", delay.Call(), 1, false, false},
+		{"graph", graph.Call(), 1, false, false},
+		{"amortised", delay.Call(), 4, false, false},
+		{"cold", delay.Call(), 1, true, false},
+		{"held", delay.Call(), 1, false, true},
+		{"held and cold", delay.Call(), 2, true, true},
 	} {
-		if err := s.FlushL2(c.cold); err != nil {
+		if err := errors.Join(s.FlushL2(c.cold), s.Hold(c.held)); err != nil {
 			t.Fatal(err)
 		}
 		samples := make([]Sample, 21)
@@ -240,6 +243,10 @@ func TestEffectiveClock(t *testing.T) {
 	}
 	if len(from) != 2*d.Info().Cores {
 		t.Errorf("%d readings of %d multiprocessors", len(from), d.Info().Cores)
+	}
+	during, missing, err := s.ClockDuring(func() error { return s.Time(delay.Call(), make([]Sample, 5)) })
+	if err != nil || during == nil || math.Abs(*during-1410) > 1 && d.info.Fake {
+		t.Errorf("clock during work: %v %q %v", during, missing, err)
 	}
 	mhz, ok := EffectiveClock(from, to)
 	if !ok || mhz < 100 || mhz > 4000 || d.info.Fake && math.Abs(mhz-1410) > 1 {
@@ -416,6 +423,89 @@ func TestCUDACaptureFails(t *testing.T) {
 	wantCUDA(t, err, "cuStreamBeginCapture_v2", "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 }
 
+// What cannot be recorded is told from what is broken.
+func TestCUDACaptureRefused(t *testing.T) {
+	_, s := gpu(t)
+	var refused *CaptureError
+	if _, err := s.Capture(native.Nothing()); !errors.As(err, &refused) || !strings.Contains(err.Error(), "submits nothing") {
+		t.Errorf("a call that submits nothing: %v", err)
+	}
+	if !s.device.info.Fake {
+		return
+	}
+	delay, err := s.NewDelay(time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer delay.Free()
+	for code, want := range map[string]bool{"900": true, "908": true, "2": false, "999": false} {
+		t.Setenv("FAKE_CUDA_CAPTURE", code)
+		refused = nil
+		if _, err := s.Capture(delay.Call()); err == nil || errors.As(err, &refused) != want {
+			t.Errorf("error %s: %v", code, err)
+		}
+	}
+	t.Setenv("FAKE_CUDA_CAPTURE", "0")
+	t.Setenv("FAKE_CUDA_LAUNCH", "701")
+	if _, err := s.Capture(delay.Call()); !errors.As(err, &refused) {
+		t.Errorf("an engine that fails: %v", err)
+	}
+}
+
+// A held stream stands still while a call is submitted, and one that waits for it
+// inside is let go and told of.
+func TestCUDAHold(t *testing.T) {
+	_, s := gpu(t)
+	if !s.device.info.Fake {
+		t.Skip("a real one lets go after half a minute")
+	}
+	delay, err := s.NewDelay(time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer delay.Free()
+	if err := errors.Join(s.Hold(true), s.Hold(true)); err != nil {
+		t.Fatal(err)
+	}
+	sample := make([]Sample, 3)
+	if err := s.Time(delay.Call(), sample); err != nil || sample[2].Device != time.Millisecond.Nanoseconds() {
+		t.Errorf("%v, %v", sample, err)
+	}
+	before, err := s.Ticks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver, err := native.Open(os.Getenv(CUDAEnv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synchronize, err := driver.Symbol("cuStreamSynchronize")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handle := s.Handle()
+	stream := *(*unsafe.Pointer)(unsafe.Pointer(&handle))
+	var waits *HeldError
+	if err := s.Time(native.Call{Func: synchronize, Arg: stream}, sample); !errors.As(err, &waits) {
+		t.Errorf("a call that waits for the stream: %v", err)
+	}
+	after, err := s.Ticks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held := time.Duration(after[0].nanoseconds - before[0].nanoseconds); held < holdFor || held > holdFor+time.Second {
+		t.Errorf("it was held for %s, want %s and once", held, holdFor)
+	}
+	// One that fails leaves nothing held.
+	var failed *native.CallError
+	if err := s.Time(native.Call{Func: synchronize}, sample); !errors.As(err, &failed) {
+		t.Errorf("a call that fails: %v", err)
+	}
+	if err := errors.Join(s.Hold(false), s.Hold(false), s.Time(delay.Call(), sample)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCUDACaptureRunsNothing fills memory by a copy that is captured, not run.
 func TestCUDACaptureRunsNothing(t *testing.T) {
 	_, s := gpu(t)
@@ -425,7 +515,7 @@ func TestCUDACaptureRunsNothing(t *testing.T) {
 	}
 	defer delay.Free()
 	samples := make([]Sample, 1)
-	var graph *native.CUDAGraph
+	var graph Graph
 	capture := func() {
 		if graph, err = s.Capture(delay.Call()); err != nil {
 			t.Fatal(err)

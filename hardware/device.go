@@ -5,6 +5,8 @@ package hardware
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"genbench/hardware/native"
 )
@@ -29,6 +31,59 @@ type Stream interface {
 	// Synchronize waits until all submitted work is done.
 	Synchronize(context.Context) error
 	Close() error
+}
+
+// An EventStream is a stream of a device with events of its own, a GPU's: work can be
+// submitted to it in more than one way, and found by more than one state of its cache.
+type EventStream interface {
+	Stream
+	// TimeGroups takes one sample per group of back-to-back inferences, divided by the
+	// group's size: for inferences that are too short for the events (protocol M4).
+	TimeGroups(c native.Call, group int, s []Sample) error
+	// Capture records what a call submits; nothing runs. Its owner closes the graph
+	// before the stream. Where the engine cannot be recorded it is a *CaptureError.
+	Capture(c native.Call) (Graph, error)
+	// FlushL2 has each sample find a cache that holds nothing of the inference, outside
+	// of its events (protocol M6, cold).
+	FlushL2(on bool) error
+	// Hold keeps the stream from running until all of a sample is submitted, so that no
+	// launch is waited for (protocol M5, blocked). A call that waits for the stream
+	// inside ends the block with a *HeldError.
+	Hold(on bool) error
+	// CacheBytes is the size of the last cache before the device's memory.
+	CacheBytes() int64
+	// ClockDuring runs work and gives the clock of the device's multiprocessors over
+	// that time in MHz, by their own counters; nil with the reason where they cannot be
+	// read. The error is the work's.
+	ClockDuring(work func() error) (mhz *float64, missing string, err error)
+}
+
+// A Graph is recorded work that one call replays.
+type Graph interface {
+	// Call replays it; it is valid until Close.
+	Call() native.Call
+	// Explain gives the driver's words for a replay that failed.
+	Explain() error
+	// Nodes counts what was recorded: kernels, copies and fills.
+	Nodes() int
+	Close() error
+}
+
+// A CaptureError says that what a call submits cannot be recorded as a graph, though
+// it runs.
+type CaptureError struct{ Err error }
+
+func (e *CaptureError) Error() string {
+	return fmt.Sprintf("capture as a graph: %v", e.Err)
+}
+func (e *CaptureError) Unwrap() error { return e.Err }
+
+// A HeldError says that a call waits for the stream it submits to, or for room in the
+// queue before it, and so does not end while the stream is held.
+type HeldError struct{ After time.Duration }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("the stream cannot be held until an inference is submitted: that waits for the stream, or for room to submit more (let go after %s)", e.After)
 }
 
 // A Sample is one timed inference.

@@ -139,6 +139,14 @@ func columns() []column {
 		tailBound("p999", p999), tailLow("p999", p999), tailHigh("p999", p999),
 		{key: "latency_ms.min", header: "min", unit: "ms", right: true, leave: 12,
 			doc: "device time of the fastest sample", cell: measuredCell(func(r row) cell { return r.milliseconds(r.Min) })},
+		{key: "amortised_over", header: "amortised", unit: "over", silent: singleSamples, right: true, explain: true,
+			doc: "inferences back to back whose mean a sample is, where one is too short for the device's events; latency and throughput are then those of a block",
+			cell: measuredCell(func(r row) cell {
+				if r.AmortisedOver == 0 {
+					return unknown(singleSamples)
+				}
+				return cell{value: r.AmortisedOver}
+			})},
 
 		{key: "throughput_per_s", header: "images/s", explain: true, right: true, leave: 1,
 			doc: "images over the time of the whole block, not batch over latency", cell: rateCell(func(r row) cell {
@@ -354,7 +362,7 @@ func (r row) interval(of func(bench.Estimate) float64, text func(float64) string
 
 func (r row) tail(t *bench.Tail) cell {
 	if t == nil {
-		return tooFew()
+		return r.noTail()
 	}
 	d := decimals(r.Latency.Scaled(1e-6))
 	return number(t.Value/1e6, fmt.Sprintf("%s (%s)", roundTo(t.Value/1e6, d), roundTo(t.Upper/1e6, d)))
@@ -369,7 +377,7 @@ func p999(r row) *bench.Tail { return r.P999 }
 func tailBound(name string, of func(row) *bench.Tail) column {
 	return column{key: "latency_ms." + name + "_upper_bound", doc: "what " + name + " does not exceed with 99 % confidence", cell: measuredCell(func(r row) cell {
 		if of(r) == nil {
-			return tooFew()
+			return r.noTail()
 		}
 		return number(of(r).Upper/1e6, "")
 	})}
@@ -386,7 +394,7 @@ func tailHigh(name string, of func(row) *bench.Tail) column {
 func tailEnd(of func(row) *bench.Tail, which func(bench.Estimate) *float64) func(row) cell {
 	return measuredCell(func(r row) cell {
 		if of(r) == nil {
-			return tooFew()
+			return r.noTail()
 		}
 		reason := oneLaunch
 		if r.Launches > 1 {
@@ -488,9 +496,16 @@ func rulesCell(state bench.RuleState) func(row) cell {
 	}
 }
 
-func tooFew() cell {
+// noTail is why a measured row publishes no high quantile.
+func (r row) noTail() cell {
+	if r.AmortisedOver > 0 {
+		return unknown("samples are means of blocks, whose tails say nothing of single inferences")
+	}
 	return unknown("too few independent samples for this quantile")
 }
+
+// singleSamples is why a row is not amortised over anything.
+const singleSamples = "each sample is one inference"
 
 func counted(n int64, unit float64) cell {
 	if n <= 0 {

@@ -56,7 +56,11 @@ func SmallerIsBetter(w io.Writer, results ...*bench.Result) error {
 		if !r.usable() {
 			continue
 		}
-		e := entry{Name: r.Point.String(), Unit: "ms", Value: significant(r.Latency.Value/1e6, 7), Extra: fmt.Sprintf("run %s, quality %s", clean(r.run.Log.Run.ID), r.Quality)}
+		amortised := ""
+		if r.AmortisedOver > 0 {
+			amortised = fmt.Sprintf(", amortised over %d inferences", r.AmortisedOver)
+		}
+		e := entry{Name: r.Point.String(), Unit: "ms", Value: significant(r.Latency.Value/1e6, 7), Extra: fmt.Sprintf("run %s, quality %s%s", clean(r.run.Log.Run.ID), r.Quality, amortised)}
 		if r.Latency.Low != nil {
 			e.Range = fmt.Sprintf("± %.3g %%", 100*r.Latency.HalfWidth())
 		}

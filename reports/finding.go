@@ -208,6 +208,9 @@ func caution(rows ...row) string {
 // latencyText is a latency with its interval.
 func (r row) latencyText() string {
 	s := r.milliseconds(r.Latency.Value).people() + " ms"
+	if r.AmortisedOver > 0 {
+		s = fmt.Sprintf("amortised over %d inferences %s", r.AmortisedOver, s)
+	}
 	if half := r.Latency.HalfWidth(); !math.IsNaN(half) {
 		return fmt.Sprintf("%s ±%s %%", s, percent(100*half))
 	}

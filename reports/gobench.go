@@ -93,9 +93,13 @@ func writeRound(b *bytes.Buffer, p bench.Point, round *bench.RoundRecord) {
 	if p.Gap != 0 {
 		fmt.Fprintf(b, "/gap=%s", nameValue(p.Gap.String()))
 	}
-	fmt.Fprintf(b, "/batch=%d/resolution=%d\t%d\t%s ns/op\t%s images/s\n", p.Batch, p.Resolution, n,
+	fmt.Fprintf(b, "/batch=%d/resolution=%d\t%d\t%s ns/op\t%s images/s", p.Batch, p.Resolution, n,
 		strconv.FormatFloat(median, 'f', -1, 64),
 		strconv.FormatFloat(significant(float64(n*p.Batch)/(float64(total)/1e9), 7), 'f', -1, 64))
+	if round.AmortisedOver > 0 {
+		fmt.Fprintf(b, "\t%d amortised-over", round.AmortisedOver)
+	}
+	b.WriteByte('\n')
 }
 
 // nameValue makes a value that may stand in a benchmark's name, where a slash

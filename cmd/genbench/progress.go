@@ -49,13 +49,22 @@ func (p *progress) event(e bench.Event) {
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  sentinel: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	case bench.Visited:
 		mark := ""
+		if e.AmortisedOver > 0 {
+			mark = "  amortised"
+		}
 		switch {
 		case e.Text != "":
-			mark = "  dropped: " + e.Text
+			mark += "  dropped: " + e.Text
 		case e.Unclean:
-			mark = "  unsteady"
+			mark += "  unsteady"
 		}
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  %s%s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, latency(e.Latency), mark)
+	case bench.Settled:
+		if e.Text != "" {
+			fmt.Fprintf(p.out, "launch %d begins unsettled: %s\n", e.Launch, e.Text)
+		}
+	case bench.Refused:
+		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  skipped: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	case bench.Metering:
 		fmt.Fprintln(p.out, "energy")
 	case bench.Metered:

@@ -94,10 +94,14 @@ func latencyOf(m *bench.Measurement) string {
 	if m.State != bench.Measured {
 		return string(m.State)
 	}
-	if m.Latency.Low == nil || m.Latency.High == nil {
-		return fmt.Sprintf("%.3f", m.Latency.Value/1e6)
+	text := fmt.Sprintf("%.3f", m.Latency.Value/1e6)
+	if m.Latency.Low != nil && m.Latency.High != nil {
+		text += fmt.Sprintf(" [%.3f, %.3f]", *m.Latency.Low/1e6, *m.Latency.High/1e6)
 	}
-	return fmt.Sprintf("%.3f [%.3f, %.3f]", m.Latency.Value/1e6, *m.Latency.Low/1e6, *m.Latency.High/1e6)
+	if m.AmortisedOver > 0 {
+		text += " amortised"
+	}
+	return text
 }
 
 // overlap tells whether two intervals have a value in common.

@@ -41,6 +41,8 @@ type runFlags struct {
 	precisions []string
 	resolution int
 	profile    string
+	graph      []string
+	cache      []string
 	gaps       []time.Duration
 	seed       uint64
 	threads    int
@@ -110,6 +112,8 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
 	flags.StringSliceVar(&f.points, "points", nil, "the only points of the grid to measure, by their ids as `genbench run --dry-run` prints them; may be repeated")
 	flags.IntVar(&f.resolution, "resolution", 0, "input height and width (default: each network's own)")
+	flags.StringSliceVar(&f.graph, "graph", nil, "how inferences are submitted to a GPU: eager, graph, blocked (default there: eager,graph)")
+	flags.StringSliceVar(&f.cache, "cache", nil, "what an inference finds in a GPU's cache: rotate, hot, cold (default there: rotate)")
 	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle times before every inference, such as 0s,1ms,10ms,50ms,200ms (default: none)")
 	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: drawn, and recorded)")
@@ -228,9 +232,16 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	if f.batches != nil {
 		c.Grid.Batches = f.batches
 	}
+	if f.graph != nil {
+		c.Grid.Graph = f.graph
+	}
+	if f.cache != nil {
+		c.Grid.Cache = f.cache
+	}
 	if f.gaps != nil {
 		c.Grid.Gaps = f.gaps
 	}
+	c.Grid = c.Grid.On(device.Kind)
 	replace(f, "resolution", &c.Grid.Resolution, f.resolution)
 	replace(f, "launches", &c.Protocol.Launches, f.launches)
 	replace(f, "rel-width", &c.Protocol.RelWidth, f.relWidth)
@@ -387,6 +398,21 @@ func (a *app) checkConfig(c *bench.Config) error {
 		seen[b] = true
 	}
 	c.Grid.Batches = batches
+	for _, axis := range []struct {
+		name   string
+		values *[]string
+		known  []string
+	}{{"graph", &c.Grid.Graph, bench.GraphModes()}, {"cache", &c.Grid.Cache, bench.CacheModes()}} {
+		if *axis.values == nil {
+			continue // not an axis of this run
+		}
+		*axis.values = once(axis.name, *axis.values)
+		for _, v := range *axis.values {
+			if !slices.Contains(axis.known, v) {
+				problems = append(problems, unknown(axis.name+" mode", v, axis.known, "genbench run --help"))
+			}
+		}
+	}
 	gaps := map[time.Duration]bool{}
 	for _, gap := range c.Grid.Gaps {
 		if gap < 0 || gap > time.Minute {
@@ -485,29 +511,63 @@ func (a *app) printPlan(plan *bench.Plan) error {
 	fmt.Fprintf(a.stdout, "%s, profile %s: %s, %d of %d points, about %s (a guess until something was measured), %d threads, seed %d\n\n",
 		c.Protocol.ID, c.Protocol.Profile, design(c.Protocol), plan.Measurable(), len(plan.Points),
 		plannedTime(plan), c.Threads, c.Seed)
+	header := []string{"model", "resolution", "engine", "precision"}
+	ways := usedAxes(plan)
+	for _, axis := range ways {
+		header = append(header, axis.name)
+	}
+	right := len(header)
+	header = append(header, "batch", "MACs", "planned s", "")
 	var rows [][]string
 	skips := map[string]int{}
 	var reasons []string
 	for _, p := range plan.Points {
-		row := []string{p.Point.Model, fmt.Sprint(p.Point.Resolution), p.Point.Engine, p.Point.Precision, fmt.Sprint(p.Point.Batch), count(p.MACs), "", ""}
+		row := []string{p.Point.Model, fmt.Sprint(p.Point.Resolution), p.Point.Engine, p.Point.Precision}
+		for _, axis := range ways {
+			row = append(row, axis.of(p.Point))
+		}
+		row = append(row, fmt.Sprint(p.Point.Batch), count(p.MACs))
 		if p.Skip == "" {
-			row[6] = fmt.Sprintf("%.1f", p.PlannedSeconds)
+			row = append(row, fmt.Sprintf("%.1f", p.PlannedSeconds), "")
 		} else {
 			if skips[p.Skip] == 0 {
 				reasons = append(reasons, p.Skip)
 				skips[p.Skip] = len(reasons)
 			}
-			row[7] = fmt.Sprintf("skipped [%d]", skips[p.Skip])
+			row = append(row, "", fmt.Sprintf("skipped [%d]", skips[p.Skip]))
 		}
 		rows = append(rows, row)
 	}
-	if err := table(a.stdout, []string{"model", "resolution", "engine", "precision", "batch", "MACs", "planned s", ""}, rows, nil, 4); err != nil {
+	if err := table(a.stdout, header, rows, nil, right); err != nil {
 		return err
 	}
 	for i, reason := range reasons {
 		fmt.Fprintf(a.stdout, "\n[%d] %s\n", i+1, reason)
 	}
 	return nil
+}
+
+// A wayAxis says how a point is run, where it is not as usual.
+type wayAxis struct {
+	name string
+	of   func(bench.Point) string
+}
+
+// usedAxes are those of which a plan's points have a value.
+func usedAxes(plan *bench.Plan) []wayAxis {
+	axes := []wayAxis{
+		{"graph", func(p bench.Point) string { return p.Graph }},
+		{"cache", func(p bench.Point) string { return p.Cache }},
+		{"gap", func(p bench.Point) string {
+			if p.Gap == 0 {
+				return ""
+			}
+			return p.Gap.String()
+		}},
+	}
+	return slices.DeleteFunc(axes, func(axis wayAxis) bool {
+		return !slices.ContainsFunc(plan.Points, func(p bench.PlannedPoint) bool { return axis.of(p.Point) != "" })
+	})
 }
 
 // carryOut runs a plan into a new directory and shows what came of it. It waits as long

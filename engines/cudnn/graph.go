@@ -240,7 +240,7 @@ func (p *graphPlan) time(f fusion, from *C.gb_step) {
 	step := (*C.gb_step)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_step{}))))
 	defer C.free(unsafe.Pointer(step))
 	*step = f.step(s, from, p)
-	if p.err = s.bind(step); p.err != nil {
+	if step.pack, p.err = s.pack(step); p.err != nil {
 		return
 	}
 	p.latency, p.err = s.latencyOf(step, 1)
@@ -273,8 +273,8 @@ const (
 	inside
 )
 
-// bind makes the pack of a graph's step: where its tensors and its workspace lie.
-func (s *session) bind(step *C.gb_step) error {
+// pack gives where the tensors and the workspace of a graph's step lie.
+func (s *session) pack(step *C.gb_step) (descriptor, error) {
 	ids := []int64{inputID, filterID, outputID}
 	places := []unsafe.Pointer{step.x_data, step.w_data, step.y_data}
 	if step.z_data != nil {
@@ -294,10 +294,9 @@ func (s *session) bind(step *C.gb_step) error {
 		values(C.gb_CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, C.gb_CUDNN_TYPE_VOID_PTR, addresses...),
 		values(C.gb_CUDNN_ATTR_VARIANT_PACK_WORKSPACE, C.gb_CUDNN_TYPE_VOID_PTR, uintptr(s.program.workspace)))
 	if b.err != nil {
-		return errors.Join(b.err, b.close())
+		return nil, errors.Join(b.err, b.close())
 	}
-	step.pack = pack
-	return nil
+	return pack, nil
 }
 
 // operations gives the graph of a fusion: the convolution, the addition, the bias and

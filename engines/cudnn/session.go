@@ -58,6 +58,7 @@ type session struct {
 	graphs     []*builder    // what plans of the graph API hang on
 	latency    time.Duration // of an inference, as the build measured it
 	choices    []string
+	rotation   rotation
 }
 
 // compile builds the network in one layout. The caller owns the session.
@@ -248,7 +249,7 @@ func (s *session) search(ctx context.Context) error {
 	}
 	for i := range s.steps() {
 		if step := &s.steps()[i]; step.kind == C.gb_graph {
-			if err := s.bind(step); err != nil {
+			if step.pack, err = s.pack(step); err != nil {
 				return err
 			}
 		}
@@ -509,7 +510,7 @@ func (s *session) Close() error {
 	if s.program == nil {
 		return nil
 	}
-	var errs []error
+	errs := []error{s.rotation.free(s.program)}
 	for i := range s.steps() {
 		C.gb_forget_step(s.engine.api, &s.steps()[i])
 	}

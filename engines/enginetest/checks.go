@@ -42,6 +42,7 @@ func checks() []check {
 		{"layers", checkLayers},
 		{"closed session", checkClosedSession},
 		{"no deferred work", checkNoDeferredWork},
+		{"submitted in every way", checkSubmission},
 		{"reopened", checkReopened},
 	}
 }

@@ -31,6 +31,7 @@ type defect struct {
 	driver  func(*engines.Driver)
 	engine  func(engines.Engine) engines.Engine
 	session func(engines.Session, hardware.Stream) engines.Session
+	stream  func(hardware.Stream) hardware.Stream // of the rig; nil for the host's
 }
 
 // apply gives the broken engine's driver.
@@ -423,10 +424,41 @@ func defects() []defect {
 		{check: "no deferred work", what: "works after the call", session: func(s engines.Session, stream hardware.Stream) engines.Session {
 			return late{s, stream, new(sync.Mutex), new(sync.WaitGroup)}
 		}},
+		{
+			check: "submitted in every way", what: "its copies are the one input",
+			stream:  func(s hardware.Stream) hardware.Stream { return events{s} },
+			session: func(s engines.Session, _ hardware.Stream) engines.Session { return unrotated{s} },
+		},
 		{check: "reopened", what: "the second takes the first along", engine: func(e engines.Engine) engines.Engine {
 			return dying{e, &dead}
 		}},
 	}
+}
+
+// An events is a host's stream that passes for a GPU's: what is recorded is made anew.
+type events struct{ hardware.Stream }
+
+func (e events) TimeGroups(c native.Call, _ int, s []hardware.Sample) error { return e.Time(c, s) }
+func (events) Capture(c native.Call) (hardware.Graph, error)                { return again{c}, nil }
+func (events) FlushL2(bool) error                                           { return nil }
+func (events) Hold(bool) error                                              { return nil }
+func (events) CacheBytes() int64                                            { return 1 }
+func (events) ClockDuring(work func() error) (*float64, string, error) {
+	return nil, "a host has no such clock", work()
+}
+
+type again struct{ call native.Call }
+
+func (a again) Call() native.Call { return a.call }
+func (again) Explain() error      { return nil }
+func (again) Nodes() int          { return 1 }
+func (again) Close() error        { return nil }
+
+// An unrotated gives its own call for every copy of its input.
+type unrotated struct{ engines.Session }
+
+func (u unrotated) Rotate(int64) ([]native.Call, error) {
+	return []native.Call{u.Call(), u.Call()}, nil
 }
 
 func TestDefectsAreFound(t *testing.T) {
@@ -440,6 +472,9 @@ func TestDefectsAreFound(t *testing.T) {
 			r, err := newRig(d.apply(), device)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if d.stream != nil {
+				r.stream = d.stream(r.stream)
 			}
 			all := checks()
 			at := slices.IndexFunc(all, func(c check) bool { return c.name == d.check })

@@ -25,6 +25,7 @@ type session struct {
 	stream   *hardware.CUDAStream // nil on the host
 	profile  *profile
 	executed engines.Execution
+	rotation rotation
 }
 
 // An order is what a session is compiled from and for.
@@ -413,6 +414,7 @@ func (s *session) Close() error {
 	if s.stream != nil {
 		errs = append(errs, s.stream.Synchronize(context.Background()))
 	}
+	errs = append(errs, s.rotation.free(s))
 	C.gb_ort_free(s.c)
 	forget(&s.c.inputs)
 	forget(&s.c.outputs)

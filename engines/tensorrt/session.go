@@ -26,6 +26,7 @@ type session struct {
 	file            string // that it was built from; empty for a network
 	plan            engines.Plan
 	watched         bool // its runs record what layers take
+	rotation        rotation
 }
 
 // A port is an input or output of a plan.
@@ -353,6 +354,7 @@ func (s *session) Close() error {
 	defer leave()
 	C.gb_trt_close(s.e.table, s.c)
 	s.c = nil
+	errs = append(errs, s.rotation.free(s.e.device))
 	for _, p := range slices.Concat(s.inputs, s.outputs) {
 		errs = append(errs, s.e.device.Free(p.data))
 	}

@@ -14,6 +14,18 @@ extern "C" __global__ void gb_delay(unsigned long long ns) {
 	}
 }
 
+// gb_hold takes until gate[0] is set, so that all that is submitted behind it waits,
+// or until the time it is told has passed, which it notes in gate[1].
+extern "C" __global__ void gb_hold(volatile unsigned *gate, unsigned long long ns) {
+	unsigned long long start = global_time();
+	while (gate[0] == 0) {
+		if (global_time() - start >= ns) {
+			gate[1] = 1;
+			return;
+		}
+	}
+}
+
 // gb_ticks has every block note its multiprocessor, the global time in nanoseconds
 // and the multiprocessor's cycle counter. The timer moves in steps of up to a
 // microsecond on some GPUs, so the counter is read right behind a step.

@@ -200,7 +200,7 @@ gb_cuda_status gb_cuda_submit(gb_cuda_launch *l) {
 
 gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb_cuda_graph *g) {
 	const gb_cuda *api = s->api;
-	gb_cuda_end end = {well, 0, 0};
+	gb_cuda_end end = {.status = well};
 	CUgraph graph = NULL;
 	*g = (gb_cuda_graph){.stream = s};
 	keep(&end.status, gb_call_cuCtxSetCurrent, api->cuCtxSetCurrent(s->context));
@@ -212,6 +212,9 @@ gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb
 	// A capture that failed must be ended too.
 	unsigned ended = api->cuStreamEndCapture(s->stream, &graph);
 	if (end.code == 0) keep(&end.status, gb_call_cuStreamEndCapture, ended);
+	if (end.code == 0 && end.status.result == 0) {
+		keep(&end.status, gb_call_cuGraphGetNodes, api->cuGraphGetNodes(graph, NULL, &g->nodes));
+	}
 	if (end.code == 0 && end.status.result == 0) {
 		keep(&end.status, gb_call_cuGraphInstantiateWithFlags, api->cuGraphInstantiateWithFlags(&g->exec, graph, 0));
 	}
@@ -241,6 +244,21 @@ gb_cuda_status gb_cuda_close_graph(const gb_cuda_stream *s, gb_cuda_graph *g) {
 	return well;
 }
 
+// submit_sample puts a group between the stream's events.
+static gb_cuda_status submit_sample(const gb_cuda_stream *s, gb_func func, void *arg, int64_t group, gb_sample *out, int *code) {
+	TRY(s->api, cuEventRecord, s->from, s->stream);
+	int64_t submit = gb_now();
+	for (int64_t i = 0; i < group; i++) {
+		if ((*code = func(arg)) != 0) return well;
+	}
+	out->enqueue_ns = (gb_now() - submit) / group;
+	TRY(s->api, cuEventRecord, s->to, s->stream);
+	return well;
+}
+
+// let_go ends the hold of a stream, whatever became of what was to be submitted.
+static void let_go(const gb_cuda_stream *s) { __atomic_store_n(&s->gate->open, 1, __ATOMIC_RELEASE); }
+
 // time_sample takes one sample; *code is what the timed function returned.
 static gb_cuda_status time_sample(const gb_cuda_stream *s, gb_func func, void *arg, int64_t group, gb_sample *out, int *code) {
 	const gb_cuda *api = s->api;
@@ -249,32 +267,32 @@ static gb_cuda_status time_sample(const gb_cuda_stream *s, gb_func func, void *a
 		// Host time must not begin with the rest of the flush.
 		TRY(api, cuStreamSynchronize, s->stream);
 	}
-	int64_t start = gb_now();
-	TRY(api, cuEventRecord, s->from, s->stream);
-	int64_t submit = gb_now();
-	for (int64_t i = 0; i < group; i++) {
-		if ((*code = func(arg)) != 0) return well;
+	if (s->hold != NULL) {
+		*s->gate = (gb_cuda_gate){0, 0};
+		if (gb_cuda_run_launch(s->hold) != 0) return s->hold->status;
 	}
-	int64_t submitted = gb_now();
-	TRY(api, cuEventRecord, s->to, s->stream);
+	int64_t start = gb_now();
+	gb_cuda_status submitted = submit_sample(s, func, arg, group, out, code);
+	if (s->hold != NULL) let_go(s);
+	if (*code != 0 || submitted.result != 0) return submitted;
 	TRY(api, cuStreamSynchronize, s->stream);
 	int64_t end = gb_now();
 	float milliseconds;
 	TRY(api, cuEventElapsedTime, &milliseconds, s->from, s->to);
 	out->device_ns = (int64_t)((double)milliseconds * 1e6 / (double)group + 0.5);
-	out->enqueue_ns = (submitted - submit) / group;
 	out->host_ns = (end - start) / group;
 	return well;
 }
 
 gb_cuda_end gb_time_cuda(const gb_cuda_stream *s, gb_func func, void *arg, int64_t group, gb_sample *out, int64_t n) {
-	gb_cuda_end end = {well, 0, 0};
+	gb_cuda_end end = {.status = well};
 	keep(&end.status, gb_call_cuCtxSetCurrent, s->api->cuCtxSetCurrent(s->context));
 	// What earlier calls left in the stream is not the first sample's.
 	if (end.status.result == 0) keep(&end.status, gb_call_cuStreamSynchronize, s->api->cuStreamSynchronize(s->stream));
 	for (; end.done < n && end.status.result == 0; end.done++) {
 		end.status = time_sample(s, func, arg, group, &out[end.done], &end.code);
 		if (end.code != 0 || end.status.result != 0) break;
+		if (s->hold != NULL && (end.expired = (int)s->gate->expired) != 0) break;
 	}
 	return end;
 }

@@ -6,11 +6,12 @@ import "C"
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"unsafe"
 )
 
-// ClockPTX holds the kernels gb_delay and gb_ticks of clock.cu, for the driver to
+// ClockPTX holds the kernels gb_delay, gb_hold and gb_ticks of clock.cu, for the driver to
 // compile.
 //
 //go:embed clock.ptx
@@ -343,6 +344,24 @@ func (s *CUDAStream) SetFlush(memory uint64, bytes int64) {
 	s.c.flush, s.c.flush_bytes = C.gb_cu_pointer(memory), C.size_t(bytes)
 }
 
+// GateBytes is the size of the memory that holds a stream.
+const GateBytes = int(unsafe.Sizeof(C.gb_cuda_gate{}))
+
+// SetHold has the timed loop submit a launch of gb_hold before each sample, and let
+// it go through pinned memory of GateBytes once all of the sample is submitted. Both
+// stay their owner's. Nil ends that.
+func (s *CUDAStream) SetHold(launch *CUDALaunch, gate []byte) {
+	if launch == nil {
+		s.c.hold, s.c.gate = nil, nil
+		return
+	}
+	s.c.hold, s.c.gate = launch.c, (*C.gb_cuda_gate)(unsafe.Pointer(unsafe.SliceData(gate)))
+}
+
+// ErrHoldExpired says that a held stream let go before all of a sample was submitted:
+// what submits it waits for the stream.
+var ErrHoldExpired = errors.New("the stream was held and let go by itself")
+
 // Time fills out in one C call: events around each group of inferences, enqueue and
 // host time beside them, each divided by the group's size. It allocates nothing. A
 // failing inference ends the block with a *CallError, a failing driver call with a
@@ -360,6 +379,9 @@ func (s *CUDAStream) judge(end C.gb_cuda_end) error {
 	}
 	if end.status.result != 0 {
 		return s.cuda.check(end.status)
+	}
+	if end.expired != 0 {
+		return ErrHoldExpired
 	}
 	return nil
 }
@@ -384,6 +406,9 @@ func (s *CUDAStream) Capture(c Call) (*CUDAGraph, error) {
 func (g *CUDAGraph) Call() Call {
 	return Call{Func: unsafe.Pointer(C.gb_cuda_run_graph), Arg: unsafe.Pointer(g.c)}
 }
+
+// Nodes counts what was recorded: kernels, copies and fills.
+func (g *CUDAGraph) Nodes() int { return int(g.c.nodes) }
 
 // Explain gives the driver's words for a replay that failed.
 func (g *CUDAGraph) Explain() error { return g.stream.cuda.check(g.c.status) }

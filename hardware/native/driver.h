@@ -25,6 +25,7 @@ typedef struct CUstream_st *CUstream;
 typedef struct CUevent_st *CUevent;
 typedef struct CUgraph_st *CUgraph;
 typedef struct CUgraphExec_st *CUgraphExec;
+typedef struct CUgraphNode_st *CUgraphNode;
 struct gb_cu_uuid {
 	char bytes[16];
 };
@@ -70,6 +71,7 @@ typedef unsigned long long gb_cu_pointer;
 		unsigned blockY, unsigned blockZ, unsigned shared, CUstream stream, void **params, void **extra)) \
 	X(cuStreamBeginCapture_v2, (CUstream stream, unsigned mode)) \
 	X(cuStreamEndCapture, (CUstream stream, CUgraph *graph)) \
+	X(cuGraphGetNodes, (CUgraph graph, CUgraphNode *nodes, size_t *count)) \
 	X(cuGraphInstantiateWithFlags, (CUgraphExec *exec, CUgraph graph, unsigned long long flags)) \
 	X(cuGraphUpload, (CUgraphExec exec, CUstream stream)) \
 	X(cuGraphLaunch, (CUgraphExec exec, CUstream stream)) \
@@ -152,6 +154,12 @@ typedef struct {
 gb_cuda_status gb_cuda_open_device(gb_cuda_device *d, const gb_cuda *api, int ordinal);
 gb_cuda_status gb_cuda_close_device(gb_cuda_device *d);
 
+// gb_cuda_gate is memory of the host that the kernel gb_hold looks at: it ends when
+// open is set, or sets expired when it has waited for too long.
+typedef struct {
+	unsigned open, expired;
+} gb_cuda_gate;
+
 // gb_cuda_stream is a stream with the two events that its loop records. All below
 // make the context current on the calling thread first, because a goroutine
 // wanders between threads.
@@ -162,6 +170,8 @@ typedef struct {
 	CUevent from, to;
 	gb_cu_pointer flush; // overwritten before each sample, to empty the L2 cache
 	size_t flush_bytes;  // 0: the cache is left as it is
+	struct gb_cuda_launch *hold; // submitted before each sample, to hold the stream; NULL: it runs
+	gb_cuda_gate *gate;          // that ends the hold
 } gb_cuda_stream;
 
 gb_cuda_status gb_cuda_open_stream(gb_cuda_stream *s, const gb_cuda_device *d);
@@ -188,7 +198,7 @@ gb_cuda_status gb_cuda_unload_module(const gb_cuda_device *d, CUmodule module);
 // gb_cuda_launch is a kernel launch that can be a call of the timed loop. Every
 // parameter is 8 bytes of arguments, of which the kernel takes what it declares.
 enum { gb_cuda_max_arguments = 12 };
-typedef struct {
+typedef struct gb_cuda_launch {
 	const gb_cuda_stream *stream;
 	CUfunction function;
 	unsigned blocks, threads;
@@ -206,6 +216,7 @@ gb_cuda_status gb_cuda_submit(gb_cuda_launch *l);
 typedef struct {
 	const gb_cuda_stream *stream;
 	CUgraphExec exec;
+	size_t nodes; // what was recorded
 	gb_cuda_status status; // of the last replay that failed
 } gb_cuda_graph;
 
@@ -215,6 +226,7 @@ typedef struct {
 	gb_cuda_status status;
 	int code;
 	int64_t done; // samples that are whole
+	int expired;  // a held stream had to be let go before all was submitted
 } gb_cuda_end;
 
 // gb_cuda_capture records what func(arg) submits instead of running it.

@@ -62,6 +62,12 @@ int gb_work(void *arg) {
 	return x == UINT64_MAX;
 }
 
+int gb_run_cycle(void *arg) {
+	gb_cycle *c = arg;
+	c->last = (c->last + 1) % c->count;
+	return c->calls[c->last].func(c->calls[c->last].arg);
+}
+
 int gb_nothing(void *arg) {
 	(void)arg;
 	return 0;

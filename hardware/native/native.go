@@ -14,6 +14,7 @@ package native
 // #include "native.h"
 //
 // static gb_func spin_func(void) { return gb_spin; }
+// static gb_func cycle_func(void) { return gb_run_cycle; }
 // static gb_func work_func(void) { return gb_work; }
 // static gb_func nothing_func(void) { return gb_nothing; }
 import "C"
@@ -111,6 +112,40 @@ func (w *Work) Call() Call {
 
 // Free releases the C memory; the Call must not be used afterwards.
 func (w *Work) Free() { C.free(unsafe.Pointer(w.steps)) }
+
+// A Cycle is a series of calls as one: each time it makes the next of them.
+type Cycle struct {
+	calls *C.gb_call
+	c     *C.gb_cycle
+}
+
+// NewCycle begins with the first of one or more calls. Free it when done.
+func NewCycle(calls []Call) *Cycle {
+	n := C.size_t(len(calls))
+	c := &Cycle{
+		calls: (*C.gb_call)(C.calloc(n, C.size_t(unsafe.Sizeof(C.gb_call{})))),
+		c:     (*C.gb_cycle)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_cycle{})))),
+	}
+	for i, call := range calls {
+		unsafe.Slice(c.calls, n)[i] = C.gb_call{C.gb_func(call.Func), call.Arg}
+	}
+	c.c.calls, c.c.count, c.c.last = c.calls, C.int64_t(n), C.int64_t(n)-1
+	return c
+}
+
+// Call gives the call to hand to a timed loop.
+func (c *Cycle) Call() Call {
+	return Call{Func: unsafe.Pointer(C.cycle_func()), Arg: unsafe.Pointer(c.c)}
+}
+
+// Last is the index of the call that was made last: where one fails, that one.
+func (c *Cycle) Last() int { return int(c.c.last) }
+
+// Free releases the C memory; the Call must not be used afterwards.
+func (c *Cycle) Free() {
+	C.free(unsafe.Pointer(c.calls))
+	C.free(unsafe.Pointer(c.c))
+}
 
 func newInt64(v int64) *C.int64_t {
 	p := (*C.int64_t)(C.malloc(C.size_t(unsafe.Sizeof(C.int64_t(0)))))

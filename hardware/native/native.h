@@ -51,6 +51,20 @@ int gb_spin(void *arg);
 // whose length shows what disturbs the processor.
 int gb_work(void *arg);
 
+// gb_call is a timed function with its argument.
+typedef struct {
+	gb_func func;
+	void *arg;
+} gb_call;
+
+// gb_cycle is a series of calls that gb_run_cycle makes in turn, one each time.
+typedef struct {
+	const gb_call *calls;
+	int64_t count, last; // index of the call made last
+} gb_cycle;
+
+int gb_run_cycle(void *arg);
+
 // gb_nothing returns at once: what the loop costs by itself.
 int gb_nothing(void *arg);
 

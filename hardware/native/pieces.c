@@ -12,7 +12,7 @@
 
 gb_cuda_end gb_time_cuda_pieces(const gb_cuda_stream *s, gb_cuda_piece lead, const gb_cuda_piece *pieces, int64_t n, int64_t *device_ns) {
 	const gb_cuda *api = s->api;
-	gb_cuda_end end = {{gb_call_none, 0}, 0, -1};
+	gb_cuda_end end = {.status = {gb_call_none, 0}, .done = -1};
 	CUevent *events = calloc((size_t)n + 1, sizeof *events);
 	TRY(cuCtxSetCurrent, s->context);
 	for (int64_t i = 0; i <= n; i++) TRY(cuEventCreate, &events[i], gb_cu_event_default);

@@ -152,7 +152,7 @@ enum { max_ends = 8 };
 typedef struct {
 	gb_trt_tensor public;
 	char name[64];
-	OrtValue *value;
+	void *address;
 	size_t bytes;
 	int onnx_type;
 	int open; // its shape is not known before an inference
@@ -214,8 +214,6 @@ struct gb_trt_engine {
 };
 
 static void close_engine(gb_trt_engine *engine) {
-	for (int i = 0; i < engine->count; i++)
-		if (engine->ends[i].value != NULL) ort->ReleaseValue(engine->ends[i].value);
 	if (engine->session != NULL) ort->ReleaseSession(engine->session);
 	free(engine->inspection);
 	free(engine->times);
@@ -347,7 +345,9 @@ static void tensor(const gb_trt_engine *engine, int index, gb_trt_tensor *out) {
 
 static char *bind_tensor(gb_trt_engine *engine, const char *name, uint64_t address) {
 	for (int i = 0; i < engine->count; i++) {
-		if (strcmp(engine->ends[i].name, name) == 0) return make_value(&engine->ends[i], (void *)(uintptr_t)address, &engine->ends[i].value);
+		if (strcmp(engine->ends[i].name, name) != 0) continue;
+		engine->ends[i].address = (void *)(uintptr_t)address;
+		return NULL;
 	}
 	return strdup("no tensor of that name");
 }
@@ -359,18 +359,30 @@ static void fail(gb_trt_engine *engine, char *text) {
 	engine->failure = text;
 }
 
+// What was submitted keeps the addresses that were bound then.
+typedef struct {
+	gb_trt_engine *engine;
+	void *addresses[max_ends];
+} work;
+
 // compute is the work itself, done when the stream is waited for. What goes wrong
 // here is a fault of the fake and must not pass for one of the adapter.
 static void compute(void *argument) {
-	gb_trt_engine *engine = *(gb_trt_engine **)argument;
+	work *w = argument;
+	gb_trt_engine *engine = w->engine;
 	const char *names[max_ends];
-	OrtValue *values[max_ends];
+	OrtValue *values[max_ends] = {0};
+	char *failed = NULL;
 	for (int i = 0; i < engine->count; i++) {
 		names[i] = engine->ends[i].name;
-		values[i] = engine->ends[i].value;
+		if (failed == NULL) failed = make_value(&engine->ends[i], w->addresses[i], &values[i]);
 	}
-	char *failed = words(ort->Run(engine->session, NULL, names, (const OrtValue *const *)values, (size_t)engine->inputs,
-		names + engine->inputs, (size_t)(engine->count - engine->inputs), values + engine->inputs));
+	if (failed == NULL) {
+		failed = words(ort->Run(engine->session, NULL, names, (const OrtValue *const *)values, (size_t)engine->inputs,
+			names + engine->inputs, (size_t)(engine->count - engine->inputs), values + engine->inputs));
+	}
+	for (int i = 0; i < engine->count; i++)
+		if (values[i] != NULL) ort->ReleaseValue(values[i]);
 	engine->ran = engine->watched;
 	if (failed != NULL) {
 		fprintf(stderr, "fake TensorRT: %s\n", failed);
@@ -384,7 +396,9 @@ static int run(void *session) {
 		fail(engine, strdup("enqueue: illegal memory access"));
 		return 1;
 	}
-	if (submit((void *)(uintptr_t)engine->stream, compute, &engine, sizeof engine, 50000) == 0) return 0;
+	work w = {.engine = engine};
+	for (int i = 0; i < engine->count; i++) w.addresses[i] = engine->ends[i].address;
+	if (submit((void *)(uintptr_t)engine->stream, compute, &w, sizeof w, 50000) == 0) return 0;
 	fail(engine, strdup("enqueue: the driver refused the work"));
 	return 1;
 }

@@ -349,6 +349,14 @@ static void run_delay(const void *p, unsigned blocks, unsigned threads) {
 	(void)blocks, (void)threads;
 	running->now += *(const int64_t *)p - launch_ns;
 }
+static void run_hold(const void *p, unsigned blocks, unsigned threads) {
+	(void)blocks, (void)threads;
+	unsigned *gate = *(unsigned *const *)p;
+	running->now -= launch_ns; // it began long before it could end
+	if (gate[0]) return;
+	running->now += ((const int64_t *)p)[1];
+	gate[1] = 1;
+}
 static void run_ticks(const void *p, unsigned blocks, unsigned threads) {
 	(void)threads;
 	uint64_t *out = *(uint64_t *const *)p;
@@ -366,6 +374,7 @@ unsigned cuModuleLoadDataEx(module **m, const char *ptx, unsigned count, unsigne
 		return result ? result : invalid_image;
 	}
 	fake_cuda_kernel("gb_delay", run_delay);
+	fake_cuda_kernel("gb_hold", run_hold);
 	fake_cuda_kernel("gb_ticks", run_ticks);
 	*m = calloc(1, sizeof **m);
 	for (const char *p = strstr(ptx, ".entry "); p; p = strstr(p + 1, ".entry ")) {
@@ -432,6 +441,12 @@ static void discard(queue *q) {
 }
 unsigned cuGraphDestroy(queue *graph) { return discard(graph), fake.broken; }
 unsigned cuGraphExecDestroy(queue *exec) { return discard(exec), fake.broken; }
+unsigned cuGraphGetNodes(const queue *graph, void *nodes, size_t *count) {
+	if (nodes) return invalid_value;
+	*count = 0;
+	for (task *t = graph->first; t; t = t->next) ++*count;
+	return fake.broken;
+}
 unsigned cuGraphInstantiateWithFlags(queue **exec, const queue *graph, unsigned long long flags) {
 	if (flags) return invalid_value;
 	struct stream to = {.capture = reset(malloc(sizeof(queue)))};

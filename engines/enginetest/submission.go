@@ -1,0 +1,167 @@
+package enginetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"genbench/engines"
+	"genbench/hardware"
+	"genbench/hardware/native"
+	"genbench/models"
+)
+
+// checkSubmission holds an engine on a GPU to what the axes of a run do with its calls:
+// one that is recorded must compute when it is replayed, from the input that is there
+// then; one on a held stream must not wait for it; and every rotated call must read a
+// copy of its own. An engine that refuses to be recorded or held says so by the
+// stream's error.
+func checkSubmission(r *rig) error {
+	stream, ok := r.stream.(hardware.EventStream)
+	if !ok {
+		return nil // of a host, which has one way
+	}
+	precisions, err := r.supported()
+	if err != nil {
+		return err
+	}
+	c := Miniatures()[0]
+	o, err := r.options(c, precisions[0], 2)
+	if err != nil {
+		return err
+	}
+	s, err := r.build(c.Network, o)
+	if err != nil {
+		return err
+	}
+	first := c.Input(2)
+	second := models.Tensor{Shape: first.Shape, Data: slices.Clone(first.Data)}
+	slices.Reverse(second.Data)
+	return errors.Join(submissions(stream, s, first, second), s.Close())
+}
+
+func submissions(stream hardware.EventStream, s engines.Session, first, second models.Tensor) error {
+	ofFirst, err := infer(stream, s, first)
+	if err != nil {
+		return err
+	}
+	ofSecond, err := infer(stream, s, second)
+	if err != nil {
+		return err
+	}
+	if slices.Equal(ofFirst.Data, ofSecond.Data) {
+		return errors.New("two inputs give one output, which would hide what is to be seen here")
+	}
+	var errs []error
+	note := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	note("held", held(stream, s, first, ofFirst))
+	note("graph", replayed(stream, s, s.Call(), first, ofSecond, ofFirst))
+	note("rotated", rotated(stream, s, first, second, ofFirst, ofSecond))
+	return errors.Join(errs...)
+}
+
+// held runs an inference on a stream that stands still until all of it is submitted.
+func held(stream hardware.EventStream, s engines.Session, input, want models.Tensor) error {
+	if err := stream.Hold(true); err != nil {
+		return err
+	}
+	got, err := infer(stream, s, input)
+	var waits *hardware.HeldError
+	if errors.As(err, &waits) {
+		return stream.Hold(false)
+	}
+	return errors.Join(err, same(got, want), stream.Hold(false))
+}
+
+// replayed records a call while the output still is before, and wants a replay, and
+// nothing else, to change it.
+func replayed(stream hardware.EventStream, s engines.Session, call native.Call, input, before, want models.Tensor) error {
+	if err := s.SetInput(input); err != nil {
+		return err
+	}
+	if _, err := runCall(stream, s, call); err != nil { // what happens once has happened
+		return err
+	}
+	graph, err := stream.Capture(call)
+	var refused *hardware.CaptureError
+	if errors.As(err, &refused) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	other := models.Tensor{Shape: input.Shape, Data: slices.Clone(input.Data)}
+	slices.Reverse(other.Data)
+	got, err := infer(stream, s, other)
+	if err == nil {
+		err = same(got, before)
+	}
+	if err == nil {
+		err = s.SetInput(input)
+	}
+	if err == nil {
+		if got, err = runCall(stream, s, graph.Call()); err == nil {
+			err = same(got, want)
+		}
+	}
+	return errors.Join(err, graph.Close())
+}
+
+// rotated wants every call to read its own copy: once the session's input is another,
+// they still give the first output, and the session's own call the second.
+func rotated(stream hardware.EventStream, s engines.Session, first, second, ofFirst, ofSecond models.Tensor) error {
+	r, ok := s.(engines.Rotator)
+	if !ok {
+		return nil
+	}
+	if err := s.SetInput(first); err != nil {
+		return err
+	}
+	calls, err := r.Rotate(3)
+	if err != nil {
+		return err
+	}
+	if len(calls) < 2 {
+		return fmt.Errorf("%d calls, want at least 2", len(calls))
+	}
+	if got, err := infer(stream, s, second); err != nil || same(got, ofSecond) != nil {
+		return fmt.Errorf("the session's own call after them: %w", errors.Join(err, same(got, ofSecond)))
+	}
+	for i, call := range calls {
+		got, err := runCall(stream, s, call)
+		if err == nil {
+			err = same(got, ofFirst)
+		}
+		if err != nil {
+			return fmt.Errorf("call %d of %d: %w", i+1, len(calls), err)
+		}
+		if got, err = runCall(stream, s, s.Call()); err != nil || same(got, ofSecond) != nil {
+			return fmt.Errorf("the session's own call after call %d: %w", i+1, errors.Join(err, same(got, ofSecond)))
+		}
+	}
+	return nil
+}
+
+// runCall makes one inference by a call and reads its output.
+func runCall(stream hardware.EventStream, s engines.Session, call native.Call) (models.Tensor, error) {
+	if err := stream.Time(call, make([]hardware.Sample, 1)); err != nil {
+		var failed *native.CallError
+		if errors.As(err, &failed) {
+			err = s.Explain(failed)
+		}
+		return models.Tensor{}, err
+	}
+	return s.Output()
+}
+
+// same wants one output to be the other to the last bit: one engine computed both.
+func same(got, want models.Tensor) error {
+	if !slices.Equal(got.Data, want.Data) {
+		return errors.New("the output is another than that of the session's call on this input")
+	}
+	return nil
+}
