@@ -114,6 +114,13 @@ func (l *listener) take(line []byte) error {
 			return err
 		}
 		return l.metered(energy)
+	case "probe":
+		r.clocks.probe = &ClockProbe{}
+		if err := read(r.clocks.probe); err != nil {
+			return err
+		}
+		r.clocks.probe.Type = ""
+		return nil
 	case "reading":
 		var reading ReadingRecord
 		if err := read(&reading); err != nil {
@@ -126,6 +133,7 @@ func (l *listener) take(line []byte) error {
 			return err
 		}
 		l.done = true
+		r.clocks.lost = m.LockLost
 		r.measuring += m.MeasuringSeconds
 		return nil
 	}

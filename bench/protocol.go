@@ -49,6 +49,9 @@ type Protocol struct {
 	Settle      time.Duration `json:"settle_ns" yaml:"settle"`
 	SettleAgain time.Duration `json:"settle_again_ns" yaml:"settle_again"`
 
+	// ClockProbe is for how long a clock is tried before it is locked (C1).
+	ClockProbe time.Duration `json:"clock_probe_ns" yaml:"clock_probe"`
+
 	// Steady state is proven by the last three or more windows of at least both
 	// sizes, whose medians differ by no more than SteadyRatio and drift by less than
 	// SteadyDrift beyond what their noise explains; still drifting at SteadyCap, the
@@ -165,6 +168,7 @@ func GPUProtocol() Protocol {
 	p.WindowSamples, p.WindowTime = 30, 500*time.Millisecond
 	p.RetryWait = 5 * time.Second
 	p.DriftStop = 0.03
+	p.ClockProbe = 20 * time.Second
 	return p
 }
 
@@ -183,6 +187,10 @@ func Profiles() []Profile {
 			p.RelWidth = 0.05
 			if kind == hardware.Host {
 				p.SteadyCap = 1500 * time.Millisecond
+			} else {
+				// A power cap acts within a fraction of a second; what heat brings later a
+				// round finds, and the lock is lowered then (X, POWER locked).
+				p.ClockProbe = 5 * time.Second
 			}
 		}},
 		// Fewer than 12 launches cannot reach the p that a gate over a few points needs
@@ -260,7 +268,7 @@ func (p Protocol) Check() error {
 		value time.Duration
 	}{
 		{"ramp_time", p.RampTime}, {"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
-		{"settle_again", p.SettleAgain}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
+		{"settle_again", p.SettleAgain}, {"clock_probe", p.ClockProbe}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
 		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"sentinel_every", p.SentinelEvery},
 		{"energy_window", p.EnergyWindow},
 	} {

@@ -38,6 +38,8 @@ type simulation struct {
 	// noCounter is why the device has no energy counter; empty where it has one, of
 	// 50 W at rest and 100 W more under load.
 	noCounter string
+	// board has clocks that can be locked; nil where they can't.
+	board *simulatedBoard
 	// interrupt cancels the run at a time; 0 never.
 	interrupt time.Duration
 
@@ -169,6 +171,10 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, now: now,
 		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
+	}
+	if s.board != nil {
+		s.board.now = now
+		runner.Clocks = s.board
 	}
 	out.err = runner.Run(ctx)
 	out.took = time.Since(began)
@@ -339,6 +345,9 @@ func (s simulatedSampler) Sample() (hardware.Reading, error) {
 	r := hardware.Reading{Time: at, Host: &hardware.HostReading{CPUs: &number, BusySeconds: &zero, StealSeconds: &zero}}
 	if s.kind != hardware.Host {
 		r.GPU = &hardware.GPUReading{SMClockMHz: &clock, PowerW: &power, TemperatureC: &hot, EventReasons: &reasons, ForeignProcesses: []int{}}
+	}
+	if s.board != nil && s.kind != hardware.Host {
+		clock, reasons = s.board.state()
 	}
 	if s.counters == nil {
 		return r, nil

@@ -255,6 +255,7 @@ func (d *duel) warmUp(ctx context.Context) error {
 		d.pilots[i] = log
 		d.pilot += time.Since(start)
 	}
+	d.fixClocks()
 	return nil
 }
 
