@@ -47,7 +47,9 @@ func newConditions(log *Log) conditions {
 const beside = 100 * time.Millisecond
 
 // of gives the mean clock in MHz and the highest temperature in °C of a round; nil
-// where they were not readable. A round without enqueue times ran on the host.
+// where they were not readable. A GPU's clock is that of its own cycle counters, which
+// no reading from outside can miss a part of, or else the mean of what was read at the
+// ends. A round without enqueue times ran on the host.
 func (c conditions) of(r *RoundRecord) (clock, temperature *float64) {
 	if r.EnqueueNS == nil {
 		return r.Interval.MeanFrequencyMHz, r.Interval.TemperatureC
@@ -69,8 +71,10 @@ func (c conditions) of(r *RoundRecord) (clock, temperature *float64) {
 			hottest = append(hottest, float64(*v))
 		}
 	}
-	if r := rangeOf(clocks); r != nil {
-		clock = &r.Mean
+	if clock = r.ClockMHz; clock == nil {
+		if read := rangeOf(clocks); read != nil {
+			clock = &read.Mean
+		}
 	}
 	if r := rangeOf(hottest); r != nil {
 		temperature = &r.High

@@ -15,8 +15,10 @@ type Disturbance string
 const (
 	// Hard: heat or a power brake slowed the device down.
 	Hard Disturbance = "hard"
-	// PowerLimited: a floating clock met its power cap, where some boards always run.
+	// PowerLimited: the device met its power cap, where some boards always run.
 	PowerLimited Disturbance = "power_limited"
+	// LockLost: a power cap held a locked clock below its lock.
+	LockLost Disturbance = "lock_lost"
 	// Sync: the clock followed another GPU's.
 	Sync Disturbance = "sync_boost"
 	// Underfed: the device was idle when it should have been busy.
@@ -34,6 +36,8 @@ type verdict struct {
 	seen   []Disturbance // also of a round that is kept
 	reason string        // why it is dropped; empty where it is kept
 	hot    bool          // dropped for heat, which passes
+	// lockLost: dropped for a lock that is too high, which only a lower one mends.
+	lockLost bool
 }
 
 func (v *verdict) tag(d Disturbance) {
@@ -89,6 +93,9 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	if happened(i.ECCErrors) {
 		v.drop(Foreign, "the GPU met %d memory errors that it could not correct", *i.ECCErrors)
 	}
+	if len(i.Xids) > 0 {
+		v.drop(Foreign, "the driver reported faults of the GPU: Xid %v", i.Xids)
+	}
 	if happened(i.PCIeReplays) {
 		v.drop(Foreign, "%d packets to the GPU had to be sent again", *i.PCIeReplays)
 	}
@@ -119,6 +126,20 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	// Before its block a GPU has every reason to be idle, right after it none.
 	if has(to, hardware.GPUIdle) {
 		v.tag(Underfed)
+	}
+}
+
+// power judges a round at the power cap by the clock that was measured: one that was
+// held below its lock is dropped, and the lock is too high (X, POWER locked). Where the
+// lock is not ours to lower the round is kept, and the clock beside it tells. So is one
+// of floating clocks (X, POWER floating), whose latency shows whether they hold still.
+func (v *verdict) power(lock *ClockLock, mhz *float64) {
+	if lock == nil || mhz == nil || !lock.MayLower || !slices.Contains(v.seen, PowerLimited) {
+		return
+	}
+	if check := hardware.CheckClock(lock.MHz, *mhz); !check.Locked && check.Deviation < 0 {
+		v.lockLost = true
+		v.drop(LockLost, "the power cap held the clock at %.1f MHz, %.1f %% below its lock at %d MHz", *mhz, -100*check.Deviation, lock.MHz)
 	}
 }
 

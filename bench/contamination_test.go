@@ -48,6 +48,7 @@ func TestJudgeRound(t *testing.T) {
 		{name: "sync boost", to: hardware.SyncBoost, why: "sync_boost", seen: []Disturbance{Sync}},
 		{name: "idle before", from: hardware.GPUIdle},
 		{name: "idle after", to: hardware.GPUIdle, seen: []Disturbance{Underfed}},
+		{name: "fault of the board", interval: hardware.Interval{GPU: &hardware.GPUInterval{Xids: []int{79}}}, why: "Xid [79]", seen: []Disturbance{Foreign}},
 		{name: "foreign process", interval: hardware.Interval{GPU: &hardware.GPUInterval{ForeignProcesses: []int{42}}}, why: "other processes use the GPU: [42]", seen: []Disturbance{Foreign}},
 		{name: "clocks that were set", to: hardware.ApplicationsClocksSetting},
 	} {
@@ -64,6 +65,33 @@ func TestJudgeRound(t *testing.T) {
 		}
 		if want := map[bool]Status{true: OK, false: Dropped}[c.why == ""]; v.status() != want {
 			t.Errorf("%s: %s, want %s", c.name, v.status(), want)
+		}
+	}
+}
+
+// POWER, locked: dropped only if the cap was seen, the clock lies more than 1 % below
+// the lock, and a lower lock can be had.
+func TestPowerUnderLock(t *testing.T) {
+	mhz := func(v float64) *float64 { return &v }
+	for _, c := range []struct {
+		name  string
+		bits  hardware.EventReasons
+		lock  *ClockLock
+		clock *float64
+		lost  bool
+	}{
+		{"held", hardware.SWPowerCap, &ClockLock{1410, true}, mhz(1397), false},
+		{"capped", hardware.SWPowerCap, &ClockLock{1410, true}, mhz(1395), true},
+		{"slow without a cap", 0, &ClockLock{1410, true}, mhz(1300), false},
+		{"fast", hardware.SWPowerCap, &ClockLock{1410, true}, mhz(1500), false},
+		{"another's lock", hardware.SWPowerCap, &ClockLock{1410, false}, mhz(1300), false},
+		{"floating", hardware.SWPowerCap, nil, mhz(1300), false},
+		{"not known", hardware.SWPowerCap, &ClockLock{1410, true}, nil, false},
+	} {
+		v := judgeRound(hardware.Interval{GPU: &hardware.GPUInterval{EventReasons: &c.bits}}, nil, nil, GPUProtocol())
+		v.power(c.lock, c.clock)
+		if v.lockLost != c.lost || (v.status() == Dropped) != c.lost || slices.Contains(v.seen, LockLost) != c.lost {
+			t.Errorf("%s: %+v, want lost %t", c.name, v, c.lost)
 		}
 	}
 }

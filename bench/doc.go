@@ -75,15 +75,37 @@
 // reason, and taken again up to three times when a hypervisor took more than 10 % of
 // the machine, other processes used more than half a core or have a context on the
 // GPU, a thermal or power-brake bit was set at either end of it or the slowdown bit at
-// both or with violation time, the GPU counted memory errors or PCIe replays, the processor counted a thermal throttle, or the clock followed another
-// GPU's. After heat the next try waits for the device to cool (worker.coolDown). A
-// power cap that a floating clock met and a device that was idle when it should not
-// have been are kept and tagged (RoundRecord.Disturbances). Samples that no clock
+// both or with violation time, the GPU counted memory errors or PCIe replays or its
+// driver reported a fault (Xid), the processor counted a thermal throttle, or the clock
+// followed another GPU's. After heat the next try waits for the device to cool
+// (worker.coolDown). A power cap that holds a locked clock more than 1 % below its lock
+// lowers the lock by one of the board's steps, up to five times a run, and the launch
+// begins anew; what it had measured stays in the journal and does not count (POWER
+// locked: verdict.power, Runner.lowerLock, Log.supersede). A power cap that floating
+// clocks met and a device that was idle when it should not have been are kept and
+// tagged (RoundRecord.Disturbances). Samples that no clock
 // running forward gives are left out and cost the round (RoundRecord.take). Counters
 // that fail or hang cost the reading, and the reason stands where it would have been
 // (counters). Medians with and without dropped rounds are both shown (X2). A point
 // that more than a quarter of its visits left without a clean round is invalid (X1,
 // Measurement.doubt).
+//
+// Clocks of a GPU. Unless --clocks says otherwise (C1, ClockPolicy), the parent locks the
+// highest SM clock at which the heaviest point runs for 20 s, in `quick` 5, without a bit
+// of power or heat and within 1 % of the lock: first the board's highest; where a limit
+// holds it lower, the clock that the limit left, and from there step by step, in at most
+// six tries (Runner.search, worker.probe). `auto` is the default because of C5: a run
+// that may not lock goes on with floating clocks, of class Q2, and says so beside every
+// number (Measurement.clockDoubt); so asking costs nothing where it is refused, and where it is
+// granted nothing else makes class Q1. A lock is a wish: what counts is the clock that
+// the GPU's cycle counters and its own timer tell over each round, which must lie within
+// 1 % of the one asked for in every round that counts (C2, worker.clocked,
+// hardware.CheckClock). The SM clock alone is locked (C3). A guardian process holds the
+// lease and gives the clocks back however the run ends (C4, hardware.LeaseClocks). A
+// lock of another process is measured under and left alone. What was asked, tried,
+// reached and changed stands in the journal (ClocksRecord), and two runs under different
+// clocks are not compared (R9). A gate measures all launches under the clock that its
+// warm-up found.
 //
 // Energy. With --energy a launch of its own, after everything that is timed, runs each
 // point continuously in five windows of ten seconds or a hundred updates of the
@@ -129,7 +151,8 @@
 // temperature and cycles (E3, E4, sharesOf, Estimate.MDE, conditions). Samples beyond
 // Tukey's fences are counted and never dropped (spreadOf).
 //
-// Quality. Q1 is for fixed clocks, Q2 for floating ones, Q3 for numbers not to be
+// Quality. Q1 is for clocks that were locked and verified, or on a host for bound
+// processors whose clock stood still, Q2 for floating ones, Q3 for numbers not to be
 // relied on, Q0 for those that are none; every class below Q1 has its reasons
 // (qualityOf, Measurement.Lowered). Which rules a result met is judged from its
 // journal and printed (rulesOf).
@@ -185,8 +208,7 @@
 //
 // # Not yet
 //
-// Clocks (C), and with them the lowering of a lock that
-// meets the power cap (X, POWER locked); the mean clock of W4's windows; copies of input
-// and output as columns of their own (M2). Results name the protocol's effective numbers,
-// so that none of this can be taken for granted.
+// The mean clock of W4's windows, which rest on latency; copies of input and output as
+// columns of their own (M2). Results name the protocol's effective numbers, so that none
+// of this can be taken for granted.
 package bench

@@ -436,7 +436,7 @@ func twoSided(difference, err, dof float64) float64 {
 func driftOf(log *Log, measurements []Measurement, of conditions) Drift {
 	list := residuals(measurements, of)
 	return Drift{
-		Sentinel:    JudgeSentinel(log.Rounds),
+		Sentinel:    JudgeSentinel(underLastLock(log.Rounds)),
 		Trend:       trendOf(list),
 		Temperature: correlationOf(list, func(r residual) *float64 { return r.temperature }),
 		Clock:       correlationOf(list, func(r residual) *float64 { return r.clock }),

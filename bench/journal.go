@@ -142,6 +142,12 @@ type (
 		// ContextSwitches counts how often a worker's thread was made to give way.
 		ContextSwitches int64             `json:"involuntary_context_switches"`
 		Interval        hardware.Interval `json:"telemetry"`
+		// ClockMHz is the mean SM clock by the GPU's own cycle counters, from before the
+		// steady state was proven to the last sample (C2); null on a host device. LockMHz
+		// is the clock that was asked for; 0 where it floats.
+		ClockMHz    *float64 `json:"sm_clock_eff_mhz"`
+		ClockReason string   `json:"sm_clock_eff_mhz_reason,omitempty"`
+		LockMHz     int      `json:"clock_requested_mhz,omitempty"`
 	}
 
 	// ReadingRecord is one row of counters.
@@ -265,6 +271,7 @@ type Log struct {
 	Settles  []SettleRecord
 	Readings []ReadingRecord
 	Resumes  []ResumeRecord
+	Clocks   []ClocksRecord
 	// End is nil where the run was cut off. A run that was resumed has its last.
 	End *EndRecord
 
@@ -394,6 +401,14 @@ func (l *Log) add(line []byte, first bool) string {
 		return appendRecord(&l.Settles, into)
 	case "reading":
 		return appendRecord(&l.Readings, into)
+	case "clocks":
+		var c ClocksRecord
+		if reason := into(&c); reason != "" {
+			return reason
+		}
+		l.supersede(c)
+		l.Clocks = append(l.Clocks, c)
+		return ""
 	case "resume":
 		l.End = nil // that of the part which was interrupted
 		return appendRecord(&l.Resumes, into)

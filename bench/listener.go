@@ -127,6 +127,13 @@ func (l *listener) take(line []byte) error {
 			return err
 		}
 		return r.layered(layers)
+	case "probe":
+		r.clocks.probe = &ClockProbe{}
+		if err := read(r.clocks.probe); err != nil {
+			return err
+		}
+		r.clocks.probe.Type = ""
+		return nil
 	case "reading":
 		var reading ReadingRecord
 		if err := read(&reading); err != nil {
@@ -139,6 +146,7 @@ func (l *listener) take(line []byte) error {
 			return err
 		}
 		l.done = true
+		r.clocks.lost = m.LockLost
 		r.measuring += m.MeasuringSeconds
 		return nil
 	}

@@ -29,6 +29,12 @@ func (p *pace) visited(point Point, took time.Duration) {
 	p.done++
 }
 
+// again owes a visit once more that was made.
+func (p *pace) again(point Point) {
+	p.owed[point]++
+	p.done--
+}
+
 // extend adds visits that were not planned (S5).
 func (p *pace) extend(visits []Visit) {
 	for _, v := range visits {

@@ -40,6 +40,8 @@ type Config struct {
 	Device string `json:"device"`
 	// NVML names the library that GPUs are watched through; empty is the loader's.
 	NVML string `json:"nvml,omitempty"`
+	// Clocks is what is done about a GPU's clocks; empty on a host device.
+	Clocks ClockPolicy `json:"clocks,omitempty"`
 	// CPUs the workers are bound to; none leaves them where the system puts them.
 	CPUs []int `json:"cpus,omitempty"`
 	// Weights is a safetensors file that every network takes its weights from; empty
@@ -298,6 +300,7 @@ func (p *Plan) Measurable() int {
 func (p *Plan) PlannedSeconds() float64 {
 	proto := p.Config.Protocol
 	seconds := (proto.Settle + time.Duration(proto.Launches-1)*proto.SettleAgain).Seconds()
+	seconds += p.Config.clockSeconds()
 	for _, point := range p.Points {
 		seconds += point.PlannedSeconds
 	}

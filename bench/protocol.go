@@ -62,6 +62,9 @@ type Protocol struct {
 	SettleAgainClock   float64       `json:"settle_again_clock,omitempty" yaml:"settle_again_clock"`
 	SettleAgainDegrees float64       `json:"settle_again_c,omitempty" yaml:"settle_again_c"`
 
+	// ClockProbe is for how long a clock is tried before it is locked (C1).
+	ClockProbe time.Duration `json:"clock_probe_ns" yaml:"clock_probe"`
+
 	// Steady state is proven by the last three or more windows of at least both
 	// sizes, whose medians differ by no more than SteadyRatio and drift by less than
 	// SteadyDrift beyond what their noise explains; still drifting at SteadyCap, the
@@ -179,6 +182,7 @@ func GPUProtocol() Protocol {
 	p.WindowSamples, p.WindowTime = 30, 500*time.Millisecond
 	p.RetryWait = 5 * time.Second
 	p.DriftStop = 0.03
+	p.ClockProbe = 20 * time.Second
 	return p
 }
 
@@ -203,6 +207,9 @@ func Profiles() []Profile {
 				// shortest time that shows them; not reached is told all the same.
 				p.Settle, p.SettleCap = settleSpan, time.Minute
 				p.SettleAgain, p.SettleAgainCap = 2*time.Second, 15*time.Second
+				// A power cap acts within a fraction of a second; what heat brings later a
+				// round finds, and the lock is lowered then (X, POWER locked).
+				p.ClockProbe = 5 * time.Second
 			}
 		}},
 		// Fewer than 12 launches cannot reach the p that a gate over a few points needs
@@ -289,7 +296,7 @@ func (p Protocol) Check() error {
 		value time.Duration
 	}{
 		{"ramp_time", p.RampTime}, {"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
-		{"settle_again", p.SettleAgain}, {"settle_cap", p.SettleCap}, {"settle_again_cap", p.SettleAgainCap}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
+		{"settle_again", p.SettleAgain}, {"settle_cap", p.SettleCap}, {"settle_again_cap", p.SettleAgainCap}, {"clock_probe", p.ClockProbe}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
 		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"sentinel_every", p.SentinelEvery},
 		{"energy_window", p.EnergyWindow},
 	} {

@@ -442,6 +442,9 @@ func (m *Measurement) doubt(log *Log) {
 	if crowded > 0 {
 		warn(ForeignLoad, "%d of %d rounds, up to %.2f cores", crowded, kept, worstForeign)
 	}
+	if w := m.clockDoubt(log); w != nil {
+		m.Warnings = append(m.Warnings, *w)
+	}
 	if n := m.Dropped(); n > 0 {
 		warn(DroppedRounds, "%d of %d; their median is %s against %s kept", n, len(m.Rounds), milliseconds(m.DroppedMedian), milliseconds(m.Latency.Value))
 	}
@@ -478,13 +481,17 @@ func (r *Result) judge(of conditions) {
 	r.Rules = rulesOf(r)
 }
 
-// floating says why the clocks cannot be called fixed; empty where they can: the
-// worker was bound to processors whose clock stayed within 1 % in all rounds.
+// floating says why the clocks cannot be called fixed; empty where they can: a GPU's
+// were locked and verified under load in every round (clockDoubt); on a host the worker
+// was bound to processors whose clock stayed within 1 % in all rounds.
 func (m *Measurement) floating(run RunRecord) string {
-	for _, r := range m.Rounds {
-		if r.EnqueueNS != nil {
-			return "the journal holds no lock of the GPU's clocks that was verified under load"
+	if slices.ContainsFunc(m.Rounds, func(r *RoundRecord) bool { return r.EnqueueNS != nil }) {
+		for _, w := range m.Warnings {
+			if w.Code == FloatingClocks || w.Code == ClockNotHeld {
+				return w.String()
+			}
 		}
+		return ""
 	}
 	switch {
 	case len(run.Host.PinnedCPUs) == 0:

@@ -87,6 +87,9 @@ func (l *Log) Finished() bool { return l.End != nil && l.End.Reason == "" }
 // recall takes in what an interrupted part of the run left.
 func (r *Runner) recall(log *Log) {
 	r.models = log.Models
+	if n := len(log.Clocks); n > 0 {
+		r.clocks.set = log.Clocks[n-1]
+	}
 	proto := r.Plan.Config.Protocol
 	for _, p := range log.Points {
 		if p.Check != nil && !p.Check.Pass && !p.Sentinel {

@@ -29,6 +29,8 @@ type Runner struct {
 	Telemetry []Telemetry
 	// Events is told what happened, between rounds, on the runner's goroutine.
 	Events func(Event)
+	// Clocks of the GPU that is measured on; nil on a host device.
+	Clocks Clocks
 	// Past is the journal of the run that this one continues; nil for a new one.
 	Past *Log
 	// Known are models that an earlier run of this binary described with this
@@ -44,6 +46,7 @@ type Runner struct {
 	groups    map[string]int              // inferences a sample, by point, once decided (M4)
 	settled   *DeviceState                // where the first launch left the device; nil before (W2)
 	watch     watch
+	clocks    clockState
 	pace      pace
 	measuring float64 // seconds
 	used      float64 // seconds, before this runner began
@@ -90,6 +93,7 @@ const (
 	Broken                     // a point failed and is given up
 	Refused                    // a point that the engine does not run is given up
 	Settled                    // the device was warmed, or Text says why it was not
+	Clocked                    // the GPU's clocks were set, or are being tried
 )
 
 // A JournalFullError says that the journal could not be written; what it holds up
@@ -176,15 +180,15 @@ func (r *Runner) run(ctx context.Context) error {
 	if err := r.expect(ctx, readings); err != nil {
 		return err
 	}
+	if err := r.setClocks(ctx, readings); err != nil {
+		return err
+	}
 	r.prepared = r.now()
 	proto := r.Plan.Config.Protocol
 	settle := proto.Settle // the machine is cold, also where a run goes on
 	last, again := 1, false
 	for launch := 1; launch <= max(proto.Launches, proto.MaxLaunches); launch++ {
-		var visits []Visit
-		for round := 1; round <= proto.Rounds; round++ {
-			visits = append(visits, r.visits(launch, round)...)
-		}
+		visits := r.owed(launch)
 		if len(visits) == 0 {
 			continue // all done before, given up, or narrow enough
 		}
@@ -296,6 +300,15 @@ type visitID struct {
 	point         Point
 }
 
+// owed lists what a launch still owes.
+func (r *Runner) owed(launch int) []Visit {
+	var visits []Visit
+	for round := 1; round <= r.Plan.Config.Protocol.Rounds; round++ {
+		visits = append(visits, r.visits(launch, round)...)
+	}
+	return visits
+}
+
 // visits lists what a round of a launch still owes, in its random order: points
 // that have not failed, and in launches that are added (S5) those alone whose
 // interval is still too wide.
@@ -377,15 +390,8 @@ func (r *Runner) readings(ctx context.Context) <-chan ReadingRecord {
 // launch runs a spec to its end, starting a new worker for what is left whenever
 // one dies. The point that a worker died on has failed.
 func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan ReadingRecord) error {
-	spec.Base, spec.Config, spec.Groups = r.Base, r.Plan.Config, r.groups
-	spec.Expected, spec.Ranges = map[string][]float32{}, map[string]*models.Ranges{}
-	for _, m := range r.models {
-		key := fmt.Sprintf("%s@%d", m.Model, m.Resolution)
-		spec.Expected[key] = m.Expected
-		if m.Ranges != nil {
-			spec.Ranges[key] = m.Ranges
-		}
-	}
+	r.fill(&spec)
+	alone := len(spec.Visits) == 0 // with the sentinel
 	for attempt := 1; ; attempt++ {
 		if spec.Launch > 0 && !spec.Energy && !spec.Layers {
 			spec.Sentinel = r.sentinel()
@@ -393,7 +399,21 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 		if len(spec.Visits) == 0 && (spec.Sentinel == nil || spec.Sentinel.Due > 0) {
 			return nil
 		}
+		if err := r.relock(ctx); err != nil {
+			return err
+		}
+		spec.Lock = r.clocks.lock()
 		death, err := r.worker(ctx, spec, attempt, readings)
+		if err == nil && r.clocks.lost != "" {
+			if alone {
+				return r.lowerLock(ctx, 0) // there is nothing left to measure under another
+			}
+			if err := r.lowerLock(ctx, spec.Launch); err != nil {
+				return err
+			}
+			spec.Settle, spec.Visits = nil, r.owed(spec.Launch)
+			continue
+		}
 		if err != nil || death == nil {
 			return err
 		}
@@ -415,6 +435,19 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 			}
 		}
 		spec.Visits = rest
+	}
+}
+
+// fill adds what every worker is told.
+func (r *Runner) fill(spec *LaunchSpec) {
+	spec.Base, spec.Config, spec.Groups = r.Base, r.Plan.Config, r.groups
+	spec.Expected, spec.Ranges = map[string][]float32{}, map[string]*models.Ranges{}
+	for _, m := range r.models {
+		key := fmt.Sprintf("%s@%d", m.Model, m.Resolution)
+		spec.Expected[key] = m.Expected
+		if m.Ranges != nil {
+			spec.Ranges[key] = m.Ranges
+		}
 	}
 }
 
@@ -468,6 +501,9 @@ func (r *Runner) note(record any) error {
 // done, and an error only for what must end the whole run.
 func (r *Runner) worker(ctx context.Context, spec LaunchSpec, attempt int, readings <-chan ReadingRecord) (*death, error) {
 	name := fmt.Sprintf("launch-%d", spec.Launch)
+	if spec.Probe != nil {
+		name = fmt.Sprintf("clock-%d", spec.Probe.LockMHz)
+	}
 	if attempt > 1 {
 		name += fmt.Sprintf("-%d", attempt)
 	}

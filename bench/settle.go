@@ -54,8 +54,7 @@ const settleStage = "settle"
 // settle runs the heaviest point until the machine is as warm as it will be (W2): for
 // a time on a host, until clock and temperature stand still on a GPU.
 func (w *worker) settle(ctx context.Context, p Point) error {
-	stream, ok := w.stream.(hardware.EventStream)
-	if !ok {
+	if _, ok := w.stream.(hardware.EventStream); !ok {
 		session, err := w.build(ctx, p)
 		if err != nil {
 			return err
@@ -64,7 +63,7 @@ func (w *worker) settle(ctx context.Context, p Point) error {
 		return w.runFor(ctx, session, p, w.spec.SettleFor, 0)
 	}
 	record := SettleRecord{Type: "settle", ID: p.String(), Launch: w.spec.Launch, Start: w.now() - w.spec.Base, First: w.spec.SettledAt == nil}
-	if err := w.settleDevice(ctx, stream, p, &record); err != nil {
+	if err := w.settleDevice(ctx, p, &record); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -95,7 +94,7 @@ func (w *worker) runFor(ctx context.Context, session *arrangement, p Point, leng
 
 // settleDevice runs inferences in steps of a second and looks at clock and temperature
 // between them.
-func (w *worker) settleDevice(ctx context.Context, stream hardware.EventStream, p Point, r *SettleRecord) error {
+func (w *worker) settleDevice(ctx context.Context, p Point, r *SettleRecord) error {
 	session, err := w.build(ctx, p)
 	if err != nil {
 		return err
@@ -109,10 +108,11 @@ func (w *worker) settleDevice(ctx context.Context, stream hardware.EventStream, 
 	started := w.now()
 	var history settling
 	for {
-		mhz, noClock, err := stream.ClockDuring(func() error { return w.runFor(ctx, session, p, min(settleStep, limit), settleStep/10) })
-		if err != nil {
+		stop := w.meterClock()
+		if err := w.runFor(ctx, session, p, min(settleStep, limit), settleStep/10); err != nil {
 			return err
 		}
+		mhz, noClock := stop()
 		reading, noTemperature := w.counters.read(w.now)
 		state := DeviceState{ClockMHz: mhz, TemperatureC: temperature(reading)}
 		took := time.Duration(w.now() - started)

@@ -48,6 +48,8 @@ type simulation struct {
 	layers func(inferences int) ([]engines.Layer, error)
 	// known models of an earlier run.
 	known []ModelRecord
+	// board has clocks that can be locked; nil where they can't.
+	board *simulatedBoard
 	// interrupt cancels the run at a time; 0 never.
 	interrupt time.Duration
 
@@ -187,6 +189,10 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}
+	if s.board != nil {
+		s.board.now = now
+		runner.Clocks = s.board
+	}
 	out.err = runner.Run(ctx)
 	out.took = time.Since(began)
 	close(s.released)
@@ -306,18 +312,20 @@ func (g simulatedGPU) Capture(native.Call) (hardware.Graph, error) {
 func (g simulatedGPU) FlushL2(on bool) error { g.way.cold = on; return nil }
 func (g simulatedGPU) Hold(on bool) error    { g.way.held = on; return nil }
 
-func (g simulatedGPU) ClockDuring(work func() error) (*float64, string, error) {
-	if err := work(); err != nil {
-		return nil, "", err
-	}
-	mhz := 1500.0
-	if g.clock != nil {
-		mhz = g.clock(time.Duration(g.now()))
-	}
-	if math.IsNaN(mhz) {
-		return nil, "no such kernel", nil
-	}
-	return &mhz, "", nil
+func (g simulatedGPU) MeterClock() (func() (float64, error), error) {
+	return func() (float64, error) {
+		mhz := 1500.0
+		switch {
+		case g.board != nil:
+			mhz, _ = g.board.runs()
+		case g.clock != nil:
+			mhz = g.clock(time.Duration(g.now()))
+		}
+		if math.IsNaN(mhz) {
+			return 0, errors.New("no such kernel")
+		}
+		return mhz, nil
+	}, nil
 }
 
 type simulatedGraph struct{ device *simulatedDevice }
@@ -415,6 +423,9 @@ func (s simulatedSampler) Sample() (hardware.Reading, error) {
 	r := hardware.Reading{Time: at, Host: &hardware.HostReading{CPUs: &number, BusySeconds: &zero, StealSeconds: &zero}}
 	if s.kind != hardware.Host {
 		r.GPU = &hardware.GPUReading{SMClockMHz: &clock, PowerW: &power, TemperatureC: &hot, EventReasons: &reasons, ForeignProcesses: []int{}}
+	}
+	if s.board != nil && s.kind != hardware.Host {
+		clock, reasons = s.board.state()
 	}
 	if s.counters == nil {
 		return r, nil

@@ -144,13 +144,16 @@ func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, w
 			Type: "round", ID: v.Point.String(), Launch: w.spec.Launch, Round: v.Round, Order: v.Order, Try: try,
 			Sentinel: v.Sentinel, WarmupSamples: warm, AmortisedOver: amortisedOver(session),
 		}
-		verdict, took, err := w.round(session, v.Point, inference, &round)
+		verdict, took, err := w.clocked(session, v.Point, inference, &round)
 		if err != nil {
 			return err
 		}
 		inference = took
 		if err := w.say(round); err != nil {
 			return err
+		}
+		if verdict.lockLost {
+			return &lockLostError{round.DropReason}
 		}
 		if round.Status == OK || try > proto.Retries {
 			return nil

@@ -32,6 +32,8 @@ const (
 	Unchecked       Code = "unchecked_output"
 	EnergySuspect   Code = "energy_suspect"
 	Oversubscribed  Code = "oversubscribed"
+	FloatingClocks  Code = "floating_clocks"
+	ClockNotHeld    Code = "clock_not_held"
 	Disturbed       Code = "disturbed"
 	Interrupted     Code = "interrupted"
 	TornJournal     Code = "torn_journal"
@@ -64,6 +66,8 @@ func Codes() []CodeInfo {
 		{Drifted, "the machine became faster or slower while it measured; the order in which points were visited then tells on them", "let it warm up or cool down first, fix the clocks, and measure again"},
 		{OddEvenDiffer, "odd and even rounds of the same points differ more often than chance makes them; differences between points are then less sure than their intervals say", "look for what disturbs the machine regularly; `genbench doctor` helps"},
 		{Oversubscribed, "more threads were asked for than this process may use processors", "lower --threads"},
+		{FloatingClocks, "nothing held the GPU's clocks: they follow heat, power and the load before", "lock them with --clocks, as root, or let root hold them with `genbench clocks lock`"},
+		{ClockNotHeld, "the GPU's clocks were locked, but what its cycle counters measured under load does not show that the lock held, within 1 %", "lock a lower clock with --clocks, and see `genbench doctor` for heat and power"},
 		{Disturbed, "the machine was not quiet when the run began", "see `genbench doctor`"},
 		{Interrupted, "the run ended before its plan was done", "run it again; what was measured is in the journal"},
 		{TornJournal, "the journal's last line was cut short and is ignored", "nothing else is lost; the run was stopped while it wrote"},
@@ -75,7 +79,8 @@ func Codes() []CodeInfo {
 type Quality string
 
 const (
-	// Q1: fixed clocks or pinned processors, verified; steady; replicated; no drift.
+	// Q1: clocks locked and verified under load, or pinned processors with a steady
+	// clock; steady; replicated; no drift.
 	Q1 Quality = "Q1"
 	// Q2: floating or power limited, but steady.
 	Q2 Quality = "Q2"

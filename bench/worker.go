@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -30,6 +31,10 @@ type LaunchSpec struct {
 	SettleFor time.Duration `json:"settle_for_ns,omitempty"`
 	SettledAt *DeviceState  `json:"settled_at,omitempty"`
 	Visits    []Visit       `json:"visits"`
+	// Lock is the one that the device's clocks are under; nil where they float.
+	Lock *ClockLock `json:"lock,omitempty"`
+	// Probe makes the launch one that only tries a clock.
+	Probe *ProbeSpec `json:"probe,omitempty"`
 	// Energy makes the launch the energy pass, in which nothing is timed.
 	Energy bool `json:"energy,omitempty"`
 	// Layers makes the launch the layer pass.
@@ -75,6 +80,8 @@ type beginMessage struct {
 type doneMessage struct {
 	Type             string  `json:"type"` // "done"
 	MeasuringSeconds float64 `json:"measuring_s"`
+	// LockLost says why the launch was given up, to be begun anew under a lower lock.
+	LockLost string `json:"lock_lost,omitempty"`
 }
 
 // workerPipe is the file descriptor on which a worker talks; its standard output
@@ -159,7 +166,15 @@ func work(ctx context.Context, spec LaunchSpec, drivers []engines.Driver, on sur
 	if spec.Layers {
 		return w.layers(ctx)
 	}
-	return w.measure(ctx)
+	if spec.Probe != nil {
+		return w.probe(ctx)
+	}
+	err := w.measure(ctx)
+	var lost *lockLostError
+	if errors.As(err, &lost) {
+		return w.say(doneMessage{Type: "done", MeasuringSeconds: w.busy.Seconds(), LockLost: lost.reason})
+	}
+	return err
 }
 
 // A worker is one launch: a fresh process that visits points and measures them.
@@ -281,8 +296,9 @@ func (w *worker) sentinel(ctx context.Context) error {
 func (w *worker) try(ctx context.Context, v Visit) error {
 	record := PointRecord{Type: "point", ID: v.Point.String(), Launch: w.spec.Launch, Round: v.Round, Point: v.Point, Sentinel: v.Sentinel}
 	err := w.visit(ctx, v, &record)
-	if err == nil {
-		return nil
+	var lost *lockLostError
+	if err == nil || errors.As(err, &lost) {
+		return err
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

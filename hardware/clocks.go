@@ -76,6 +76,26 @@ func CheckClock(requestedMHz int, effectiveMHz float64) ClockCheck {
 	return c
 }
 
+// MeterClock implements EventStream by the GPU's cycle counters and its timer: stop gives the median over the multiprocessors of the mean clock
+// between the two calls, in MHz. Both wait for what was submitted before them.
+func (s *CUDAStream) MeterClock() (stop func() (mhz float64, err error), err error) {
+	from, err := s.Ticks()
+	if err != nil {
+		return nil, err
+	}
+	return func() (float64, error) {
+		to, err := s.Ticks()
+		if err != nil {
+			return 0, err
+		}
+		mhz, ok := EffectiveClock(from, to)
+		if !ok {
+			return 0, errors.New("no multiprocessor answered both at the start and at the end")
+		}
+		return mhz, nil
+	}, nil
+}
+
 // tell makes one call that answers by its code alone.
 func (n *NVML) tell(call func() nvml.Return, symbols ...string) error {
 	_, err := ask(n, func() (struct{}, nvml.Return) { return struct{}{}, call() }, symbols...)
@@ -125,9 +145,10 @@ func (n *NVML) unlockClocks(r ClockRequest) error {
 	return err
 }
 
-// checkRequest refuses what the board can't do before anything is touched. A board
-// that lists no clocks is asked without.
-func (n *NVML) checkRequest(r ClockRequest) error {
+// CheckClockRequest refuses what the board can't do before anything is touched, by a
+// *ClockRequestError; whether this user may is not asked. A board that lists no clocks
+// is asked without.
+func (n *NVML) CheckClockRequest(r ClockRequest) error {
 	refuse := func(format string, args ...any) error { return &ClockRequestError{fmt.Errorf(format, args...)} }
 	device, err := n.find(r.GPU)
 	if err != nil {
@@ -268,7 +289,7 @@ func LeaseClocks(ctx context.Context, n *NVML, r ClockRequest, directory string,
 	fail := func(err error) (*ClockLease, error) {
 		return nil, fmt.Errorf("lock clocks of GPU %s: %w", r.GPU, err)
 	}
-	if err := n.checkRequest(r); err != nil {
+	if err := n.CheckClockRequest(r); err != nil {
 		return fail(err)
 	}
 	record := LeaseRecord{Request: r, PID: os.Getpid(), Since: time.Now().UTC().Truncate(time.Second), NVML: n.path}

@@ -414,26 +414,6 @@ func (s *CUDAStream) Ticks() (ticks Ticks, err error) {
 	return ticks, nil
 }
 
-// ClockDuring implements EventStream.
-func (s *CUDAStream) ClockDuring(work func() error) (mhz *float64, missing string, err error) {
-	from, before := s.Ticks()
-	if err := work(); err != nil {
-		return nil, "", err
-	}
-	if before != nil {
-		return nil, before.Error(), nil
-	}
-	to, after := s.Ticks()
-	if after != nil {
-		return nil, after.Error(), nil
-	}
-	clock, ok := EffectiveClock(from, to)
-	if !ok {
-		return nil, "no multiprocessor was read twice", nil
-	}
-	return &clock, "", nil
-}
-
 // EffectiveClock is the median clock of the multiprocessors between two readings,
 // in MHz: cycles counted by time passed. It is false where no multiprocessor is in
 // both.

@@ -52,10 +52,9 @@ type EventStream interface {
 	Hold(on bool) error
 	// CacheBytes is the size of the last cache before the device's memory.
 	CacheBytes() int64
-	// ClockDuring runs work and gives the clock of the device's multiprocessors over
-	// that time in MHz, by their own counters; nil with the reason where they cannot be
-	// read. The error is the work's.
-	ClockDuring(work func() error) (mhz *float64, missing string, err error)
+	// MeterClock begins to measure at which clock the device's multiprocessors run, by
+	// their own counters: stop gives it in MHz. Both wait for what was submitted before.
+	MeterClock() (stop func() (mhz float64, err error), err error)
 }
 
 // A Graph is recorded work that one call replays.

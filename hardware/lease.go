@@ -215,9 +215,13 @@ func (f *leaseFile) write(record LeaseRecord) error {
 	return f.file.Sync()
 }
 
-// remove ends the lease.
+// remove ends the lease. A guardian that was told to end removed the file already.
 func (f *leaseFile) remove() error {
-	return errors.Join(os.Remove(f.path), f.close())
+	err := os.Remove(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, f.close())
 }
 
 // close leaves the file where it is; the guardian may hold it, too.

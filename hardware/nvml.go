@@ -163,6 +163,7 @@ type gpuSampler struct {
 	device nvml.Device
 	uuid   string
 	ours   func(pid int) bool
+	faults *faultWatch // nil where nobody asks for what came between two readings
 }
 
 // NewNVMLSampler reads the counters of the GPU with the UUID. ours tells which
@@ -170,7 +171,12 @@ type gpuSampler struct {
 // with ErrGPULost when the GPU is gone; all else that is missing is nil with its
 // reason. The library stays its owner's.
 func NewNVMLSampler(n *NVML, uuid string, ours func(pid int) bool) (Sampler, error) {
-	return newGPUSampler(n, uuid, ours)
+	s, err := newGPUSampler(n, uuid, ours)
+	if err != nil {
+		return nil, err
+	}
+	s.faults = n.watchFaults(s.device)
+	return s, nil
 }
 
 func newGPUSampler(n *NVML, uuid string, ours func(pid int) bool) (*gpuSampler, error) {
@@ -219,6 +225,14 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	g.ECCErrors = try(int64(ecc), seen(err)).or(r, "ecc_uncorrectable")
 	replays, err := ask(n, d.GetPcieReplayCounter, "nvmlDeviceGetPcieReplayCounter")
 	g.PCIeReplays = try(int64(replays), seen(err)).or(r, "pcie_replays")
+	if s.faults != nil {
+		faults, err := s.faults.since()
+		if seen(err) != nil {
+			r.add("xids", "%v", err)
+		} else {
+			g.Xids = faults
+		}
+	}
 	foreign, err := n.foreign(d, s.ours)
 	if seen(err) != nil {
 		r.add("foreign_processes", "%v", err)
@@ -231,7 +245,15 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	return Reading{Time: now, GPU: g}, nil
 }
 
-func (s *gpuSampler) Close() error { return nil }
+func (s *gpuSampler) Close() error {
+	if s.faults == nil {
+		return nil
+	}
+	if err := s.faults.close(); err != nil {
+		return fmt.Errorf("end sampling GPU %s: %w", s.uuid, err)
+	}
+	return nil
+}
 
 // known refuses NVML's way of saying that it does not know a P-state.
 func known(state nvml.Pstates, err error) error {

@@ -84,7 +84,7 @@ func gpuChecks() []gpuCheck {
 		{"gpu_floating_clocks", Warn, func(s gpuState) (string, string) {
 			if s.lease == nil && s.leaseErr == nil {
 				return "the GPU's clocks float: they follow heat, power and the load before",
-					"`genbench clocks lock base`, as root, holds them while it runs; floating is quality Q2 at best"
+					"`genbench run` locks them where it may (--clocks), and `genbench clocks lock base`, as root, while it runs; floating is quality Q2 at best"
 			}
 			return "", ""
 		}},

@@ -71,6 +71,9 @@ type GPUReading struct {
 	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
 	ECCErrors          *int64 `json:"ecc_uncorrectable"` // cumulative since the driver was loaded
 	PCIeReplays        *int64 `json:"pcie_replays"`      // packets sent again; cumulative
+	// Xids are the faults that the driver reported since the same sampler's reading
+	// before, by NVIDIA's numbers. Empty is none, nil is not known.
+	Xids []int `json:"xids"`
 	// ForeignProcesses are the ids of processes with a compute or graphics context
 	// on the GPU, without those the sampler was told are ours. Empty is none, nil
 	// is not known.
@@ -156,6 +159,7 @@ type GPUInterval struct {
 	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
 	ECCErrors          *int64 `json:"ecc_uncorrectable"`
 	PCIeReplays        *int64 `json:"pcie_replays"`
+	Xids               []int  `json:"xids"`
 	ForeignProcesses   []int  `json:"foreign_processes"`
 
 	Reasons Reasons `json:"-"` // why a field is nil
@@ -275,6 +279,9 @@ func gpuBetween(start, end GPUReading) *GPUInterval {
 		{"pcie_replays", start.PCIeReplays, end.PCIeReplays, &g.PCIeReplays},
 	} {
 		*counter.grown = try(increase(counter.key, counter.start, counter.end, start.Reasons, end.Reasons)).or(&g.Reasons, counter.key)
+	}
+	if g.Xids = end.Xids; end.Xids == nil {
+		g.Reasons.add("xids", "%s", reasonOf("xids", end.Reasons))
 	}
 	if start.ForeignProcesses != nil && end.ForeignProcesses != nil {
 		both := slices.Concat(start.ForeignProcesses, end.ForeignProcesses)

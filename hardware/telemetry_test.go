@@ -233,10 +233,11 @@ func TestBetweenGPU(t *testing.T) {
 	end := Reading{Time: 2e9, GPU: &GPUReading{
 		EventReasons: pointer(HWSlowdown), EnergyJ: pointer(260.0), TemperatureC: pointer(45), ForeignProcesses: []int{7},
 		PowerViolationNS: pointer(int64(5)), ThermalViolationNS: pointer(int64(10)), ECCErrors: pointer(int64(4)), PCIeReplays: pointer(int64(6)),
+		Xids: []int{79},
 	}}
 	got := Between(start, end, 0)
 	want := &GPUInterval{EventReasons: pointer(SWPowerCap | HWSlowdown), EnergyJ: pointer(250.0), TemperatureC: pointer(45), ForeignProcesses: []int{7, 9},
-		PowerViolationNS: pointer(int64(4)), ThermalViolationNS: pointer(int64(0)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3))}
+		PowerViolationNS: pointer(int64(4)), ThermalViolationNS: pointer(int64(0)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3)), Xids: []int{79}}
 	if d := gocmp.Diff(want, got.GPU); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -246,12 +247,12 @@ func TestBetweenGPU(t *testing.T) {
 
 	*start.GPU.EnergyJ = 300
 	start.GPU.ForeignProcesses, end.GPU.ForeignProcesses = []int{}, []int{}
-	end.GPU.EventReasons, end.GPU.TemperatureC, end.GPU.PCIeReplays = nil, nil, nil
-	end.GPU.Reasons = Reasons{"event_reasons": "Not Supported"}
+	end.GPU.EventReasons, end.GPU.TemperatureC, end.GPU.PCIeReplays, end.GPU.Xids = nil, nil, nil, nil
+	end.GPU.Reasons = Reasons{"event_reasons": "Not Supported", "xids": "no such function"}
 	*end.GPU.ThermalViolationNS = 9
 	got = Between(start, end, 0)
 	want = &GPUInterval{ForeignProcesses: []int{}, PowerViolationNS: pointer(int64(4)), ECCErrors: pointer(int64(2)), Reasons: Reasons{
-		"pcie_replays": "pcie_replays was not reported", "thermal_violation_ns": "thermal_violation_ns went backwards from 10 to 9",
+		"xids": "no such function", "pcie_replays": "pcie_replays was not reported", "thermal_violation_ns": "thermal_violation_ns went backwards from 10 to 9",
 		"event_reasons": "Not Supported", "energy_j": "energy_j went backwards from 300 to 260", "temperature_c": "temperature_c was not reported",
 	}}
 	if d := gocmp.Diff(want, got.GPU); d != "" {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,8 +16,14 @@ import (
 // "NVRM: Xid (PCI:0000:65:00): 79, …" (NVIDIA, "Xid Errors", viewing them).
 var xidLine = regexp.MustCompile(`NVRM: Xid \((?:PCI:)?([0-9a-fA-F:]+)[^)]*\): (\d+)`)
 
-// applicationXids are faults that end the program which caused them and leave the
-// board well: those for which NVIDIA's Xid catalog says to restart the application.
+// applicationXids are faults that end the program which met them and, as a rule, leave
+// the board well: an exception in a kernel (13), an access to memory that is not mapped
+// (31), a fault of the program's own that leaves the GPU healthy (43), and the removal
+// of a program that was killed or that another fault had ended, which then has its own
+// number (45). NVIDIA's catalog gives as the immediate action for 13 and 31
+// RESTART_APP, for 43 IGNORE, and for 45 to follow the other fault
+// (docs.nvidia.com/deploy/xid-errors: Xid Catalog, and Common Xid Errors). It says of 13
+// and 31 that a broken board can raise them as well, if rarely.
 var applicationXids = []int{13, 31, 43, 45}
 
 // xids lists the faults of a board in the kernel's log, each kind once, without
@@ -33,6 +40,60 @@ func xids(kernelLog, busID string) []int {
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// A faultWatch collects the faults of one board as the driver tells them to programs,
+// which takes no right to read the kernel's log.
+type faultWatch struct {
+	nvml *NVML
+	set  nvml.EventSet
+	err  error // why nothing is collected
+}
+
+// watchFaults begins to collect; what came before is not told.
+func (n *NVML) watchFaults(d nvml.Device) *faultWatch {
+	w := &faultWatch{nvml: n}
+	if w.set, w.err = ask(n, n.library.EventSetCreate, "nvmlEventSetCreate"); w.err != nil {
+		return w
+	}
+	err := n.tell(func() nvml.Return { return d.RegisterEvents(nvml.EventTypeXidCriticalError, w.set) }, "nvmlDeviceRegisterEvents")
+	if err != nil {
+		w.err = errors.Join(err, w.close())
+	}
+	return w
+}
+
+// mostFaults bounds one look: a board that fails without end is told of all the same.
+const mostFaults = 64
+
+// since lists the faults since the last look, by their numbers, in order; empty is
+// none. It does not wait.
+func (w *faultWatch) since() ([]int, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
+	faults := []int{}
+	for range mostFaults {
+		event, err := ask(w.nvml, func() (nvml.EventData, nvml.Return) { return w.set.Wait(0) }, "nvmlEventSetWait_v2", "nvmlEventSetWait")
+		var told *nvmlError
+		if errors.As(err, &told) && told.code == nvml.ERROR_TIMEOUT {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		faults = append(faults, int(event.EventData))
+	}
+	return faults, nil
+}
+
+func (w *faultWatch) close() error {
+	if w.set == nil {
+		return nil
+	}
+	set := w.set
+	w.set = nil
+	return w.nvml.tell(set.Free, "nvmlEventSetFree")
 }
 
 // readKernelLog reads what /dev/kmsg holds now, one record a read (kernel's

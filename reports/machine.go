@@ -35,6 +35,21 @@ func deviceName(d hardware.Info) string {
 	return name
 }
 
+// clocksText says what a run did about the clocks of its GPU, and by what it knows
+// that they held; empty on a host device.
+func clocksText(r *bench.Result) string {
+	log := r.Log
+	if len(log.Clocks) == 0 {
+		return ""
+	}
+	last := log.Clocks[len(log.Clocks)-1]
+	said := fmt.Sprintf("asked for %s; %s (%s)", last.Asked, log.ClockSetting(), last.Reason)
+	if verified := r.VerifiedClocks(); verified != "" {
+		said += "; " + verified
+	}
+	return said
+}
+
 // kind says of what kind a run is: the first thing a reader must know of it.
 func kind(run bench.RunRecord) string {
 	host, gpu := false, false

@@ -241,6 +241,9 @@ func measurement(r *bench.Result) document {
 	for _, e := range run.Engines {
 		g.add("engine "+e.Name, engineText(e))
 	}
+	if clocks := clocksText(r); clocks != "" {
+		g.add("clocks of the GPU", marked(clocks))
+	}
 	g.add("host threads an inference may use", prose{fmt.Sprint(run.Config.Threads)})
 	g.add("seed", prose{fmt.Sprint(run.Seed)})
 	g.add("weights", weights(r))

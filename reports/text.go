@@ -58,6 +58,9 @@ func writeText(b *bytes.Buffer, r *bench.Result, width int) error {
 
 	t := tableOf(rows, width, func(c column) bool { return !c.statistic })
 	say("", "", "run %s, %s, %s", run.ID, protocolText(run), replication(run))
+	if clocks := clocksText(r); clocks != "" {
+		say("", "", "clocks: %s", clocks)
+	}
 	if len(t.common) > 0 {
 		say("", "", "all points: %s", strings.Join(t.common, ", "))
 	}

@@ -34,7 +34,7 @@ func names(list []Difference) string {
 
 // DifferenceNames lists what `--allow-diff` takes.
 func DifferenceNames() []string {
-	return []string{"protocol", "machine", "cpu", "cores", "governor", "turbo", "pinning", "threads", "device", "gpu", "gpu-uuid", "driver", "power-limit", "ecc", "mig", "engine", "library", "model"}
+	return []string{"protocol", "machine", "cpu", "cores", "governor", "turbo", "pinning", "threads", "device", "gpu", "gpu-uuid", "driver", "power-limit", "ecc", "mig", "clocks", "engine", "library", "model"}
 }
 
 // Differences lists what two arms do not share, the machine first. The version of
@@ -69,6 +69,7 @@ func Differences(base, fresh Arm) []Difference {
 	gpu("power-limit", func(g hardware.GPU) string { return text(g.PowerLimitW) })
 	gpu("ecc", func(g hardware.GPU) string { return text(g.ECC) })
 	gpu("mig", func(g hardware.GPU) string { return text(g.MIG) })
+	differ("clocks", clocks(base), clocks(fresh), true)
 	for _, x := range a.Engines {
 		for _, y := range b.Engines {
 			if x.Name != y.Name || !x.Available || !y.Available {
@@ -90,6 +91,7 @@ func Differences(base, fresh Arm) []Difference {
 // taken and differ. How often all is replicated, and when to give up, may.
 func protocolDifferences(a, b bench.Protocol) [][2]string {
 	fields := func(p bench.Protocol) map[string]json.RawMessage {
+		p.ClockProbe = 0 // how a clock is found: which it is, is a difference of its own
 		p.ID, p.Profile, p.Launches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0
 		var m map[string]json.RawMessage
 		raw, err := json.Marshal(p)
@@ -194,6 +196,18 @@ func (a Arm) Changed() []Difference {
 		}
 	}
 	return nil
+}
+
+// clocks says how the runs of an arm set the clocks of their GPU.
+func clocks(a Arm) string {
+	var settings []string
+	for _, log := range a.Logs {
+		if s := log.ClockSetting(); s != "" && !slices.Contains(settings, s) {
+			settings = append(settings, s)
+		}
+	}
+	slices.Sort(settings)
+	return strings.Join(settings, "; ")
 }
 
 // cores of the devices that were measured on.

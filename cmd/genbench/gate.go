@@ -297,6 +297,7 @@ func (d *duel) warmUp(ctx context.Context) error {
 		}
 		p.launch += p.log.Run.Config.Protocol.SettleAgain
 	}
+	d.fixClocks()
 	return nil
 }
 

@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 	commands := map[string]func(){
 		"genbench": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, testDrivers())) },
 	}
+	// A genbench with an engine for the double of a GPU.
+	commands[onGPU] = func() {
+		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, append(testDrivers(), delayDriver())))
+	}
 	for name, r := range recorders() {
 		commands[name] = r.run
 	}

@@ -45,6 +45,8 @@ func (p *progress) event(e bench.Event) {
 		fmt.Fprintf(p.out, "launch %d\n", e.Launch)
 	case bench.Extended:
 		fmt.Fprintf(p.out, "launch %d, added for points whose interval is too wide\n", e.Launch)
+	case bench.Clocked:
+		fmt.Fprintf(p.out, "clocks: %s\n", e.Text)
 	case bench.Watched:
 		fmt.Fprintf(p.out, "[%*d/%d%s] %-*s  sentinel: %s\n", digits(e.Total), e.Done, e.Total, left, p.width, e.Point, e.Text)
 	case bench.Visited:

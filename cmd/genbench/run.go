@@ -36,6 +36,7 @@ type runFlags struct {
 	weights    string
 	device     string
 	cpus       string
+	clocks     string
 	engines    []string
 	batches    []int
 	precisions []string
@@ -107,6 +108,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringVar(&f.weights, "weights", synthetic, weightsUsage)
 	flags.StringVar(&f.device, "device", string(hardware.Host), "what to measure on: host, the index of a GPU, or its UUID")
 	flags.StringVar(&f.cpus, "cpus", "", "processors to bind the measuring process to, such as 0,2-5 (default: none)")
+	flags.StringVar(&f.clocks, "clocks", "", clocksUsage)
 	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: every one available but the reference)")
 	flags.IntSliceVar(&f.batches, "batches", nil, "images per inference instead of the suite's")
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
@@ -262,6 +264,9 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	replace(f, "threads", &c.Threads, f.threads)
 	replace(f, "points", &c.Points, f.points)
 	c.Device, c.NVML = device.ID, os.Getenv(nvmlVariable)
+	if c.Clocks, err = clockPolicy(f, device); err != nil {
+		return c, err
+	}
 	if f.weights != synthetic {
 		c.Weights = f.weights
 	}
@@ -578,6 +583,9 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := checkClocks(plan.Config); err != nil {
+		return err
+	}
 	journal, err := bench.CreateJournal(dir)
 	if err != nil {
 		return usage(err)
@@ -656,26 +664,34 @@ func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir
 		cmd.Args[0] = os.Args[0] // a binary that goes by several names stays the one it is
 		return cmd
 	}}
-	runErr := runner.Run(ctx)
+	release := func() error { return nil }
+	if policy := runner.Plan.Config.Clocks; policy != "" {
+		clocks, err := openClocks(runner.Plan.Config.Device)
+		if err != nil {
+			return err
+		}
+		runner.Clocks, release = clocks, clocks.close
+	}
+	runErr, releaseErr := runner.Run(ctx), release()
 	log, err := bench.ReadLog(dir)
 	if err != nil {
-		return errors.Join(runErr, err)
+		return errors.Join(runErr, releaseErr, err)
 	}
 	// What was measured is shown however the run ended.
 	if noReport {
 		fmt.Fprintf(a.stdout, "journal: %s\n", filepath.Join(dir, bench.JournalName))
 	} else if err := a.show(bench.NewResult(log), dir); err != nil {
-		return errors.Join(runErr, err)
+		return errors.Join(runErr, releaseErr, err)
 	}
 	var drifted *bench.DriftError
 	switch {
 	case errors.Is(runErr, context.Canceled):
 		fmt.Fprintf(a.stderr, "genbench: interrupted; every finished round is in %s, and `genbench run --resume %s` goes on\n", filepath.Join(dir, bench.JournalName), dir)
-		return &exitError{code: exitInterrupted}
+		return &exitError{exitInterrupted, releaseErr}
 	case errors.As(runErr, &drifted):
-		return &exitError{exitInvalid, runErr}
-	case runErr != nil:
-		return runErr
+		return &exitError{exitInvalid, errors.Join(runErr, releaseErr)}
+	case runErr != nil || releaseErr != nil:
+		return errors.Join(runErr, releaseErr)
 	}
 	return exitOf(bench.ExitCode(log))
 }

@@ -31,8 +31,14 @@ int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return code == 4 ? "Insufficient Permissions" : code == 16 ? "GPU requires reset" : code == 6 ? "Not Found" : code == 3 ? "Not Supported" : code == 9 ? "Driver Not Loaded" : code == 15 ? "GPU is lost" : "other"; }
 int nvmlDeviceGetCount_v2(u32 *n) { *n = (u32)env("DEVICES", 1); return 0; }
 int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return (int)env("HANDLE", 0); }
-int nvmlDeviceGetHandleByUUID(const char *uuid, void **d) { *d = (void *)(size_t)(atoi(uuid + 9) + 1); return strncmp(uuid, "GPU-fake-", 9) ? 6 : 0; }
-int nvmlDeviceGetUUID(void *d, char *out, u32 size) { return snprintf(out, size, (size_t)d > 100 ? "MIG-fake-%d" : "GPU-fake-%d", (int)(size_t)d % 100 - 1), 0; }
+// UUID names the first board otherwise, as the double of the CUDA driver does its own.
+static const char *named(void) { const char *uuid = getenv("FAKE_NVML_UUID"); return uuid ? uuid : "GPU-fake-0"; }
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **d) {
+	if (strcmp(uuid, named()) == 0) return *d = (void *)1, 0;
+	*d = (void *)(size_t)(atoi(uuid + 9) + 1);
+	return strncmp(uuid, "GPU-fake-", 9) ? 6 : 0;
+}
+int nvmlDeviceGetUUID(void *d, char *out, u32 size) { return d == (void *)1 ? snprintf(out, size, "%s", named()), 0 : snprintf(out, size, (size_t)d > 100 ? "MIG-fake-%d" : "GPU-fake-%d", (int)(size_t)d % 100 - 1), 0; }
 #ifndef BARE
 static int answer(void) {
 	const char *later = getenv("FAKE_NVML_LATER");
@@ -132,6 +138,20 @@ NUMBER(nvmlDeviceGetCurrPcieLinkWidth, u32, "WIDTH", 16)
 NUMBER(nvmlDeviceGetMaxPcieLinkWidth, u32, "WIDTH_MAX", 16)
 PAIR(nvmlDeviceGetMigMode, "MIG")
 PAIR(nvmlDeviceGetEccMode, "ECC")
+// The board meets the fault XID once, after somebody began to listen.
+typedef struct { void *device; u64 type, data; u32 gpu_instance, compute_instance; } event;
+static int listened;
+int nvmlEventSetCreate(void **set) { *set = &listened; return 0; }
+int nvmlEventSetFree(void *set) { return set == &listened ? 0 : 2; }
+int nvmlDeviceRegisterEvents(void *d, u64 types, void *set) { (void)d; listened = types == 8; return set == &listened ? answer() : 2; }
+int nvmlEventSetWait_v2(void *set, event *e, u32 ms) {
+	u64 xid = env("XID", 0);
+	if (set != &listened || ms) return 2;
+	if (!xid || !listened) return 10; // timeout
+	listened = 0;
+	*e = (event){NULL, 8, xid, ~0u, ~0u};
+	return 0;
+}
 // OLD is a library from before the renamings of API 12 and 13.
 #ifdef OLD
 int nvmlDeviceGetTemperature(void *d, int sensor, u32 *c) { (void)d; *c = sensor == 0 ? (u32)env("CELSIUS", 41) : 0; return answer(); }

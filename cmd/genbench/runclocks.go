@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"genbench/bench"
+	"genbench/hardware"
+)
+
+// clocksUsage explains `genbench run --clocks`.
+const clocksUsage = "what to do about the clocks of a GPU: auto, float, lock:base or lock:MHZ (default on a GPU: auto)"
+
+// clockPolicy resolves --clocks for a device. The default on a GPU is auto: protocol C5
+// has a run that may not lock go on with floating clocks, so that asking costs nothing
+// where it is refused, and where it is granted only a lock makes class Q1.
+func clockPolicy(f runFlags, device hardware.Info) (bench.ClockPolicy, error) {
+	switch {
+	case device.Kind == hardware.Host && f.given("clocks"):
+		return "", errors.New("--clocks is for GPUs; a host's clocks are its governor's: `genbench doctor` tells of it, and --cpus binds the measuring process")
+	case device.Kind == hardware.Host:
+		return "", nil
+	case !f.given("clocks"):
+		return bench.AutoClocks, nil
+	}
+	policy, err := bench.ParseClockPolicy(f.clocks)
+	if err != nil {
+		return "", fmt.Errorf("--clocks: %w", err)
+	}
+	return policy, nil
+}
+
+// A runClocks holds the clocks of the GPU that a run measures on, by one lease after
+// the other.
+type runClocks struct {
+	nvml  *hardware.NVML
+	gpu   hardware.GPU
+	lease *hardware.ClockLease // nil while nothing is held
+	// refused is why they cannot be held here at all.
+	refused error
+}
+
+// openClocks finds the GPU of a run. A GPU that NVML does not show is no error here:
+// its clocks float, and the run says why.
+func openClocks(device string) (*runClocks, error) {
+	c := &runClocks{}
+	var err error
+	c.nvml, err = hardware.OpenNVML(os.Getenv(nvmlVariable))
+	var absent *hardware.NVMLUnavailableError
+	if errors.As(err, &absent) {
+		c.refused = err
+		return c, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	gpus, err := c.nvml.GPUs()
+	if err != nil {
+		c.refused = err
+		return c, nil
+	}
+	for _, gpu := range gpus {
+		if strings.EqualFold(gpu.UUID, device) {
+			c.gpu = gpu
+			return c, nil
+		}
+	}
+	c.refused = fmt.Errorf("the driver's NVML shows no GPU %s; the clocks of a MIG instance are the whole board's", device)
+	return c, nil
+}
+
+// Supported implements bench.Clocks.
+func (c *runClocks) Supported() []int { return c.gpu.SMClocksMHz }
+
+// Holder implements bench.Clocks.
+func (c *runClocks) Holder() (*hardware.Lease, error) {
+	_, directories, err := leaseDirectories()
+	if err != nil {
+		return nil, err
+	}
+	leases, err := hardware.Leases(directories...)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range leases {
+		if l.Held && c.refused == nil && l.Request.GPU == c.gpu.UUID {
+			return &l, nil
+		}
+	}
+	return nil, nil
+}
+
+// Lock implements bench.Clocks.
+func (c *runClocks) Lock(ctx context.Context, mhz int) error {
+	if c.refused != nil {
+		return c.refused
+	}
+	request := c.request(mhz)
+	if c.Standing() && c.lease.Record.Request == request {
+		return nil
+	}
+	if err := c.Release(); err != nil {
+		return err
+	}
+	lease, err := leaseClocks(ctx, c.nvml, request)
+	c.lease = lease
+	return err
+}
+
+// request is the lease for a clock, the base for 0. The memory's clock is left alone:
+// boards before Ampere cannot lock it (C3), and one policy must mean one thing.
+func (c *runClocks) request(mhz int) hardware.ClockRequest {
+	return hardware.ClockRequest{GPU: c.gpu.UUID, SMMHz: mhz, Base: mhz == 0}
+}
+
+// Release implements bench.Clocks.
+func (c *runClocks) Release() error {
+	if c.lease == nil {
+		return nil
+	}
+	lease := c.lease
+	c.lease = nil
+	return lease.Close()
+}
+
+// Standing implements bench.Clocks.
+func (c *runClocks) Standing() bool { return c.lease != nil && c.lease.Held() }
+
+// close gives the clocks back.
+func (c *runClocks) close() error {
+	err := c.Release()
+	if c.nvml != nil {
+		err = errors.Join(err, c.nvml.Close())
+	}
+	return err
+}
+
+// checkClocks refuses, before anything is written, a clock that was named and cannot
+// be had for another reason than missing rights: with those missing the run goes on
+// with floating clocks (C5).
+func checkClocks(config bench.Config) (err error) {
+	if config.Clocks.MHz() == 0 && config.Clocks != bench.BaseClocks {
+		return nil
+	}
+	c, err := openClocks(config.Device)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	if c.refused != nil {
+		return &exitError{exitUnavailable, fmt.Errorf("--clocks %s: %w; without --clocks they float", config.Clocks, c.refused)}
+	}
+	request := c.request(config.Clocks.MHz())
+	if err := c.nvml.CheckClockRequest(request); err != nil {
+		return usage(fmt.Errorf("--clocks %s: %w", config.Clocks, err))
+	}
+	held, err := c.Holder()
+	if err != nil {
+		return err
+	}
+	if held != nil && held.Request != request {
+		return &exitError{exitUnavailable, fmt.Errorf("--clocks %s: %w", config.Clocks, &hardware.LeaseHeldError{Lease: *held})}
+	}
+	return nil
+}
+
+// fixClocks gives all launches of a duel the clocks that its warm-up settled on:
+// found anew for each, they would differ between launches, and between the versions.
+// A version whose journal says nothing of clocks does not know the flag.
+func (d *duel) fixClocks() {
+	if hasFlag(d.common, "--clocks") || hasFlag(d.arms[0].flags, "--clocks") || hasFlag(d.arms[1].flags, "--clocks") {
+		return
+	}
+	lowest := 0
+	for _, p := range d.pilots {
+		log := p.log
+		if len(log.Clocks) == 0 {
+			return
+		}
+		mhz := log.Clocks[len(log.Clocks)-1].LockMHz
+		if mhz == 0 {
+			d.common = append(d.common, "--clocks", string(bench.FloatClocks))
+			return
+		}
+		if lowest == 0 || mhz < lowest {
+			lowest = mhz
+		}
+	}
+	d.common = append(d.common, "--clocks", string(bench.LockedClocks(lowest)))
+}
