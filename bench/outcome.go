@@ -119,6 +119,9 @@ func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, 
 		case p.Failed != "":
 			o.State, o.Reason = Failed, p.Failed
 			return
+		case p.Skipped != "":
+			o.State, o.Reason = Skipped, p.Skipped
+			return
 		case p.Check != nil && !p.Check.Pass:
 			o.State, o.Reason = Invalid, "the output differs from the reference"
 		}

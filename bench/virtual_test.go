@@ -201,6 +201,9 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 	if out.Result, err = LoadResult(dir); err != nil {
 		t.Fatal(err)
 	}
+	if quick, whole := ExitCode(out.Log), out.ExitCode(); quick != whole {
+		t.Errorf("exit code %d by outcomes, %d by the result", quick, whole)
+	}
 }
 
 func (s *simulation) info() hardware.Info {

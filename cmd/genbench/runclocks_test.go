@@ -87,7 +87,7 @@ func (s delaySession) Close() error {
 
 const clocksSuite = `
 name: clocks
-grid: {models: [mobilenetv3-small], engines: [fake-delay], precisions: [fp32], batches: [1], resolution: 32}
+grid: {models: [mobilenetv3-small], engines: [fake-delay], precisions: [fp32], batches: [1], resolution: 32, graph: [eager], cache: [hot]}
 seed: 3
 protocol: {launches: 2, rounds: 1, round_samples: 20, round_time: 10ms, warmup_time: 20ms, window_samples: 5, window_time: 5ms, steady_cap: 0s, settle: 0s, settle_again: 0s, clock_probe: 60ms, drop_steal: 1, drop_foreign_cores: 99}
 `
