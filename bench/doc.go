@@ -7,7 +7,8 @@
 //	  -> Grid           product of models x engines x precisions x batches x graph and cache modes x gaps
 //	  -> Plan           NewPlan: points, skipped ones with their reason; Plan.Order: a random order per round
 //	  -> launch         Runner.launch: a fresh worker process (Processes); a crash or a hang costs one point
-//	  -> visit          worker.visit: build, first inference, graphs and copies of the input (worker.arrange), warm-up, output check, one round
+//	  -> visit          worker.visit: build, first inference, graphs and copies of the input (worker.arrange),
+//	                    warm-up, output check, one round
 //	  -> round          worker.round: windows until they agree, each timed by one C loop (hardware.Stream.Time);
 //	                    counters read at both ends
 //	  -> journal        Journal.Append: one JSON line, synced, after every round
@@ -17,16 +18,17 @@
 //
 // What is timed. Device time is taken around the engine's own submitting call, with
 // input and output in place (M1); on the host a call has finished when it returns,
-// so device and host time are one. Throughput is images over the time of the block
-// (M3, Measurement.estimate). Build, first inference and the capturing of graphs are
-// metrics of their own (M7, PointRecord). The timed loop is one C call on a locked thread with the garbage
+// so device and host time are one. Throughput is images over the time of the block; a
+// point with gaps, whose pace was asked for, has none (M3, Measurement.estimate). Build,
+// first inference and the capturing of graphs are metrics of their own (M7,
+// PointRecord). The timed loop is one C call on a locked thread with the garbage
 // collector off (M8, quietly). Every visit compares an output with the fp32
 // reference's, as closely as its precision allows, and a point that fails prints no
-// latency (M10, checkOutput); int8 is calibrated before the first launch (worker.calibrate). That the
-// clock tells the truth is shown by a call of known length (M9, `genbench selftest`
-// and the fake-spin engine of the tests); an engine that returns before its work is
-// done is found by how long its output then takes to come, and its point fails
-// (worker.deferred).
+// latency (M10, checkOutput); int8 is calibrated before the first launch
+// (worker.calibrate). That the clock tells the truth is shown by a call of known length
+// (M9, `genbench selftest` and the fake-spin engine of the tests); an engine that returns
+// before its work is done is found by how long its output then takes to come, and its
+// point fails (worker.deferred).
 //
 // On a GPU how an inference is submitted and what it finds in the cache are axes
 // (Grid.On, worker.arrange). `eager` is the engine's own call; `graph` replays what one
@@ -64,12 +66,13 @@
 // round, `ci` 12 of one and never looks at the numbers before the last, `publish` 5
 // of 4 (S2, Profiles). Each round of a launch visits the points in a fresh permutation
 // of the run's seed (S3, Plan.Order). After its launches `publish` adds more, up to
-// 12, for those points alone whose interval is still wider than --rel-width; a point
-// that does not come there is called imprecise (S5, Runner.wide). A high quantile is
-// published only where enough independent samples stand behind it, with an upper
-// bound beside it (S6, tellsTail, upperBound, effectiveSamples). The time planned, and the most it may
-// become, is told before the run and stands beside the time used (S7, Plan.MostSeconds,
-// EndRecord).
+// 12, for those points alone whose interval is still too wide, and `quick` does where
+// --rel-width asks for a width; a point that does not come there is called imprecise
+// (S5, Runner.wide). Stopping on the width costs an interval up to four points of its 95
+// (TestStoppingCoverage). A high quantile is published only where enough independent
+// samples stand behind it, with an upper bound beside it (S6, tellsTail, upperBound,
+// effectiveSamples). The time planned, and the most it may become, is told before the run
+// and stands beside the time used (S7, Plan.MostSeconds, EndRecord).
 //
 // Contamination (X, judgeRound). A round is dropped, kept in the journal with its
 // reason, and taken again up to three times when a hypervisor took more than 10 % of
@@ -87,8 +90,8 @@
 // running forward gives are left out and cost the round (RoundRecord.take). Counters
 // that fail or hang cost the reading, and the reason stands where it would have been
 // (counters). Medians with and without dropped rounds are both shown (X2). A point
-// that more than a quarter of its visits left without a clean round is invalid (X1,
-// Measurement.doubt).
+// that more than a quarter of its visits, those added for width among them, left without
+// a clean round is invalid (X1, Measurement.doubt).
 //
 // Clocks of a GPU. Unless --clocks says otherwise (C1, ClockPolicy), the parent locks the
 // highest SM clock at which the heaviest point runs for 20 s, in `quick` 5, without a bit
@@ -132,7 +135,8 @@
 //
 // Drift. `ci` and `publish` visit one point of the plan, the one most like ResNet-50 in
 // fp16 at batch 8, at the start, at the end and every ten minutes, in rounds that count
-// for nothing else (D1, Plan.sentinel, worker.sentinel). On a GPU a shift of its median
+// for nothing else (D1, Plan.sentinel, worker.sentinel); the launches of a gate do not,
+// for the two of a pair share what drifts. On a GPU a shift of its median
 // by more than 3 % ends the run (DriftError); the result judges the shift beyond
 // chance (JudgeSentinel). The medians of all rounds, less their points'
 // means, are tested for a trend within launches and between them, and set against
@@ -182,8 +186,8 @@
 //
 // On a host device steal time above 1 % tags a round and above 10 % drops it, where
 // the protocol said that 1 % drops; `quick` waits 1.5 s and `ci` 3 s for a steady
-// state, where it said 10; and drift does not stop a run. HostProtocol gives the reasons. `ci` aims for 1 %, the least
-// that its gate tells apart. GPUProtocol holds the protocol's own figures, which
+// state, where it said 10; and drift does not stop a run. HostProtocol gives the
+// reasons. `ci` aims for 1 %, the least that its gate tells apart. GPUProtocol holds the protocol's own figures, which
 // nobody has calibrated on a board yet. `quick` settles a GPU for 10 to 60 s and before
 // later launches for 2 to 15, for a first impression is not to wait minutes for the
 // board; the slopes it waits for are the same.

@@ -73,7 +73,7 @@ type Tail struct {
 	// a quantile of their own it is that of the pooled samples, without an interval.
 	Estimate
 	// Upper is the order statistic of the pooled samples that exceeds the quantile
-	// with 99 % confidence, never less than the value.
+	// with 99 % confidence, never less than the value or the interval's end.
 	Upper float64 `json:"upper_bound"`
 }
 

@@ -378,7 +378,10 @@ func (l *Log) add(line []byte, first bool) string {
 		if head.Schema != Schema {
 			return fmt.Sprintf("schema %q, this version reads %q", head.Schema, Schema)
 		}
-		return into(&l.Run)
+		if reason := into(&l.Run); reason != "" {
+			return reason
+		}
+		return l.Run.invalid()
 	case "model":
 		return appendRecord(&l.Models, into)
 	case "point":
@@ -447,6 +450,23 @@ func appendRecord[T any](to *[]T, into func(any) string) string {
 		return reason
 	}
 	*to = append(*to, v)
+	return ""
+}
+
+// invalid says what a plan that parsed cannot mean.
+func (r *RunRecord) invalid() string {
+	ids := map[string]bool{}
+	for _, p := range r.Plan {
+		switch {
+		case p.Point.Batch < 1:
+			return fmt.Sprintf("point %q of the plan has a batch of %d", p.ID, p.Point.Batch)
+		case p.Point.Resolution < 0 || p.MACs < 0 || p.Params < 0:
+			return fmt.Sprintf("point %q of the plan has resolution %d, %d MACs, %d parameters", p.ID, p.Point.Resolution, p.MACs, p.Params)
+		case ids[p.ID]:
+			return fmt.Sprintf("point %q is in the plan twice", p.ID)
+		}
+		ids[p.ID] = true
+	}
 	return ""
 }
 

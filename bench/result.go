@@ -322,6 +322,9 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 			t.Estimate = *tails[i]
 		}
 		t.Upper = max(t.Value, upperBound(pooled, enough[i], m.Effective))
+		if t.High != nil {
+			t.Upper = max(t.Upper, *t.High) // where launches differ by more than samples do
+		}
 		*into = t
 	}
 	m.conditions(of, launches, kept)

@@ -181,7 +181,7 @@ func (j *ruleJudge) warmUp() []Rule {
 	if settles := j.r.Log.Settles; j.gpu && len(settles) > 0 {
 		rules = append(rules, all("W2", holding(settles, func(s SettleRecord) bool { return s.Met }), len(settles), "launches began with a steady clock and temperature"))
 	} else if p.Settle > 0 && !j.gpu {
-		rules = append(rules, met("W2", "the heaviest point ran for %s first", p.Settle))
+		rules = append(rules, met("W2", "the heaviest point ran for %g s first", p.Settle.Seconds()))
 	} else {
 		rules = append(rules, notMet("W2", "the machine was not warmed up before the first launch"))
 	}

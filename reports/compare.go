@@ -265,7 +265,7 @@ const mostRows = 100
 func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
 	var b bytes.Buffer
 	mark := "✅"
-	switch c.ExitCode(false) {
+	switch c.ExitCode() {
 	case 0:
 		if c.Count(verdict.Undecided) > 0 || c.Advisory != "" {
 			mark = "⚠️"
@@ -401,7 +401,7 @@ func compareJSON(w io.Writer, c *verdict.Comparison) error {
 		Differences []verdict.Difference `json:"env_diff"`
 		Doubts      []string             `json:"doubts"`
 		Points      []comparedPoint      `json:"points"`
-	}{Headline: compareHeadline(c), ExitCode: c.ExitCode(false), Base: c.Base.ID, New: c.New.ID, Alpha: c.Alpha, Differences: append([]verdict.Difference{}, c.Differences...), Doubts: append([]string{}, c.Doubts...), Points: comparedPoints(c)}
+	}{Headline: compareHeadline(c), ExitCode: c.ExitCode(), Base: c.Base.ID, New: c.New.ID, Alpha: c.Alpha, Differences: append([]verdict.Difference{}, c.Differences...), Doubts: append([]string{}, c.Doubts...), Points: comparedPoints(c)}
 	if c.Advisory != "" {
 		object.Advisory = &c.Advisory
 	}

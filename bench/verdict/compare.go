@@ -60,6 +60,8 @@ type Comparison struct {
 	Advisory string
 	Doubts   []string // about the comparison as a whole
 	Alpha    float64
+	// Strict has what is undecided fail.
+	Strict   bool
 	Families []Family
 }
 
@@ -338,9 +340,9 @@ func (r *Row) setRatio(m Metric, center, low, high float64) {
 
 // ExitCode is what a comparison ends with: 10 for a regression that may fail a
 // build, 5 for a point that vanished, 4 for one whose numbers must not be used, 11
-// where strict asks that everything be decided and it is not; else 0. An
+// where Strict asks that everything be decided and it is not; else 0. An
 // improvement never fails.
-func (c *Comparison) ExitCode(strict bool) int {
+func (c *Comparison) ExitCode() int {
 	has := func(v Verdict) bool { return c.Count(v) > 0 }
 	switch {
 	case has(Regressed) && c.Advisory == "":
@@ -349,7 +351,7 @@ func (c *Comparison) ExitCode(strict bool) int {
 		return 5
 	case has(Invalid):
 		return 4
-	case strict && (has(Undecided) || has(ClockShift) || has(Regressed) || c.Advisory != ""):
+	case c.Strict && (has(Undecided) || has(ClockShift) || has(Regressed) || c.Advisory != ""):
 		return 11
 	}
 	return 0

@@ -427,8 +427,8 @@ func TestWatchList(t *testing.T) {
 	if rows[0].Verdict != Undecided || !rows[0].Watch || rows[1].Watch || rows[2].Watch {
 		t.Errorf("verdict %v, watched %v, %v, %v", rows[0].Verdict, rows[0].Watch, rows[1].Watch, rows[2].Watch)
 	}
-	if c.ExitCode(false) != 0 {
-		t.Errorf("exit %d", c.ExitCode(false))
+	if c.ExitCode() != 0 {
+		t.Errorf("exit %d", c.ExitCode())
 	}
 }
 
@@ -453,8 +453,8 @@ func TestConfirm(t *testing.T) {
 	if rows[0].Verdict != Undecided || rows[1].Verdict != Regressed || !*rows[1].Confirmed {
 		t.Errorf("verdicts %v and %v", rows[0].Verdict, rows[1].Verdict)
 	}
-	if c.ExitCode(false) != 10 {
-		t.Errorf("exit code %d", c.ExitCode(false))
+	if c.ExitCode() != 10 {
+		t.Errorf("exit code %d", c.ExitCode())
 	}
 }
 
@@ -480,10 +480,11 @@ func TestExitCode(t *testing.T) {
 		for _, v := range c.rows {
 			comparison.Families[0].Rows = append(comparison.Families[0].Rows, Row{Verdict: v})
 		}
-		if got := comparison.ExitCode(false); got != c.plain {
+		if got := comparison.ExitCode(); got != c.plain {
 			t.Errorf("%v %s: exit %d, want %d", c.rows, c.advisory, got, c.plain)
 		}
-		if got := comparison.ExitCode(true); got != c.strict {
+		comparison.Strict = true
+		if got := comparison.ExitCode(); got != c.strict {
 			t.Errorf("%v %s: strict exit %d, want %d", c.rows, c.advisory, got, c.strict)
 		}
 	}

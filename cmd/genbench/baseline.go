@@ -94,7 +94,8 @@ func (a *app) saveBaseline(name, dir string, replace bool) error {
 		if err != nil {
 			return comparisonError(err)
 		}
-		if code := c.ExitCode(true); code != 0 {
+		c.Strict = true
+		if code := c.ExitCode(); code != 0 {
 			return &exitError{code, fmt.Errorf("save baseline: against the %s of now, %d points regressed, %d are undecided, %d are missing; see `genbench compare %s%s %s`",
 				name, c.Count(verdict.Regressed), c.Count(verdict.Undecided), c.Count(verdict.Missing), baselinePrefix, name, dir)}
 		}

@@ -34,7 +34,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
 	flags.StringVar(&f.resume, "resume", "", "directory of a calibration that was interrupted, to go on with; give it the flags that it had")
-	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
+	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME, which --resume takes)")
 	return cmd
 }
 

@@ -144,6 +144,7 @@ func (a *app) compareCommand() *cobra.Command {
 
 // conclude prints a comparison and turns it into an exit code.
 func (a *app) conclude(c *verdict.Comparison, f *judgeFlags, report reports.CompareReport) error {
+	c.Strict = f.strict
 	if err := a.writeTo(f.output, func(w io.Writer) error { return report(w, c) }); err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (a *app) conclude(c *verdict.Comparison, f *judgeFlags, report reports.Comp
 			return err
 		}
 	}
-	if code := c.ExitCode(f.strict); code != 0 {
+	if code := c.ExitCode(); code != 0 {
 		return &exitError{code: code}
 	}
 	return nil

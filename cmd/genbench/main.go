@@ -14,6 +14,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -122,8 +124,14 @@ func (a *app) command() *cobra.Command {
 		a.compareCommand(), a.gateCommand(), a.calibrateCommand(), a.baselineCommand(), a.historyCommand(),
 		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.clocksCommand(), a.truthCommand(), a.workerCommand(),
 	)
+	// Flags are wrapped to the terminal, or to what is read well where there is none.
+	width := min(cmp.Or(a.width(), readable), readable)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", width)))
 	return root
 }
+
+// readable is the widest that help gets.
+const readable = 120
 
 // exactArgs is cobra.ExactArgs with the exit code of a usage error and a name for
 // what is missing.

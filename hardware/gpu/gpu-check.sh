@@ -107,7 +107,7 @@ tests conformance 150 engines/cudnn cudnn.test '^TestConformance$' -test.short
 run() {
 	run=$1 seconds=$2
 	shift 2
-	step "$run" "$seconds" ./genbench run --device 0 --suite "$suite" --engines cudnn --out "$out/$run" "$@"
+	step "$run" "$seconds" ./genbench run --device 0 --clocks float --suite "$suite" --engines cudnn --out "$out/$run" "$@"
 }
 
 # PyTorch before and after, so that a GPU that warms up favours neither.
@@ -144,7 +144,7 @@ if [ $torch = yes ]; then step torch-compile 60 "$python" torch_loop.py compile;
 # What time is left goes to more of the grid; what was measured when it ends is kept.
 rest=$(($(left) - 15))
 if [ "$rest" -ge 40 ]; then
-	timeout --kill-after=10 "$rest" ./genbench run --device 0 --suite "$suite" --engines cudnn --launches 1 --out "$out/wide" \
+	timeout --kill-after=10 "$rest" ./genbench run --device 0 --clocks float --suite "$suite" --engines cudnn --launches 1 --out "$out/wide" \
 		--models genet-small,genet-normal,genet-large,resnet-50,efficientnet-b0,efficientnet-b3,mobilenetv2-1.0 \
 		--precisions fp16,fp32 --batches 1,8,32,64 >"$out/wide.txt" 2>&1
 	say "ran      wide: exit $? after at most $rest s; what was measured is in wide/report.md"
