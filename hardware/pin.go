@@ -3,6 +3,7 @@ package hardware
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -20,7 +21,7 @@ func ParseCPUs(list string) ([]int, error) {
 	if strings.TrimSpace(list) == "" {
 		return fail("it is empty")
 	}
-	var cpus []int
+	seen := map[int]bool{}
 	for part := range strings.SplitSeq(list, ",") {
 		word := strings.TrimSpace(part)
 		first, last, isRange := strings.Cut(word, "-")
@@ -38,14 +39,13 @@ func ParseCPUs(list string) ([]int, error) {
 			return fail(fmt.Sprintf("no machine has a CPU %d", to))
 		}
 		for cpu := int(from); cpu <= int(to); cpu++ {
-			if slices.Contains(cpus, cpu) {
+			if seen[cpu] {
 				return fail(fmt.Sprintf("CPU %d is in it twice", cpu))
 			}
-			cpus = append(cpus, cpu)
+			seen[cpu] = true
 		}
 	}
-	slices.Sort(cpus)
-	return cpus, nil
+	return slices.Sorted(maps.Keys(seen)), nil
 }
 
 // FormatCPUs writes sorted CPUs as ParseCPUs and the kernel read them.

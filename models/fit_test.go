@@ -45,7 +45,11 @@ func (s *shelf) Load(p Param, dst []float32) error {
 // from. testdata/names has the keys of other releases, as their own files list
 // them.
 func TestNamings(t *testing.T) {
-	for _, name := range []string{"genet-small", "genet-normal", "genet-large"} {
+	genets := []string{"genet-small", "genet-normal", "genet-large"}
+	if testing.Short() {
+		genets = genets[:1]
+	}
+	for _, name := range genets {
 		n, err := New(name, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // TestNetworksGolden pins every network down to the bytes of its ONNX file. With
 // -short it leaves out the hashes of the larger networks, which take seconds.
 func TestNetworksGolden(t *testing.T) {
-	const file, small = "testdata/networks.txt", 12e6 // parameters
+	const file, small = "testdata/networks.txt", 5e6 // parameters
 	if *update && testing.Short() {
 		t.Fatal("-update needs all hashes; run without -short")
 	}

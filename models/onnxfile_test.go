@@ -25,7 +25,7 @@ func fileFrom(t testing.TB, data []byte) *File {
 // Every network comes back from its own ONNX file as what was written: the same
 // nodes, cost and weights, and the file is counted alike.
 func TestFileReadsBackTheZoo(t *testing.T) {
-	const small = 8e6 // parameters
+	const small = 3e6 // parameters
 	for _, info := range List() {
 		if testing.Short() && info.Params > small {
 			continue

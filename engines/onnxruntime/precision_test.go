@@ -3,6 +3,7 @@ package onnxruntime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -140,13 +141,15 @@ func TestExecutionCounts(t *testing.T) {
 	}
 }
 
-// TestBuildIsCancelled ends a build that takes a while.
+// TestBuildIsCancelled ends a build that takes a while. That it was ended, and did not
+// go on to its end, is known from the library's words: how long either takes is the
+// machine's affair.
 func TestBuildIsCancelled(t *testing.T) {
 	e := opened(t)
 	if !e.cancellable {
 		t.Skipf("release %s cannot end a build", e.info.Version)
 	}
-	n, err := models.New("efficientnet-b7", 0)
+	n, err := models.New("efficientnet-b3", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,34 +157,36 @@ func TestBuildIsCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compile := func(ctx context.Context) (time.Duration, error) {
-		start := time.Now()
+	compile := func(ctx context.Context) error {
 		s, err := e.compile(ctx, order{
 			model: model, options: engines.BuildOptions{Precision: models.FP32, Batch: 1, Threads: 1},
 			inputs:  []port{{name: models.InputName, shape: n.InputShape(1), element: models.ElemFloat32}},
 			outputs: []port{{name: models.OutputName, shape: models.Shape{1, 1000}, element: models.ElemFloat32}},
 		})
-		took := time.Since(start)
 		if err == nil {
 			err = s.Close()
 		}
-		return took, err
+		return err
 	}
-	var whole time.Duration
-	for range 2 { // the first finds the library's pages on the disk
-		var err error
-		if whole, err = compile(t.Context()); err != nil {
-			t.Fatal(err)
+	start := time.Now()
+	if err := compile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(start)
+	// A busy machine may wake the cancelling thread when the build is done, and the
+	// first build is long because it finds the library's pages on the disk.
+	const tries = 6
+	var said []string
+	limit := whole / 4
+	for range tries {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		err := compile(ctx)
+		cancel()
+		if errors.Is(err, context.DeadlineExceeded) && strings.Contains(err.Error(), "canceled due to user request") {
+			return
 		}
+		said = append(said, fmt.Sprintf("told to end after %v: %v", limit, err))
+		limit /= 2
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), whole/8)
-	defer cancel()
-	part, err := compile(ctx)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("a build that may take %v gives %v", whole/8, err)
-	}
-	if part > whole*3/4 {
-		t.Errorf("a build of %v told to end after %v ended after %v", whole, whole/8, part)
-	}
-	t.Logf("a build of %v told to end after %v ended after %v: %v", whole, whole/8, part, err)
+	t.Errorf("no build of %v was ended:\n%s", whole, strings.Join(said, "\n"))
 }
