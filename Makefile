@@ -43,11 +43,11 @@ agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
 	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 3h -run AgreesWithPython ./engines/onnxruntime -agree-launches $(LAUNCHES)
 
-# An hour for the default suite: MODELS and BATCHES name fewer points, TURNS runs both
-# sides again.
+# An hour for the default suite: MODELS and BATCHES name fewer points; more TURNS tell
+# better how far processes lie apart.
 WIDTH ?= 0.01
-TURNS ?= 1
-race-to-answer: build ## Time to a 1 % interval, against a loop of 1000 inferences, in turn
+TURNS ?= 3
+race-to-answer: build ## Time to a 1 % interval over processes, against a loop of 1000 inferences, in turn
 	$(BIN) setup onnxruntime
 	test -x $(AGREE_ENV)/bin/python || python3 -m venv $(AGREE_ENV)
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0

@@ -46,7 +46,9 @@ func (v Verdict) Meaning() string {
 }
 
 // An Arm is one side of a comparison: one journal, or a gate's journals of one
-// launch each.
+// launch each. A gate launches both versions for a few points at a time: the journals
+// of either arm then hold some of the points, and those at the same place belong
+// together.
 type Arm struct{ Logs []*bench.Log }
 
 // Run is what the arm's first journal says of itself.

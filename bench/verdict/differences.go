@@ -70,8 +70,8 @@ func Differences(base, fresh Arm) []Difference {
 	gpu("ecc", func(g hardware.GPU) string { return text(g.ECC) })
 	gpu("mig", func(g hardware.GPU) string { return text(g.MIG) })
 	differ("clocks", clocks(base), clocks(fresh), true)
-	for _, x := range a.Engines {
-		for _, y := range b.Engines {
+	for _, x := range base.engines() {
+		for _, y := range fresh.engines() {
 			if x.Name != y.Name || !x.Available || !y.Available {
 				continue
 			}
@@ -84,6 +84,19 @@ func Differences(base, fresh Arm) []Difference {
 	list = append(list, modelDifferences(base, fresh)...)
 	differ("kernel", text(a.Host.Kernel), text(b.Host.Kernel), false)
 	differ("genbench", a.GenbenchVersion, b.GenbenchVersion, false)
+	return list
+}
+
+// engines are those of all journals, each as the first that has it tells.
+func (a Arm) engines() []bench.EngineRecord {
+	var list []bench.EngineRecord
+	for _, log := range a.Logs {
+		for _, e := range log.Run.Engines {
+			if !slices.ContainsFunc(list, func(x bench.EngineRecord) bool { return x.Name == e.Name }) {
+				list = append(list, e)
+			}
+		}
+	}
 	return list
 }
 
@@ -121,18 +134,22 @@ func modelDifferences(base, fresh Arm) []Difference {
 		batch, resolution int
 	}
 	known := map[key]bench.ModelRecord{}
-	for _, m := range base.Logs[0].Models {
-		known[key{m.Model, m.Precision, m.Batch, m.Resolution}] = m
+	for _, log := range base.Logs {
+		for _, m := range log.Models {
+			known[key{m.Model, m.Precision, m.Batch, m.Resolution}] = m
+		}
 	}
 	var list []Difference
 	seen := map[string]bool{}
-	for _, m := range fresh.Logs[0].Models {
-		b, ok := known[key{m.Model, m.Precision, m.Batch, m.Resolution}]
-		if !ok || seen[m.Model] || (b.ONNXSHA256 == m.ONNXSHA256 && b.WeightsSHA256 == m.WeightsSHA256) {
-			continue
+	for _, log := range fresh.Logs {
+		for _, m := range log.Models {
+			b, ok := known[key{m.Model, m.Precision, m.Batch, m.Resolution}]
+			if !ok || seen[m.Model] || (b.ONNXSHA256 == m.ONNXSHA256 && b.WeightsSHA256 == m.WeightsSHA256) {
+				continue
+			}
+			seen[m.Model] = true
+			list = append(list, Difference{Name: "model", Base: short(m.Model, b.ONNXSHA256), New: short(m.Model, m.ONNXSHA256), Spoils: true})
 		}
-		seen[m.Model] = true
-		list = append(list, Difference{Name: "model", Base: short(m.Model, b.ONNXSHA256), New: short(m.Model, m.ONNXSHA256), Spoils: true})
 	}
 	return list
 }
@@ -186,8 +203,8 @@ func device(r bench.RunRecord) string {
 // Changed lists what changed within an arm while it was measured: two of its
 // results do not belong together then.
 func (a Arm) Changed() []Difference {
-	for _, log := range a.Logs[1:] {
-		list := slices.DeleteFunc(Differences(Arm{a.Logs[:1]}, Arm{[]*bench.Log{log}}), func(d Difference) bool { return !d.Spoils })
+	for i, log := range a.Logs[1:] {
+		list := slices.DeleteFunc(Differences(Arm{a.Logs[:i+1]}, Arm{[]*bench.Log{log}}), func(d Difference) bool { return !d.Spoils })
 		if x, y := a.Run().GenbenchSHA256, log.Run.GenbenchSHA256; x != y {
 			list = append(list, Difference{Name: "genbench", Base: short("binary", x), New: short("binary", y), Spoils: true})
 		}

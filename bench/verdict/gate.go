@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"genbench/bench"
 )
@@ -48,19 +49,17 @@ func (f *Family) stand(earlier *Family) {
 	}
 }
 
-// Flagged lists the points that regressed, each once, as the base and as the new
-// arm have them.
-func (c *Comparison) Flagged() (base, fresh []bench.Point) {
-	seen := map[bench.Point]bool{}
+// Flagged lists the points that regressed, each once, as the new arm has them.
+func (c *Comparison) Flagged() []bench.Point {
+	var list []bench.Point
 	for _, f := range c.Families {
 		for _, r := range f.Rows {
-			if r.Verdict == Regressed && !seen[r.Point] {
-				seen[r.Point] = true
-				base, fresh = append(base, r.BasePoint), append(fresh, r.Point)
+			if r.Verdict == Regressed && !slices.Contains(list, r.Point) {
+				list = append(list, r.Point)
 			}
 		}
 	}
-	return base, fresh
+	return list
 }
 
 // Confirm settles what was flagged by a second batch of pairs: a point that is not

@@ -76,7 +76,7 @@ func (s *side) take(result int, o *bench.Outcome) {
 func (a Arm) sides(only []bench.Point) ([]*side, error) {
 	var list []*side
 	byPoint := map[bench.Point]*side{}
-	measured := map[bench.Point]int{}
+	planned, measured := map[bench.Point]int{}, map[bench.Point]int{}
 	for i, log := range a.Logs {
 		seen := map[bench.Point]bool{}
 		for _, o := range bench.Outcomes(log) {
@@ -87,9 +87,10 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 				return nil, &NotComparableError{Reason: fmt.Sprintf("run %s plans point %s twice", log.Run.ID, o.Point)}
 			}
 			seen[o.Point] = true
-			if planned := log.Run.Config.Protocol.Launches; o.State == bench.Measured && cut(log) && o.Launches < planned {
+			planned[o.Point]++
+			if launches := log.Run.Config.Protocol.Launches; o.State == bench.Measured && cut(log) && o.Launches < launches {
 				// Half a point is not the point that was planned: it must not pass for it.
-				o.State, o.Reason = bench.Pending, fmt.Sprintf("the run was cut off after %d of %d launches", o.Launches, planned)
+				o.State, o.Reason = bench.Pending, fmt.Sprintf("the run was cut off after %d of %d launches", o.Launches, launches)
 			}
 			s := byPoint[o.Point]
 			if s == nil {
@@ -109,8 +110,9 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 		}
 	}
 	for _, s := range list {
-		// A point is there if no more than a quarter of an arm's journals lost it (X1).
-		if n := measured[s.point]; n > 0 && float64(n) >= 0.75*float64(len(a.Logs)) {
+		// A point is there if no more than a quarter of the journals that were to have it
+		// lost it (X1).
+		if n := measured[s.point]; n > 0 && float64(n) >= 0.75*float64(planned[s.point]) {
 			s.state = bench.Measured
 		}
 	}
@@ -137,6 +139,35 @@ func runDoubts(log *bench.Log) []string {
 
 // A matched is a point of both arms, or of one.
 type matched struct{ base, fresh *side }
+
+// A Couple is a point as either arm names it; nil where an arm does not have it.
+type Couple struct {
+	Base, New *bench.Point
+	// Measured says that both arms set out to measure it: neither lacks it, and
+	// neither's engine refused it.
+	Measured bool
+}
+
+// Couples are the points of two arms that Compare would set side by side, in the
+// plan's order. It fails with a *NotComparableError where they share no point.
+func Couples(base, fresh Arm) ([]Couple, error) {
+	matches, err := match(base, fresh, nil)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Couple, len(matches))
+	for i, m := range matches {
+		c := Couple{Measured: m.base != nil && m.fresh != nil}
+		if m.base != nil {
+			c.Base, c.Measured = &m.base.point, c.Measured && m.base.state != bench.Skipped
+		}
+		if m.fresh != nil {
+			c.New, c.Measured = &m.fresh.point, c.Measured && m.fresh.state != bench.Skipped
+		}
+		list[i] = c
+	}
+	return list, nil
+}
 
 // match brings the arms' points together. Where every point of both arms has one
 // value on an axis, and another in each arm, that axis is what is being compared

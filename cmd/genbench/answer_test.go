@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,71 +32,73 @@ var (
 	answerModels     = flag.String("answer-models", "", "networks of the race, instead of the default suite's")
 	answerBatches    = flag.String("answer-batches", "", "batches of the race, instead of the default suite's")
 	answerThreads    = flag.Int("answer-threads", 0, "threads of both sides, instead of all processors")
-	answerTurns      = flag.Int("answer-turns", 1, "how often both sides run; they take turns at being first")
+	answerTurns      = flag.Int("answer-turns", 3, "how often both sides measure every point; from 2")
 	answerIterations = flag.Int("answer-iterations", 1000, "inferences of the loop at each point")
-	answerWidth      = flag.Float64("answer-width", 0.01, "half-width of the 95 % interval, relative to the median, that genbench stops at")
-	answerLaunches   = flag.Int("answer-launches", 40, "launches after which genbench gives a point up")
+	answerWidth      = flag.Float64("answer-width", 0.01, "half-width of the 95 % interval, relative to the median, that both sides are to come to")
+	answerSeed       = flag.Uint64("answer-seed", 1, "seed of the order of points and sides")
 )
 
-// answerShare is the part of the loop's time that genbench may take.
-const answerShare = 1. / 3
+const (
+	// answerShare is the part of the loop's time that genbench may take.
+	answerShare = 1. / 3
+	// answerLeast is how many processes an interval over processes takes: from there
+	// stopping on its width hardly lessens how often it holds the truth (bench,
+	// TestStoppingCoverage).
+	answerLeast = 8
+	// answerWarmUp is how many inferences the loop runs before those it counts.
+	answerWarmUp = 10
+)
 
-// answerFirst is how many launches genbench takes before it looks at an interval: from
-// there stopping on the width hardly lessens how often the interval holds the truth
-// (bench, TestStoppingCoverage).
-const answerFirst = 8
-
-// answerWarmUp is how many inferences the loop runs before those it counts.
-const answerWarmUp = 10
-
-// A racer is a point and what both sides tell of it, a value for every turn.
+// A racer is a point and what the processes of both sides tell of it, one of each a
+// turn.
 type racer struct {
-	model string
-	batch int
-	// Of genbench: the estimate, and the median of every launch in nanoseconds.
-	ours     []bench.Estimate
-	launches [][]float64
-	states   []bench.State
-	// Of the loop: its median in nanoseconds, and the half-width of the 95 % interval
-	// of the mean that it would print, relative to the mean, every sample taken for
-	// independent.
-	medians []float64
-	naive   []float64
+	model        string
+	batch        int
+	ours, theirs effort
+	// naive is the half-width of the 95 % interval of the mean that the loop would
+	// print, relative to the mean, every sample taken for independent.
+	naive []float64
 }
 
 func (r racer) String() string { return fmt.Sprintf("%s b%d", r.model, r.batch) }
 
-// reached tells whether genbench came to the width in every turn.
-func (r racer) reached(width float64) bool {
-	for i, e := range r.ours {
-		if r.states[i] != bench.Measured || !(e.HalfWidth() <= width) {
-			return false
-		}
-	}
-	return len(r.ours) > 0
+// An effort is what processes of one side took and told of one point.
+type effort struct {
+	medians []float64 // ns
+	took    []time.Duration
 }
 
-// scatter is what one launch tells of the median: half the width of an interval over
-// a single process, if processes scatter as genbench's launches do.
-func (r racer) scatter() float64 {
-	var squares, freedom float64
-	for _, medians := range r.launches {
-		logs := logarithms(medians)
-		if len(logs) > 1 {
-			squares += stat.Variance(logs, nil) * float64(len(logs)-1)
-			freedom += float64(len(logs) - 1)
-		}
+// A field is one side of the race: its effort at every point.
+type field []effort
+
+// variance is that of the logarithms of what processes tell of a point, pooled over
+// the points, and its degrees of freedom.
+func (f field) variance() (v, freedom float64) {
+	for _, e := range f {
+		n := float64(len(e.medians))
+		v += stat.Variance(logarithms(e.medians), nil) * (n - 1)
+		freedom += n - 1
 	}
-	return distuv.UnitNormal.Quantile(0.975) * math.Sqrt(squares/freedom)
+	return v / freedom, freedom
 }
 
-// honest is the half-width of the loop's interval over its processes; NaN for one.
-func (r racer) honest() float64 {
-	n := float64(len(r.medians))
-	if n < 2 {
-		return math.NaN()
+// pass is how long a process for every point takes.
+func (f field) pass() time.Duration {
+	var total time.Duration
+	for _, e := range f {
+		var sum time.Duration
+		for _, d := range e.took {
+			sum += d
+		}
+		total += sum / time.Duration(len(e.took))
 	}
-	return distuv.StudentsT{Sigma: 1, Nu: n - 1}.Quantile(0.975) * stat.StdDev(logarithms(r.medians), nil) / math.Sqrt(n)
+	return total
+}
+
+// processes is how many of a variance bring an interval over them to a half-width.
+func processes(variance, width float64) float64 {
+	z := distuv.UnitNormal.Quantile(0.975)
+	return max(answerLeast, z*z*variance/(width*width))
 }
 
 func logarithms(values []float64) []float64 {
@@ -117,16 +120,20 @@ func naiveWidth(ns []float64) float64 {
 // default suite within 1 %, against a loop of 1000 inferences a point as people write
 // it, over the same files, library, input and threads.
 //
-// genbench is the real binary, and its time is all of it, from the start of the
-// process to the report: it stops at each point when the interval over launches is
-// narrow enough. The loop is a process a point, and its time is that of the processes
-// alone; the files are made for it. It is granted the width: what it prints takes its
-// samples for independent, and says nothing of what another process would have
-// measured. An honest interval of the loop would take several processes; with more
-// than one turn it is shown.
+// Both are held to the same interval, one over processes: what a loop prints of its
+// own samples takes them for independent, and says nothing of what another process
+// would have measured. Every turn measures every point once on both sides, one right
+// after the other and in random order, so that the machine does to one what it does
+// to the other: genbench with a launch, the loop with a process. How far a side's
+// processes lie apart says how many of them come to the width, and each takes its
+// wall time. To genbench's is added all that it does once, the first run of the suite
+// with its checks and report; to the loop's nothing, not even the making of its files.
 func TestRaceToAnswer(t *testing.T) {
 	if *answerPython == "" || *answerBinary == "" {
 		t.Skip("measures for an hour; run `make race-to-answer`")
+	}
+	if *answerTurns < 2 {
+		t.Fatalf("%d turns do not tell how far processes lie apart", *answerTurns)
 	}
 	racers := raceGrid(t)
 	threads := *answerThreads
@@ -137,35 +144,58 @@ func TestRaceToAnswer(t *testing.T) {
 		}
 		threads = len(usable)
 	}
-	var ours, theirs time.Duration
+	first, once := firstRun(t, racers, threads)
+	t.Logf("genbench, the first run: %s", once.Round(time.Second))
+	order := rand.New(rand.NewPCG(*answerSeed, 7))
 	for turn := range *answerTurns {
-		sides := []func(){
-			func() { ours += runGenbench(t, racers, threads, turn) },
-			func() { theirs += runLoops(t, racers, threads) },
-		}
-		if turn%2 == 1 {
-			sides[0], sides[1] = sides[1], sides[0]
-		}
-		for _, side := range sides {
-			side()
+		for _, i := range order.Perm(len(racers)) {
+			r := racers[i]
+			sides := []func(){
+				func() { r.launch(t, first, threads, order.Uint64N(1<<32)+1) },
+				func() { r.loop(t, threads) },
+			}
+			order.Shuffle(2, func(i, j int) { sides[i], sides[j] = sides[j], sides[i] })
+			for _, side := range sides {
+				side()
+			}
+			t.Logf("turn %d, %s: genbench %.3f ms in %s, the loop %.3f ms in %s", turn+1, r,
+				last(r.ours.medians)/1e6, last(r.ours.took).Round(time.Millisecond), last(r.theirs.medians)/1e6, last(r.theirs.took).Round(time.Millisecond))
 		}
 	}
-	t.Logf("%d points, %s, both in turn\n%s", len(racers), plural(*answerTurns, "turn", "turns"), raceTable(racers))
-	ratio := ours.Seconds() / theirs.Seconds()
-	t.Logf("genbench %s, the loop of %d %s: %.2f of its time, limit %.2f", ours.Round(time.Second), *answerIterations, theirs.Round(time.Second), ratio, answerShare)
+	t.Logf("%d points, %d turns\n%s", len(racers), *answerTurns, raceTable(racers))
+	ratio, low, high := settleRace(t, racers, once)
+	t.Logf("genbench takes %.2f of the loop's time, 95 %% interval %.2f to %.2f, limit %.2f", ratio, low, high, answerShare)
 	if ratio > answerShare {
-		t.Errorf("genbench took %.2f of the loop's time", ratio)
-	}
-	var wide []string
-	for _, r := range racers {
-		if !r.reached(*answerWidth) {
-			wide = append(wide, r.String())
-		}
-	}
-	if len(wide) > 0 {
-		t.Errorf("%d of %d points did not come to ±%g %%: %s", len(wide), len(racers), 100**answerWidth, strings.Join(wide, ", "))
+		t.Errorf("genbench takes %.2f of the loop's time", ratio)
 	}
 }
+
+// settleRace gives the ratio of the times that both sides take to come to the width,
+// with its 95 % interval; what is uncertain is the ratio of the variances.
+func settleRace(t *testing.T, racers []*racer, once time.Duration) (ratio, low, high float64) {
+	var ours, theirs field
+	for _, r := range racers {
+		ours, theirs = append(ours, r.ours), append(theirs, r.theirs)
+	}
+	mine, freedom := ours.variance()
+	others, _ := theirs.variance()
+	share := func(mine float64) float64 {
+		return (once.Seconds() + processes(mine, *answerWidth)*ours.pass().Seconds()) / (processes(others, *answerWidth) * theirs.pass().Seconds())
+	}
+	for _, side := range []struct {
+		name     string
+		variance float64
+		pass     time.Duration
+	}{{"genbench", mine, ours.pass()}, {"the loop", others, theirs.pass()}} {
+		n := processes(side.variance, *answerWidth)
+		t.Logf("%s: processes scatter by %.2f %%, so that ±%g %% takes %.0f of them, each %s: %s", side.name, 100*math.Sqrt(side.variance), 100**answerWidth,
+			n, side.pass.Round(100*time.Millisecond), time.Duration(n*float64(side.pass)).Round(time.Second))
+	}
+	f := distuv.F{D1: freedom, D2: freedom}.Quantile(0.975)
+	return share(mine), share(mine / f), share(mine * f)
+}
+
+func last[T any](list []T) T { return list[len(list)-1] }
 
 // raceGrid lists the points of the race.
 func raceGrid(t *testing.T) []*racer {
@@ -196,86 +226,85 @@ func raceGrid(t *testing.T) []*racer {
 	return racers
 }
 
-// runGenbench lets genbench measure all points and tells how long it took.
-func runGenbench(t *testing.T, racers []*racer, threads, turn int) time.Duration {
+// genbenchRun runs genbench's own loop over some points and tells how long it took.
+func genbenchRun(t *testing.T, dir string, racers []*racer, threads int, flags ...string) time.Duration {
+	t.Helper()
 	var names, batches []string // what is named twice counts once
 	for _, r := range racers {
 		names, batches = append(names, r.model), append(batches, fmt.Sprint(r.batch))
 	}
-	dir := filepath.Join(t.TempDir(), "run")
-	cmd := exec.Command(*answerBinary, "run", "--engines", "onnxruntime", "--precisions", "fp32",
-		"--models", strings.Join(names, ","), "--batches", strings.Join(batches, ","), "--threads", fmt.Sprint(threads),
-		"--profile", "quick", "--rel-width", fmt.Sprint(*answerWidth), "--launches", fmt.Sprint(answerFirst), "--max-launches", fmt.Sprint(*answerLaunches),
-		"--seed", fmt.Sprint(turn+1), "--out", dir)
+	args := append([]string{"run", "--engines", "onnxruntime", "--precisions", "fp32", "--models", strings.Join(names, ","), "--batches", strings.Join(batches, ","),
+		"--threads", fmt.Sprint(threads), "--profile", "ci", "--launches", "1", "--sentinel-every", "0s", "--out", dir}, flags...)
+	cmd := exec.Command(*answerBinary, args...)
 	var words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &words, os.Stderr
+	cmd.Stdout, cmd.Stderr = &words, &words
 	start := time.Now()
 	err := cmd.Run()
 	took := time.Since(start)
-	// Points that are invalid on a busy machine (4) are named later.
+	// A point that is invalid on a busy machine (4) has its median all the same.
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == exitInvalid) {
 		t.Fatalf("genbench: %v\n%s", err, words.String())
 	}
-	result, err := bench.LoadResult(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range racers {
-		for _, m := range result.Measurements {
-			if m.Point.Model != r.model || m.Point.Batch != r.batch {
-				continue
-			}
-			r.ours, r.states = append(r.ours, m.Latency), append(r.states, m.State)
-			r.launches = append(r.launches, nil)
-			medians := &r.launches[len(r.launches)-1]
-			for _, round := range m.Rounds {
-				if round.Status == bench.OK {
-					*medians = append(*medians, middleOf(round.DeviceNS))
-				}
-			}
-		}
-	}
-	t.Logf("genbench took %s", took.Round(time.Second))
 	return took
 }
 
-// runLoops runs the loop at every point and tells how long its processes took.
-func runLoops(t *testing.T, racers []*racer, threads int) time.Duration {
-	var total time.Duration
-	for _, r := range racers {
-		dir := t.TempDir()
-		model, image := exportPoint(t, dir, r.model, r.batch)
-		cmd := exec.Command(*answerPython, filepath.Join("..", "..", "engines", "onnxruntime", "testdata", "loop.py"), model, image, fmt.Sprint(threads))
-		cmd.Stdin = strings.NewReader(fmt.Sprintf("%d\n%d\n", answerWarmUp, *answerIterations))
-		cmd.Stderr = os.Stderr
-		start := time.Now()
-		text, err := cmd.Output()
-		took := time.Since(start)
+// firstRun is what genbench does once: it looks at the machine, computes the outputs
+// that later launches expect, and writes a report.
+func firstRun(t *testing.T, racers []*racer, threads int) (dir string, took time.Duration) {
+	dir = filepath.Join(t.TempDir(), "first")
+	return dir, genbenchRun(t, dir, racers, threads, "--seed", fmt.Sprint(*answerSeed))
+}
+
+// launch takes genbench's turn.
+func (r *racer) launch(t *testing.T, first string, threads int, seed uint64) {
+	dir := filepath.Join(t.TempDir(), "run")
+	took := genbenchRun(t, dir, []*racer{r}, threads, "--follow", first, "--no-report", "--seed", fmt.Sprint(seed))
+	log, err := bench.ReadLog(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ns []int64
+	for _, round := range log.Rounds { // of the only point; the last one was kept, or is the best there is
+		ns = round.DeviceNS
+	}
+	if len(ns) == 0 {
+		t.Fatalf("genbench took no sample of %s", r)
+	}
+	r.ours.medians, r.ours.took = append(r.ours.medians, middleOf(ns)), append(r.ours.took, took)
+}
+
+// loop takes the loop's turn.
+func (r *racer) loop(t *testing.T, threads int) {
+	dir := t.TempDir()
+	model, image := exportPoint(t, dir, r.model, r.batch)
+	cmd := exec.Command(*answerPython, filepath.Join("..", "..", "engines", "onnxruntime", "testdata", "loop.py"), model, image, fmt.Sprint(threads))
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("%d\n%d\n", answerWarmUp, *answerIterations))
+	cmd.Stderr = os.Stderr
+	start := time.Now()
+	text, err := cmd.Output()
+	took := time.Since(start)
+	if err != nil {
+		t.Fatalf("the loop: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n") // version, warm-up, samples
+	if len(lines) != 3 {
+		t.Fatalf("the loop said %d lines, want 3", len(lines))
+	}
+	var whole []int64
+	var ns []float64
+	for _, word := range strings.Fields(lines[2]) {
+		v, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
-			t.Fatalf("the loop: %v", err)
-		}
-		total += took
-		lines := strings.Split(strings.TrimSpace(string(text)), "\n") // version, warm-up, samples
-		if len(lines) != 3 {
-			t.Fatalf("the loop said %d lines, want 3", len(lines))
-		}
-		var whole []int64
-		var ns []float64
-		for _, field := range strings.Fields(lines[2]) {
-			v, err := strconv.ParseInt(field, 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			whole, ns = append(whole, v), append(ns, float64(v))
-		}
-		r.medians, r.naive = append(r.medians, middleOf(whole)), append(r.naive, naiveWidth(ns))
-		t.Logf("loop: %s took %s", r, took.Round(time.Millisecond))
-		if err := os.RemoveAll(dir); err != nil { // a suite of them is a gigabyte
 			t.Fatal(err)
 		}
+		whole, ns = append(whole, v), append(ns, float64(v))
 	}
-	return total
+	r.theirs.medians, r.theirs.took = append(r.theirs.medians, middleOf(whole)), append(r.theirs.took, took)
+	r.naive = append(r.naive, naiveWidth(ns))
+	if err := os.RemoveAll(dir); err != nil { // a suite of them is a gigabyte
+		t.Fatal(err)
+	}
 }
 
 // exportPoint writes the files that a loop reads.
@@ -299,32 +328,18 @@ func exportPoint(t *testing.T, dir, name string, batch int) (model, image string
 	return model, image
 }
 
-// raceTable shows what each side knows of every point. Widths are in percent of the
-// median; those of several turns are the widest.
+// raceTable shows what each side tells of every point: its middle over the turns, how
+// far its processes lie apart, and how long one takes; of the loop, also what it
+// prints.
 func raceTable(racers []*racer) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "point\tgenbench ms\t± %\tlaunches\tone launch ± %\tloop ms\tit prints ± %\tover processes ± %\tgenbench/loop")
-	percent := func(v float64) string {
-		if math.IsNaN(v) {
-			return "–"
-		}
-		return fmt.Sprintf("%.2f", 100*v)
-	}
+	fmt.Fprintln(w, "point\tgenbench ms\tsd %\ttakes s\tloop ms\tsd %\ttakes s\tprints ± %\tgenbench/loop")
 	for _, r := range racers {
-		width, launches, naive := 0.0, 0, 0.0
-		var middle, theirs []float64
-		for i := range r.ours {
-			width, naive = max(width, r.ours[i].HalfWidth()), max(naive, r.naive[i])
-			launches += r.ours[i].Launches
-			middle, theirs = append(middle, r.ours[i].Value), append(theirs, r.medians[i])
-		}
-		mine, other := geometricMean(middle), geometricMean(theirs)
-		if slices.ContainsFunc(r.states, func(s bench.State) bool { return s != bench.Measured }) {
-			mine = math.NaN() // a turn gave no number
-		}
-		fmt.Fprintf(w, "%s\t%.3f\t%s\t%d\t%s\t%.3f\t%s\t%s\t%.3f\n", r, mine/1e6, percent(width), launches, percent(r.scatter()),
-			other/1e6, percent(naive), percent(r.honest()), mine/other)
+		mine, other := geometricMean(r.ours.medians), geometricMean(r.theirs.medians)
+		fmt.Fprintf(w, "%s\t%.3f\t%.2f\t%.1f\t%.3f\t%.2f\t%.1f\t%.2f\t%.3f\n", r,
+			mine/1e6, 100*stat.StdDev(logarithms(r.ours.medians), nil), field{r.ours}.pass().Seconds(),
+			other/1e6, 100*stat.StdDev(logarithms(r.theirs.medians), nil), field{r.theirs}.pass().Seconds(), 100*slices.Max(r.naive), mine/other)
 	}
 	w.Flush()
 	return b.String()
@@ -339,32 +354,34 @@ func middleOf(ns []int64) float64 {
 
 func geometricMean(values []float64) float64 { return math.Exp(stat.Mean(logarithms(values), nil)) }
 
-func TestRaceWidths(t *testing.T) {
-	// Four launches of 10 ms, sd of the logarithms 0.01: t(3) = 3.182, half 1.59 %.
-	r := racer{
-		ours:     []bench.Estimate{{Value: 10e6}},
-		states:   []bench.State{bench.Measured},
-		launches: [][]float64{{10e6 * math.Exp(0.01), 10e6 * math.Exp(-0.01)}},
-		medians:  []float64{10e6 * math.Exp(0.01), 10e6 * math.Exp(-0.01)},
+func TestRaceIsSettled(t *testing.T) {
+	// Both sides scatter alike: the ratio is that of their times, but for what
+	// genbench does once. An sd of √2 % takes 8 processes, (1.96·√2)² = 7.7, of 10 %
+	// 384.
+	spread := func(sd float64, took time.Duration) effort {
+		return effort{[]float64{10e6 * math.Exp(sd/math.Sqrt2), 10e6 * math.Exp(-sd/math.Sqrt2)}, []time.Duration{took, took}}
 	}
-	if r.reached(0.01) {
-		t.Error("an estimate without an interval reached a width")
-	}
-	low, high := 9.95e6, 10.05e6
-	r.ours[0].Low, r.ours[0].High = &low, &high
-	if !r.reached(0.01) || r.reached(0.004) {
-		t.Error("±0.5 % is not told from ±1 % and ±0.4 %")
-	}
-	r.states[0] = bench.Invalid
-	if r.reached(0.01) {
-		t.Error("an invalid point reached a width")
-	}
-	sd := 0.01 * math.Sqrt2
-	if got, want := r.scatter(), 1.959964*sd; math.Abs(got-want) > 1e-6 {
-		t.Errorf("one launch is known to %g, want %g", got, want)
-	}
-	if got, want := r.honest(), 12.7062*sd/math.Sqrt2; math.Abs(got-want) > 1e-5 {
-		t.Errorf("two processes are known to %g, want %g", got, want)
+	for _, test := range []struct {
+		mine, others float64 // standard deviations
+		once         time.Duration
+		want         float64
+	}{
+		{0.1, 0.1, 0, 0.1},
+		{0.1, 0.1, 10 * 384146 * time.Millisecond, 1.1},
+		{0.1 * math.Sqrt2, 0.1, 0, 0.2},
+		{0.01, 0.001, 0, 0.1}, // neither goes below 8
+	} {
+		racers := []*racer{
+			{ours: spread(test.mine, time.Second), theirs: spread(test.others, 10*time.Second)},
+			{ours: spread(test.mine, time.Second), theirs: spread(test.others, 10*time.Second)},
+		}
+		ratio, low, high := settleRace(t, racers, 2*test.once)
+		if math.Abs(ratio-test.want) > 1e-4 || !(low <= ratio && ratio <= high) {
+			t.Errorf("sd %g and %g, %v once: %g [%g, %g], want %g", test.mine, test.others, test.once, ratio, low, high, test.want)
+		}
+		if test.mine > 0.02 && (low > ratio/10 || high < ratio*10) && test.once == 0 {
+			t.Errorf("two degrees of freedom tell the ratio %g to [%g, %g]; F(2, 2) has 39", ratio, low, high)
+		}
 	}
 	if got, want := naiveWidth([]float64{9, 10, 11, 10}), 1.96*math.Sqrt(2./3)/2/10; math.Abs(got-want) > 1e-12 {
 		t.Errorf("a loop prints %g, want %g", got, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -52,26 +53,28 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	if err := d.twins(); err != nil {
 		return err
 	}
-	var base, fresh verdict.Arm
+	var kept kept
 	if f.resume != "" {
-		if base, fresh, err = d.kept("pairs"); err != nil {
+		if kept, err = d.kept("pairs"); err != nil {
 			return err
 		}
 	}
 	if err := d.warmUp(ctx); err != nil {
 		return d.interrupted(err)
 	}
-	pairs := d.batch("pairs", nil, nil)
-	pairs.base, pairs.fresh = base, fresh
-	pairs.before = len(base.Logs)
-	if err := d.stillTheSame(fresh); err != nil {
-		return err
+	pairs := d.batch("pairs", d.couples)
+	if f.resume != "" {
+		if err := d.stillTheSame(kept.pilot); err != nil {
+			return err
+		}
+		pairs.base, pairs.fresh = kept.base, kept.fresh
+		pairs.pairs, pairs.before = kept.pairs, kept.pairs
 	}
 	fmt.Fprintf(a.stderr, "plan: %d pairs %s\n", f.pairs-pairs.before, seconds(pairs.planned(f.pairs-pairs.before).Seconds()))
 	if err := d.fight(ctx, pairs, f.pairs); err != nil {
 		return d.interrupted(err)
 	}
-	d.account(pairs)
+	pairs.account(d.stderr)
 	o := verdict.Options{Metrics: verdict.Metrics()[:1], Alpha: 0.05, Live: true}
 	c, err := verdict.Compare(pairs.base, pairs.fresh, o)
 	if err != nil {
@@ -111,39 +114,70 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	return nil
 }
 
+// A kept is what an earlier sitting has finished.
+type kept struct {
+	pilot       *bench.Log // of the new arm
+	base, fresh verdict.Arm
+	pairs       int
+}
+
 // kept reads the pairs that an earlier sitting has finished, and removes what it has
 // of the next.
-func (d *duel) kept(batch string) (base, fresh verdict.Arm, err error) {
-	for n := 1; ; n++ {
-		var logs [2]*bench.Log
-		for i := range d.arms {
-			if log, err := bench.ReadLog(d.launchDir(batch, n, i)); err == nil && log.Finished() {
-				logs[i] = log
-			}
+func (d *duel) kept(batch string) (kept, error) {
+	var k kept
+	pilots := [2]verdict.Arm{}
+	for i, arm := range d.arms {
+		log, err := bench.ReadLog(filepath.Join(d.dir, warmUpName(1), arm.name))
+		if err != nil {
+			return k, usage(fmt.Errorf("--resume %s: no calibration was begun there: %w", d.dir, err))
 		}
-		if logs[0] != nil && logs[1] != nil {
-			base.Logs, fresh.Logs = append(base.Logs, logs[0]), append(fresh.Logs, logs[1])
+		pilots[i], k.pilot = verdict.Arm{Logs: []*bench.Log{log}}, log
+	}
+	couples, err := verdict.Couples(pilots[0], pilots[1])
+	if err != nil {
+		return k, comparisonError(err)
+	}
+	for {
+		dir := d.pairDir(batch, k.pairs+1)
+		base, fresh := d.finishedLegs(batch, k.pairs+1)
+		visited := 0
+		for _, log := range fresh {
+			visited += len(log.Run.Plan)
+		}
+		if visited == len(couples) {
+			k.base.Logs, k.fresh.Logs = append(k.base.Logs, base...), append(k.fresh.Logs, fresh...)
+			k.pairs++
 			continue
 		}
-		if n == 1 {
-			return base, fresh, usage(fmt.Errorf("--resume %s: no pair of launches is finished there", d.dir))
+		if err := os.RemoveAll(dir); err != nil {
+			return k, fmt.Errorf("go on with %s: %w", d.dir, err)
 		}
+		if k.pairs == 0 {
+			return k, usage(fmt.Errorf("--resume %s: no pair of launches is finished there", d.dir))
+		}
+		return k, nil
+	}
+}
+
+// finishedLegs reads the legs of a pair up to the first that is not finished.
+func (d *duel) finishedLegs(batch string, pair int) (base, fresh []*bench.Log) {
+	for leg := 1; ; leg++ {
+		var logs [2]*bench.Log
 		for i := range d.arms {
-			if err := os.RemoveAll(d.launchDir(batch, n, i)); err != nil {
-				return base, fresh, fmt.Errorf("go on with %s: %w", d.dir, err)
+			log, err := bench.ReadLog(d.launchDir(batch, pair, leg, i))
+			if err != nil || !log.Finished() {
+				return base, fresh
 			}
+			logs[i] = log
 		}
-		return base, fresh, nil
+		base, fresh = append(base, logs[0]), append(fresh, logs[1])
 	}
 }
 
 // stillTheSame refuses to add to launches that were taken of something else. It asks
-// the second pilot, which was launched as they were.
-func (d *duel) stillTheSame(before verdict.Arm) error {
-	if len(before.Logs) == 0 {
-		return nil
-	}
-	then, now := before.Logs[0], d.pilots[1].log
+// the second pilots of both sittings.
+func (d *duel) stillTheSame(then *bench.Log) error {
+	now := d.pilots[1].log
 	changes := verdict.Arm{Logs: []*bench.Log{then, now}}.Changed()
 	if len(changes) == 0 && !slices.Equal(pointsOf(then.Run.Plan), pointsOf(now.Run.Plan)) {
 		changes = []verdict.Difference{{Name: "points", Base: fmt.Sprintf("%d points", len(then.Run.Plan)), New: fmt.Sprintf("%d, or others", len(now.Run.Plan))}}

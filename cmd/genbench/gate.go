@@ -38,8 +38,8 @@ func (a *app) gateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gate --base REF --new REF [-- RUN FLAGS]",
 		Short: "Measure two versions in turn on this machine and fail on a regression",
-		Long: "Both versions are run in pairs of launches, in random order within each pair, so that what the\n" +
-			"machine does meets both alike. After 12 pairs, or 20 where 12 do not decide, each point is judged;\n" +
+		Long: "Both versions are launched in turn, point by point and in random order, so that what the machine\n" +
+			"does meets both alike. After 12 such pairs, or 20 where 12 do not decide, each point is judged;\n" +
 			"what regressed is measured again with 12 new pairs before the gate fails. A point that looks the same\n" +
 			"but whose launches did not settle stays undecided.\n\n" +
 			"REF is one of\n" + refForms() +
@@ -132,7 +132,7 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 	if f.pairs > 0 {
 		plan = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}
 	}
-	first := d.batch("pairs", nil, nil)
+	first := d.batch("pairs", d.couples)
 	d.announce(first, plan)
 	var c *verdict.Comparison
 	for i, look := range plan {
@@ -160,22 +160,24 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 			break
 		}
 	}
-	d.account(first)
-	base, fresh := c.Flagged()
-	if len(fresh) == 0 {
+	first.account(d.stderr)
+	flagged := c.Flagged()
+	if len(flagged) == 0 {
 		return c, nil
 	}
 	pairs := verdict.Confirming
 	if f.pairs > 0 {
 		pairs = f.pairs
 	}
-	second := d.batch("confirm", base, fresh)
-	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs %s\n", len(fresh), pairs, seconds(second.planned(pairs).Seconds()))
+	second := d.batch("confirm", slices.DeleteFunc(slices.Clone(d.couples), func(c verdict.Couple) bool {
+		return c.New == nil || !slices.Contains(flagged, *c.New)
+	}))
+	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs %s\n", len(flagged), pairs, seconds(second.planned(pairs).Seconds()))
 	if err := d.fight(ctx, second, pairs); err != nil {
 		return c, err
 	}
-	d.account(second)
-	o.Only = fresh
+	second.account(d.stderr)
+	o.Only = flagged
 	again, err := verdict.Compare(second.base, second.fresh, o)
 	if err != nil {
 		return nil, comparisonError(err)
@@ -193,21 +195,11 @@ type duel struct {
 	order  *rand.Rand
 	seed   uint64
 	pilots [2]pilot
+	// couples are the points of the pilots, each beside its counterpart.
+	couples []verdict.Couple
 	// sitting counts how often the duel was begun or gone on with.
 	sitting int
 }
-
-// A batch is a series of launch pairs.
-type batch struct {
-	name        string
-	points      [2][]bench.Point // of each version; nil is all
-	base, fresh verdict.Arm
-	before      int           // pairs of an earlier sitting
-	pair        time.Duration // planned
-	used        time.Duration // since then
-}
-
-func (b *batch) planned(pairs int) time.Duration { return time.Duration(pairs) * b.pair }
 
 // setByGate are the flags of `genbench run` that a gate gives itself.
 func setByGate() []string {
@@ -228,7 +220,7 @@ func (a *app) newDuel(f *gateFlags, runFlags []string) (*duel, error) {
 	if f.resume != "" {
 		d.dir = f.resume
 		for d.sitting = 2; ; d.sitting++ {
-			if _, err := os.Stat(filepath.Join(d.dir, d.warmUpName())); err != nil {
+			if _, err := os.Stat(filepath.Join(d.dir, warmUpName(d.sitting))); err != nil {
 				break
 			}
 		}
@@ -268,8 +260,10 @@ func (d *duel) close() {
 type pilot struct {
 	log *bench.Log
 	dir string
-	// launch is how long a launch after it takes.
-	launch time.Duration
+	// visits is how long each point takes in a launch, by id, and start how long a
+	// later launch takes beside them.
+	visits map[string]time.Duration
+	start  time.Duration
 }
 
 // warmUp runs each version once: it shows that both work, brings the machine to
@@ -280,7 +274,7 @@ func (d *duel) warmUp(ctx context.Context) error {
 	for i := range d.arms {
 		start := time.Now()
 		p := &d.pilots[i]
-		p.dir = filepath.Join(d.dir, d.warmUpName(), d.arms[i].name)
+		p.dir = filepath.Join(d.dir, warmUpName(d.sitting), d.arms[i].name)
 		after := ""
 		if i > 0 {
 			after = d.pilots[0].dir
@@ -289,39 +283,42 @@ func (d *duel) warmUp(ctx context.Context) error {
 		if p.log, err = d.launch(ctx, &d.arms[i], p.dir, after, d.seed, nil); err != nil {
 			return err
 		}
-		p.launch = time.Since(start)
-		// What only a first launch does, but for settling as every later one.
-		p.launch -= time.Duration(p.log.Run.PreflightSeconds * float64(time.Second))
-		if end := p.log.End; end != nil {
-			p.launch -= time.Duration(end.PreparingSeconds * float64(time.Second))
+		p.visits, p.start = visitTimes(p.log), time.Since(start)
+		for _, took := range p.visits {
+			p.start -= took
 		}
-		p.launch += p.log.Run.Config.Protocol.SettleAgain
+		// What only a first launch does, but for settling as every later one.
+		p.start -= time.Duration(p.log.Run.PreflightSeconds * float64(time.Second))
+		if end := p.log.End; end != nil {
+			p.start -= time.Duration(end.PreparingSeconds * float64(time.Second))
+		}
+		p.start = max(0, p.start) + p.log.Run.Config.Protocol.SettleAgain
 	}
 	d.fixClocks()
+	var err error
+	d.couples, err = verdict.Couples(verdict.Arm{Logs: []*bench.Log{d.pilots[0].log}}, verdict.Arm{Logs: []*bench.Log{d.pilots[1].log}})
+	if err != nil {
+		return comparisonError(err)
+	}
 	return nil
 }
 
-// warmUpName is warm-up, or, where that is of an earlier sitting, with its number.
-func (d *duel) warmUpName() string {
-	if d.sitting < 2 {
+// warmUpName is where the pilots of a sitting are kept.
+func warmUpName(sitting int) string {
+	if sitting < 2 {
 		return "warm-up"
 	}
-	return fmt.Sprintf("warm-up-%d", d.sitting)
+	return fmt.Sprintf("warm-up-%d", sitting)
 }
 
-// of is how long a launch takes that visits some points and no others; nil is all.
-// What a launch takes beside its visits stays the same.
+// of is how long a launch takes that visits some points and no others. What a launch
+// takes beside its visits stays the same.
 func (p pilot) of(points []bench.Point) time.Duration {
-	if points == nil {
-		return p.launch
+	took := p.start
+	for _, point := range points {
+		took += p.visits[point.String()]
 	}
-	launch := p.launch
-	for id, took := range visitTimes(p.log) {
-		if !slices.ContainsFunc(points, func(x bench.Point) bool { return x.String() == id }) {
-			launch -= took
-		}
-	}
-	return launch
+	return took
 }
 
 // visitTimes is how long each point of a run's only launch took, by id: from the end
@@ -387,12 +384,6 @@ func roundUp(share float64) float64 {
 	return v
 }
 
-// batch begins a series of pairs over some points, nil for all, as base and new
-// arm have them.
-func (d *duel) batch(name string, base, fresh []bench.Point) *batch {
-	return &batch{name: name, points: [2][]bench.Point{base, fresh}, pair: d.pilots[0].of(base) + d.pilots[1].of(fresh)}
-}
-
 // announce prints the time plan (S7).
 func (d *duel) announce(b *batch, plan []verdict.Look) {
 	var parts []string
@@ -406,52 +397,8 @@ func (d *duel) announce(b *batch, plan []verdict.Look) {
 	fmt.Fprintf(d.stderr, "plan: %s; what is flagged is measured again, at most %s\n", strings.Join(parts, ", "), seconds(b.planned(verdict.Confirming).Seconds()))
 }
 
-// account sets the time used beside the plan.
-func (d *duel) account(b *batch) {
-	planned := b.planned(len(b.base.Logs) - b.before)
-	if planned <= 0 {
-		return // nothing was left to measure
-	}
-	fmt.Fprintf(d.stderr, "planned %s, used %s (%+.0f %%)\n", seconds(planned.Seconds()), seconds(b.used.Seconds()), 100*(b.used.Seconds()/planned.Seconds()-1))
-}
-
-// fight adds pairs to a batch until it has so many. Which version goes first is
-// drawn for every pair; both get the same seed, so that they visit the points in
-// the same order.
-func (d *duel) fight(ctx context.Context, b *batch, pairs int) error {
-	for n := len(b.base.Logs) + 1; n <= pairs; n++ {
-		start := time.Now()
-		seed := d.order.Uint64N(1<<32) + 1
-		order := []int{0, 1}
-		if d.order.IntN(2) == 1 {
-			order = []int{1, 0}
-		}
-		var results [2]*bench.Log
-		for _, i := range order {
-			var err error
-			if results[i], err = d.launch(ctx, &d.arms[i], d.launchDir(b.name, n, i), d.pilots[i].dir, seed, b.points[i]); err != nil {
-				return err
-			}
-		}
-		b.base.Logs = append(b.base.Logs, results[0])
-		b.fresh.Logs = append(b.fresh.Logs, results[1])
-		b.used += time.Since(start)
-		left := ""
-		if n < pairs {
-			left = ", " + seconds(float64(pairs-n)*b.used.Seconds()/float64(n-b.before)) + " left"
-		}
-		fmt.Fprintf(d.stderr, "[%d/%d%s] %s first\n", n, pairs, left, d.arms[order[0]].name)
-	}
-	return nil
-}
-
-// launchDir is where a launch of a pair is kept.
-func (d *duel) launchDir(batch string, pair, arm int) string {
-	return filepath.Join(d.dir, batch, fmt.Sprintf("%02d-%s", pair, d.arms[arm].name))
-}
-
 // launch runs one version once and reads its journal; after is the run that it
-// follows, empty for the first, and only names the points, nil for all. A run that
+// follows, empty for the first, and only names the points, nil for all of them. A run that
 // ends with invalid or failed points is a result too; any other failure is ours to
 // pass on.
 //

@@ -80,7 +80,7 @@ func (r recorder) record(name string, args []string) error {
 		fmt.Fprintln(os.Stderr, "genbench: it ends on purpose")
 		os.Exit(r.exit)
 	}
-	if r.waits && strings.Contains(flags["--out"], "03-") {
+	if r.waits && strings.Contains(flags["--out"], "/03/") {
 		stop := make(chan os.Signal, 1)
 		signal.Notify(stop, os.Interrupt)
 		fmt.Fprintln(os.Stderr, "waiting")
@@ -110,7 +110,7 @@ func (r recorder) record(name string, args []string) error {
 		version = r.engine
 	}
 	hash, library := "abcdef012345", "00"
-	if r.changes && strings.Contains(flags["--out"], "03-") {
+	if r.changes && strings.Contains(flags["--out"], "/03/") {
 		library = "ff"
 	}
 	protocol, err := bench.NewProtocol("quick")

@@ -1,0 +1,115 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"genbench/bench"
+)
+
+// legs parts a run of several launches as a gate takes them: a journal for every
+// point of every launch.
+func legs(log *bench.Log) Arm {
+	var arm Arm
+	for launch := 1; launch <= log.Run.Config.Protocol.Launches; launch++ {
+		for _, planned := range log.Run.Plan {
+			part := *log
+			part.Run.Plan = []bench.PlannedPoint{planned}
+			part.Run.Config.Protocol.Launches = 1
+			part.Rounds = nil
+			for _, r := range log.Rounds {
+				if r.Launch == launch && r.ID == planned.ID {
+					r.Launch = 1
+					part.Rounds = append(part.Rounds, r)
+				}
+			}
+			arm.Logs = append(arm.Logs, &part)
+		}
+	}
+	return arm
+}
+
+// Whether the points of a launch come in one journal or in many, the verdict is the
+// same: launches are paired by their place among the journals.
+func TestLegsAreOneRun(t *testing.T) {
+	base := story{launches: 12, points: 3, seed: 1}.log()
+	fresh := story{launches: 12, points: 3, seed: 2, factor: func(i int) float64 { return []float64{1, 1.04, 1}[i] }}.log()
+	whole, err := Compare(Arm{Logs: []*bench.Log{base}}, Arm{Logs: []*bench.Log{fresh}}, live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parted, err := Compare(legs(base), legs(fresh), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, row := range whole.Families[0].Rows {
+		other := parted.Families[0].Rows[i]
+		if row.Point != other.Point || row.Verdict != other.Verdict || row.P != other.P || !slices.Equal(row.Pairs, other.Pairs) {
+			t.Errorf("whole %+v\nin legs %+v", row, other)
+		}
+	}
+	if parted.Families[0].Rows[1].Verdict != Regressed {
+		t.Errorf("a slow-down of 4 %% is %s", parted.Families[0].Rows[1].Verdict)
+	}
+}
+
+// A point that more than a quarter of its own journals lost is missing, however many
+// journals of others there are.
+func TestLegsThatLoseAPoint(t *testing.T) {
+	base, fresh := story{launches: 12, points: 2, seed: 1}.log(), story{launches: 12, points: 2, seed: 2}.log()
+	for _, lost := range []int{3, 4} {
+		arm := legs(fresh)
+		for _, log := range arm.Logs[:2*lost] {
+			if id := log.Run.Plan[0].ID; log.Run.Plan[0].Point.Model == "net-0" {
+				log.Rounds, log.Points = nil, []bench.PointRecord{{Type: "point", ID: id, Launch: 1, Round: 1, Point: log.Run.Plan[0].Point, Failed: "it fails on purpose"}}
+			}
+		}
+		c, err := Compare(legs(base), arm, live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range c.Families[0].Rows {
+			if missing := row.Verdict == Missing; missing != (lost > 3 && row.Point.Model == "net-0") {
+				t.Errorf("%d of 12 lost: %s is %s", lost, row.Point, row.Verdict)
+			}
+		}
+	}
+}
+
+// A model that is exchanged between two legs spoils an arm, whichever leg has it.
+func TestLegsOfAnExchangedModel(t *testing.T) {
+	arm := legs(story{launches: 3, points: 2, seed: 1}.log())
+	for i, log := range arm.Logs {
+		log.Models = []bench.ModelRecord{{Type: "model", Model: log.Run.Plan[0].Point.Model, Precision: "fp32", Batch: 1, Resolution: 224, ONNXSHA256: fmt.Sprint(log.Run.Plan[0].Point.Model, i/5)}}
+	}
+	changes := arm.Changed() // the last leg, of net-1, has other bytes
+	if len(changes) != 1 || changes[0].Name != "model" {
+		t.Errorf("got %+v, want a model", changes)
+	}
+}
+
+func TestCouples(t *testing.T) {
+	base, fresh := story{launches: 1, points: 3, seed: 1}, story{launches: 1, points: 4, seed: 2, engine: "another"}
+	b, n := base.log(), fresh.log()
+	n.Run.Plan[1].Skip = "it is not made for it"
+	n.Rounds = slices.DeleteFunc(n.Rounds, func(r bench.RoundRecord) bool { return r.ID == n.Run.Plan[1].ID })
+	couples, err := Couples(Arm{Logs: []*bench.Log{b}}, Arm{Logs: []*bench.Log{n}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range couples {
+		text := fmt.Sprint(c.Measured)
+		for _, p := range []*bench.Point{c.Base, c.New} {
+			if p != nil {
+				text += fmt.Sprintf(" %s/%s", p.Model, p.Engine)
+			}
+		}
+		got = append(got, text)
+	}
+	want := []string{"true net-0/made-up net-0/another", "false net-1/made-up net-1/another", "true net-2/made-up net-2/another", "false net-3/another"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
