@@ -118,10 +118,11 @@
 // integrated power by more than 5 % is doubted (J3). Where nothing counts energy the
 // result says why.
 //
-// Layers. With --layers one more launch, after all of these, builds every point anew
-// with its engine's own profiler at work (TensorRT's IProfiler, ONNX Runtime's profile)
-// or times it step by step (cudnn, reference), and writes down what each layer took in
-// each of up to a hundred inferences (worker.layers). A layer is given the nodes that
+// Layers. With --layers one more launch, after all of these, builds points anew, one of
+// those that differ in how they are submitted or what they find in the cache alone
+// (Point.built), with its engine's own profiler at work (TensorRT's IProfiler, ONNX
+// Runtime's profile) or times it step by step (cudnn, reference), and writes down what
+// each layer took in each of up to a hundred inferences (worker.layers). A layer is given the nodes that
 // its name tells, and those that were fused into it, and their MACs (owners). Medians
 // and shares stand beside the latency, which no profiler disturbed; their sum is not
 // it. A worker that dies there costs the layers of its point, not its latency.

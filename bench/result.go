@@ -200,7 +200,7 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 	}
 	m.estimate(log, of)
 	m.meter(log, planned.ID)
-	m.takeLayers(log, planned.ID, planned.MACs)
+	m.takeLayers(log, planned.MACs)
 	if planned.Emulated != "" {
 		m.Warnings = append(m.Warnings, Warning{Emulated, planned.Emulated})
 	}
