@@ -120,8 +120,8 @@ func (s *session) layersOf(nodes []ranNode, inferences int) ([]engines.Layer, er
 // inferences.
 func (e *engine) watched(nodes []ranNode) error {
 	if !slices.ContainsFunc(nodes, func(n ranNode) bool { return n.kernels > 0 }) {
-		return fmt.Errorf("%w: this build of ONNX Runtime tells how long nodes took to be submitted, not how long they ran on the GPU, as all its releases do; "+
-			"one that was built with --enable_cuda_profiling tells both (name it by %s), and so do engines cudnn and tensorrt", engines.ErrNoLayers, library.ONNXRuntimeGPUEnv)
+		return fmt.Errorf("%w: this build of ONNX Runtime, like its releases, tells how long nodes took to be submitted and not how long they ran on the GPU; "+
+			"one that was built with --enable_cuda_profiling tells that too (name it by %s), and engines cudnn and tensorrt do", engines.ErrNoLayers, library.ONNXRuntimeGPUEnv)
 	}
 	ran, silent := map[string]int{}, map[string]int{}
 	for _, n := range nodes {
