@@ -120,6 +120,7 @@ type arrangement struct {
 	graphs []hardware.Graph     // one for each input
 	cycle  *native.Cycle        // through graphs or rotated calls; nil where there is one call
 	inputs int                  // that are rotated
+	asked  int                  // inputs that were to be rotated
 	group  int                  // inferences a sample; more than one are amortised (M4)
 }
 
@@ -187,13 +188,16 @@ func (w *worker) arrange(ctx context.Context, a *arrangement, p Point) error {
 		if calls, err = a.rotate(p); err != nil {
 			return err
 		}
-		a.inputs = len(calls)
+		a.asked = len(calls)
 	}
 	if p.Graph == Graphed {
 		var err error
 		if calls, err = w.capture(ctx, a, p, calls); err != nil {
 			return err
 		}
+	}
+	if p.Cache == Rotate {
+		a.inputs = len(calls)
 	}
 	if len(calls) > 1 {
 		a.cycle = native.NewCycle(calls)
@@ -222,8 +226,16 @@ func (a *arrangement) rotate(p Point) ([]native.Call, error) {
 	return rotator.Rotate(2 * a.stream.CacheBytes())
 }
 
-// capture records every call. Where the input can be set, an inference of another
-// one comes before, so that the output which is checked later is a replay's own.
+// mostGraphNodes is how many nodes the graphs of a point hold together, if those of
+// two inputs do not hold more: up to CUDA 12.4 with driver 550 each takes 64 KB of the
+// GPU's memory (PyTorch's documentation, "CUDAGraph Trees", Dynamic Shape Support),
+// which makes 2 GiB.
+const mostGraphNodes = 1 << 15
+
+// capture records every call, or as many as mostGraphNodes allows: the inputs of a
+// small network that fill a large cache twice are thousands. Where the input can be
+// set, an inference of another one comes before, so that the output which is checked
+// later is a replay's own.
 func (w *worker) capture(ctx context.Context, a *arrangement, p Point, calls []native.Call) ([]native.Call, error) {
 	if a.input.Shape != nil {
 		blank := models.Tensor{Shape: a.input.Shape, Data: make([]float32, len(a.input.Data))}
@@ -238,6 +250,9 @@ func (w *worker) capture(ctx context.Context, a *arrangement, p Point, calls []n
 		}
 	}
 	for i, call := range calls {
+		if i >= 2 && (i+1)*a.nodes() > mostGraphNodes {
+			return calls[:i], nil
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -70,6 +70,41 @@ func TestAxesOfAGPU(t *testing.T) {
 	}
 }
 
+// Graphs take memory, so that there are no more of them than it allows, and the result
+// says of how many inputs they are. Without graphs all inputs rotate.
+func TestGraphsAreBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		nodes, rotated int
+	}{"as many as may be": {mostGraphNodes / 8, 8}, "more": {mostGraphNodes / 5, 5}, "too many": {mostGraphNodes, 2}} {
+		s := brief(simulate(t, "quick", hardware.CUDA))
+		s.config.Protocol.Launches = 1
+		s.config.Grid.Graph, s.config.Grid.Cache = []string{Eager, Graphed}, []string{Rotate}
+		s.graphNodes = c.nodes
+		graphs := 0
+		s.latency = func(i inference) time.Duration {
+			graphs = max(graphs, i.way.graphs)
+			return time.Millisecond
+		}
+		r := s.run(t)
+		if r.err != nil || graphs != c.rotated {
+			t.Errorf("%s: %v, %d graphs, want %d", name, r.err, graphs, c.rotated)
+		}
+		few := false
+		for _, m := range r.Measurements {
+			want, asked := 8, 0
+			if m.Point.Graph == Graphed && c.rotated < 8 {
+				want, asked, few = c.rotated, 8, true
+			}
+			if m.Inputs != want || m.InputsAsked != asked || slices.Contains(codes(m.Warnings), FewInputs) != (asked > 0) {
+				t.Errorf("%s: %s rotates %d of %d inputs, %v; want %d of %d", name, m.Point, m.Inputs, m.InputsAsked, m.Warnings, want, asked)
+			}
+		}
+		if rule := ruleNamed(t, r.Result, "M6"); (rule.State == RuleMet) == few {
+			t.Errorf("%s: M6 %+v", name, rule)
+		}
+	}
+}
+
 // What an engine does not let be done costs the point, with the reason, and no exit
 // code; and it is not tried again in every launch.
 func TestAxesAreRefused(t *testing.T) {

@@ -35,8 +35,9 @@
 // call submitted, one inference of a blank input before it, so that the output which
 // is checked is the replay's; `blocked` holds the stream by a kernel until all of an
 // inference is submitted (M5, hardware.EventStream). `rotate` reads the input from
-// copies that fill twice the L2 cache, in turn; `hot` reads one; `cold` overwrites
-// twice the cache before every sample, outside of its events (M6, engines.Rotator). What
+// copies that fill twice the L2 cache, in turn, or from fewer where each takes a graph
+// and those too much memory (mostGraphNodes); `hot` reads one; `cold` overwrites twice
+// the cache before every sample, outside of its events (M6, engines.Rotator). What
 // is not asked for is eager and graph, with rotate. An engine that cannot be captured,
 // held or rotated costs the point, which is skipped with the reason (refusal), as what a
 // host has none of is when it is planned (onlyOnGPU). An inference of less than 0.2 ms
@@ -118,10 +119,12 @@
 // integrated power by more than 5 % is doubted (J3). Where nothing counts energy the
 // result says why.
 //
-// Layers. With --layers one more launch, after all of these, builds every point anew
-// with its engine's own profiler at work (TensorRT's IProfiler, ONNX Runtime's profile)
-// or times it step by step (cudnn, reference), and writes down what each layer took in
-// each of up to a hundred inferences (worker.layers). A layer is given the nodes that
+// Layers. With --layers one more launch, after all of these, builds points anew, one of
+// those that differ in how they are submitted or what they find in the cache alone
+// (Point.built), with its engine's own profiler at work (TensorRT's IProfiler, ONNX
+// Runtime's profile, of a GPU the kernels in it) or times it step by step (cudnn,
+// reference), and writes down what each layer took in each of up to a hundred inferences
+// (worker.layers). A layer is given the nodes that
 // its name tells, and those that were fused into it, and their MACs (owners). Medians
 // and shares stand beside the latency, which no profiler disturbed; their sum is not
 // it. A worker that dies there costs the layers of its point, not its latency.

@@ -102,7 +102,9 @@ func openMeter(d hardware.Device, nvml string) (energyMeter, error) {
 }
 
 // energy is the pass after the last launch: every point is run continuously while
-// its device's counter is read, apart from all timing (J1).
+// its device's counter is read, apart from all timing (J1). Points that differ in how
+// inferences are submitted or what they find in the cache alone are each measured: a GPU
+// that waits for its host draws power meanwhile, and so does every access to memory.
 func (w *worker) energy(ctx context.Context) error {
 	meter, err := w.meter(w.device)
 	var unavailable *hardware.EnergyUnavailableError
@@ -129,6 +131,9 @@ func (w *worker) energy(ctx context.Context) error {
 
 // windows takes a point's windows at rest and under load.
 func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]EnergySample, error) {
+	if p.Cache == Cold || p.Graph == Blocked {
+		return nil, fmt.Errorf("energy is that of inferences back to back, which those of %s are not: what comes before each takes energy too", p)
+	}
 	session, err := w.build(ctx, p)
 	if err != nil {
 		return nil, err
@@ -137,9 +142,6 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 	first := make([]hardware.Sample, 1)
 	if err := w.time(session, first); err != nil {
 		return nil, err
-	}
-	if p.Cache == Cold || p.Graph == Blocked {
-		return nil, fmt.Errorf("energy is that of inferences back to back, which those of %s are not: what comes before each takes energy too", p)
 	}
 	if err := w.arrange(ctx, session, p); err != nil {
 		return nil, err

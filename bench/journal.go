@@ -97,10 +97,12 @@ type (
 		BuildNS int64 `json:"build_ns,omitempty"` // network to session
 		FirstNS int64 `json:"first_inference_ns,omitempty"`
 		// ArrangeNS is what capturing graphs and copying inputs took after it (M5, M6);
-		// GraphNodes and RotatedInputs are how many there are.
+		// GraphNodes and RotatedInputs are how many there are. InputsAsked is how many
+		// would fill twice the cache, where fewer rotate.
 		ArrangeNS     int64 `json:"arrange_ns,omitempty"`
 		GraphNodes    int   `json:"graph_nodes,omitempty"`
 		RotatedInputs int   `json:"rotated_inputs,omitempty"`
+		InputsAsked   int   `json:"inputs_asked,omitempty"`
 
 		Executed engines.Execution `json:"executed"`
 		Check    *Check            `json:"check,omitempty"`

@@ -38,6 +38,8 @@ type TimedLayer struct {
 // are heavy, and by how much. Each was timed to its end before the next began, so that
 // their sum is not the latency.
 type LayerTimes struct {
+	// Of is the point that they were timed of: this one, or another that is built alike.
+	Of         Point
 	Layers     []LayerTime // in the order of execution
 	Sum        float64     // of the medians, ns
 	Inferences int
@@ -82,8 +84,8 @@ func layerTimes(record *LayerRecord, macs int64) *LayerTimes {
 // settled by then, and each adds a number a layer to the journal.
 const layerInferences = 100
 
-// layers is the pass after everything else: every point is built anew, with its
-// engine's own profiler at work.
+// layers is the pass after everything else: points are built anew, with their engine's
+// own profiler at work.
 func (w *worker) layers(ctx context.Context) error {
 	for _, v := range w.spec.Visits {
 		record := LayerRecord{Type: "layers", ID: v.Point.String(), Launch: w.spec.Launch}
@@ -283,22 +285,51 @@ func nodeNamed(word string, index map[string]int) (int, bool) {
 // NoLayerPass is why a run that was not asked for layers tells none.
 const NoLayerPass = "the run took no layer pass"
 
-// takeLayers takes in the layer pass.
-func (m *Measurement) takeLayers(log *Log, id string, macs int64) {
+// takeLayers takes in the layer pass: what it says of the point, or of another that is
+// built alike.
+func (m *Measurement) takeLayers(log *Log, macs int64) {
 	m.NoLayers = NoLayerPass
+	built := m.Point.built()
+	id := built.String()
+	own := false
 	for i := range log.Layers {
-		if l := &log.Layers[i]; l.ID == id {
-			m.Layers, m.NoLayers = layerTimes(l, macs), l.Missing
+		l := &log.Layers[i]
+		if own || !strings.HasPrefix(l.ID, id) {
+			continue
+		}
+		of, err := ParsePoint(l.ID)
+		if err != nil || of.built() != built {
+			continue
+		}
+		own = of == m.Point
+		if m.Layers, m.NoLayers = layerTimes(l, macs), l.Missing; m.Layers != nil {
+			m.Layers.Of = of
 		}
 	}
 }
 
-// layers is the layer pass, after everything that is measured.
+// built is the point without what its build does not depend on, and the times of its
+// layers therefore neither: how its inferences are submitted, what they find in the
+// cache, and how far apart they are.
+func (p Point) built() Point {
+	p.Graph, p.Cache, p.Gap = "", "", 0
+	return p
+}
+
+// layers is the layer pass, after everything that is measured, of one point of all that
+// are built alike.
 func (r *Runner) layers(ctx context.Context, readings <-chan ReadingRecord) error {
 	proto := r.Plan.Config.Protocol
 	spec := LaunchSpec{Launch: max(proto.Launches, proto.MaxLaunches) + 2, Layers: true} // behind the energy pass
+	taken := map[Point]bool{}
+	for id := range r.done {
+		if id.launch == spec.Launch {
+			taken[id.point.built()] = true
+		}
+	}
 	for _, p := range r.Plan.Points {
-		if p.Skip == "" && !r.failed[p.Point] && !r.done[visitID{spec.Launch, 1, p.Point}] {
+		if built := p.Point.built(); p.Skip == "" && !r.failed[p.Point] && !taken[built] {
+			taken[built] = true
 			spec.Visits = append(spec.Visits, Visit{Point: p.Point, Round: 1})
 		}
 	}

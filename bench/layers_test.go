@@ -72,6 +72,51 @@ func TestLayerPass(t *testing.T) {
 	}
 }
 
+// Layers are timed once of points that are built alike, and told of each; energy, which
+// is another for each, is measured of each.
+func TestLayersOfPointsBuiltAlike(t *testing.T) {
+	s := brief(simulate(t, "quick", hardware.CUDA))
+	s.config.Protocol.Launches = 1
+	s.config.Layers, s.config.Energy = true, true
+	s.config.Grid.Batches = []int{1, 2}
+	s.config.Grid.Graph, s.config.Grid.Cache = []string{Eager, Graphed}, []string{Rotate, Hot}
+	s.refuses = func(_, what string) bool { return what == "rotate" }
+	timed := 0
+	s.layers = func(inferences int) ([]engines.Layer, error) {
+		timed++
+		return twoLayers(inferences)
+	}
+	r := s.run(t)
+	if r.err != nil || timed != 2 || len(r.Log.Layers) != 2 {
+		t.Fatalf("%v; the layers of 2 batches were timed %d times and written down %d times", r.err, timed, len(r.Log.Layers))
+	}
+	measured := 0
+	for _, m := range r.Measurements {
+		if m.Point.Cache == Rotate {
+			continue // refused, so that nothing of it was timed
+		}
+		measured++
+		if of := m.Point; m.Layers == nil || m.Layers.Of.Batch != of.Batch || m.Layers.Of.Graph != Eager || m.Layers.Sum != 4e6 {
+			t.Errorf("%s: %+v, %s", m.Point, m.Layers, m.NoLayers)
+		}
+		if m.Energy == nil {
+			t.Errorf("%s: no energy, %s", m.Point, m.NoEnergy)
+		}
+	}
+	if measured != 4 || len(r.Log.Energies) != 4 {
+		t.Errorf("%d points, the energy of %d", measured, len(r.Log.Energies))
+	}
+	// A journal that has them of each point gives each its own.
+	again := r.Log.Layers[0]
+	again.ID, again.Layers = strings.Replace(again.ID, "graph=eager", "graph=graph", 1), again.Layers[:1]
+	r.Log.Layers = append([]LayerRecord{again}, r.Log.Layers...)
+	for _, m := range NewResult(r.Log).Measurements {
+		if m.Layers != nil && m.Point.Batch == 1 && (m.Layers.Of != m.Point || len(m.Layers.Layers) != map[string]int{Eager: 2, Graphed: 1}[m.Point.Graph]) {
+			t.Errorf("%s has %d layers of %s", m.Point, len(m.Layers.Layers), m.Layers.Of)
+		}
+	}
+}
+
 // Where layers cannot be timed the result says why, and its latencies stand.
 func TestNoLayers(t *testing.T) {
 	for name, c := range map[string]struct {

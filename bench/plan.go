@@ -309,8 +309,12 @@ func (p *Plan) PlannedSeconds() float64 {
 		seconds += float64(p.Measurable()*proto.EnergyWindows) * 2 * proto.EnergyWindow.Seconds()
 	}
 	if p.Config.Layers {
+		taken := map[Point]bool{}
 		for _, point := range p.Points {
-			seconds += point.PlannedSeconds / float64(proto.Launches*proto.Rounds) // about a visit
+			if built := point.Point.built(); point.Skip == "" && !taken[built] {
+				taken[built] = true
+				seconds += point.PlannedSeconds / float64(proto.Launches*proto.Rounds) // about a visit
+			}
 		}
 	}
 	return seconds

@@ -60,6 +60,9 @@ type Measurement struct {
 	// AmortisedOver is how many inferences back to back a sample is the mean of, at
 	// most; 0 where samples are single (M4).
 	AmortisedOver int
+	// Inputs is how many rotate, InputsAsked how many would fill twice the cache where
+	// fewer do; both 0 where none rotate.
+	Inputs, InputsAsked int
 
 	Samples  int
 	Launches int
@@ -197,7 +200,7 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 	}
 	m.estimate(log, of)
 	m.meter(log, planned.ID)
-	m.takeLayers(log, planned.ID, planned.MACs)
+	m.takeLayers(log, planned.MACs)
 	if planned.Emulated != "" {
 		m.Warnings = append(m.Warnings, Warning{Emulated, planned.Emulated})
 	}
@@ -238,6 +241,9 @@ func (m *Measurement) prepare(log *Log, id string) {
 			continue
 		}
 		builds, firsts = append(builds, p.BuildNS), append(firsts, p.FirstNS)
+		if m.InputsAsked == 0 {
+			m.Inputs, m.InputsAsked = p.RotatedInputs, p.InputsAsked
+		}
 		if p.Check != nil && (m.Check == nil || p.Check.MaxRelErr > m.Check.MaxRelErr) {
 			m.Check = p.Check
 		}
@@ -415,6 +421,9 @@ func (m *Measurement) doubt(log *Log) {
 	}
 	if m.AmortisedOver > 0 {
 		warn(Amortised, "over %d inferences", m.AmortisedOver)
+	}
+	if m.InputsAsked > 0 {
+		warn(FewInputs, "%d of %d", m.Inputs, m.InputsAsked)
 	}
 	kept, unsteady := 0, 0
 	stolen, worstSteal := 0, 0.0

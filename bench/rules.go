@@ -158,6 +158,9 @@ func (j *ruleJudge) caches() Rule {
 	if rotated+cold == 0 {
 		return notMet("M6", "one input is used again and again, which the cache may hold")
 	}
+	if few := holding(j.measured, func(m *Measurement) bool { return m.InputsAsked > 0 }); few > 0 {
+		return notMet("M6", "at %d of %d points fewer inputs rotate than fill twice the cache", few, rotated)
+	}
 	return met("M6", "%d points with rotated inputs, %d with an empty cache, %d with what was left there", rotated, cold, len(j.measured)-rotated-cold)
 }
 

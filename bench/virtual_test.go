@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ type simulation struct {
 	// refuses tells what an engine does not let be done with its calls: "graph",
 	// "blocked" or "rotate"; or at all: "build".
 	refuses func(engine, what string) bool
+	// graphNodes are those of a captured graph; 7 where 0.
+	graphNodes int
 	// noCounter is why the device has no energy counter; empty where it has one, of
 	// 50 W at rest and 100 W more under load.
 	noCounter string
@@ -335,7 +338,7 @@ type simulatedGraph struct{ device *simulatedDevice }
 
 func (g simulatedGraph) Call() native.Call { return native.Call{} }
 func (g simulatedGraph) Explain() error    { return nil }
-func (g simulatedGraph) Nodes() int        { return 7 }
+func (g simulatedGraph) Nodes() int        { return cmp.Or(g.device.graphNodes, 7) }
 func (g simulatedGraph) Close() error      { g.device.way.graphs--; return nil }
 
 // opened is the device as its kind has it.

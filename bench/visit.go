@@ -114,6 +114,9 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 		return err
 	}
 	record.ArrangeNS, record.GraphNodes, record.RotatedInputs = w.now()-start, session.nodes(), session.inputs
+	if session.inputs < session.asked {
+		record.InputsAsked = session.asked
+	}
 
 	warm, inference, err := w.warmUp(session, v.Point, time.Duration(first[0].Host))
 	if err != nil {

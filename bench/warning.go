@@ -19,6 +19,7 @@ const (
 	Unsteady        Code = "unsteady"
 	Unsettled       Code = "unsettled"
 	Amortised       Code = "amortised"
+	FewInputs       Code = "few_inputs"
 	Stolen          Code = "stolen_time"
 	ForeignLoad     Code = "foreign_load"
 	DroppedRounds   Code = "dropped_rounds"
@@ -58,6 +59,7 @@ func Codes() []CodeInfo {
 		{Unsteady, "latency was still going up or down, beyond what its noise explains, when the time ended that the protocol allows for settling", "close other programs, fix the clocks, or take a longer profile"},
 		{Unsettled, "the device was not brought to a steady clock and temperature before a launch, or came back to others than the first launch had", "give it longer (settle_cap, settle_again_cap), fix the clocks, or keep its surroundings steady"},
 		{Amortised, "an inference is too short for the device's events: each sample is the mean of a block of inferences back to back, so what a single one takes is not told and no tail is published", "compare it with amortised figures alone"},
+		{FewInputs, "each input that is rotated has a graph of its own, and so many as fill twice the cache would take too much of the GPU's memory: an inference may find some of its input in the cache", "use --graph eager, which rotates all of them, or --cache cold"},
 		{Stolen, "the hypervisor gave this machine's processors to others while it measured", "measure on a dedicated machine"},
 		{ForeignLoad, "other processes used the processors while rounds were taken that --max-foreign let pass", "stop them, or leave --max-foreign at its default so that such rounds are taken again"},
 		{DroppedRounds, "rounds were dropped for contamination and taken again; they stay in the journal with their reason", "see `genbench doctor` for what disturbs this machine"},

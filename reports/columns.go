@@ -147,6 +147,13 @@ func columns() []column {
 				}
 				return cell{value: r.AmortisedOver}
 			})},
+		{key: "rotated_inputs", doc: "copies of the input that inferences read in turn; together they fill twice the GPU's cache, unless there is a doubt of few_inputs",
+			cell: measuredCell(func(r row) cell {
+				if r.Inputs == 0 {
+					return unknown("every inference reads the same input")
+				}
+				return cell{value: r.Inputs}
+			})},
 
 		{key: "throughput_per_s", header: "images/s", explain: true, right: true, leave: 1,
 			doc: "images over the time of the whole block, not batch over latency", cell: rateCell(func(r row) cell {

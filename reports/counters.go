@@ -28,7 +28,13 @@ func counters(r *bench.Result) []series {
 	readings := slices.Clone(r.Log.Readings)
 	slices.SortStableFunc(readings, func(a, b bench.ReadingRecord) int { return cmp.Compare(a.Time, b.Time) })
 
+	// Beside a GPU's counters the host's must not pass for them.
+	whose := ""
+	if slices.ContainsFunc(r.Log.Run.Devices, func(d hardware.Info) bool { return d.Kind == hardware.CUDA }) {
+		whose = "host "
+	}
 	host := func(name, unit string, value func(*hardware.HostReading) *float64) series {
+		name = whose + name
 		return collect(name, unit, readings, func(r hardware.Reading) *float64 {
 			if r.Host == nil {
 				return nil

@@ -66,6 +66,17 @@ func withLayers(rows []row) []row {
 	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.Layers == nil })
 }
 
+// shownUnder is the first point that has the layers of a row: those of points that are
+// built alike were timed once.
+func shownUnder(rows []row, i int) bench.Point {
+	for _, r := range rows[:i] {
+		if r.run == rows[i].run && r.Layers.Of == rows[i].Layers.Of {
+			return r.Point
+		}
+	}
+	return rows[i].Point
+}
+
 // withoutLayers are the rows whose layers could not be timed though they should be.
 func withoutLayers(rows []row) []row {
 	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool {
@@ -81,7 +92,11 @@ func layers(rows []row) document {
 		return nil
 	}
 	d := document{heading{2, "Layers"}, paragraph{layerCaveat}}
-	for _, r := range timed {
+	for i, r := range timed {
+		if under := shownUnder(timed, i); under != r.Point {
+			d = append(d, paragraph{mono(r.Point.String()), ": the layers of ", mono(under.String()), ", ", layerHead(r), "."})
+			continue
+		}
 		g := grid{header: layerHeader(), right: []bool{false, false, false, false, true, true, true, true}}
 		for _, l := range r.Layers.Layers {
 			var line []prose
@@ -109,8 +124,12 @@ func writeLayers(b *bytes.Buffer, rows []row, say func(first, rest, format strin
 	}
 	b.WriteString("\nlayers\n")
 	say("  ", "  ", "%s", layerCaveat)
-	for _, r := range timed {
+	for i, r := range timed {
 		b.WriteByte('\n')
+		if under := shownUnder(timed, i); under != r.Point {
+			say("  ", "    ", "%s: the layers of %s, %s", r.Point, under, layerHead(r))
+			continue
+		}
 		say("  ", "    ", "%s: %s", r.Point, layerHead(r))
 		heaviest := slices.Clone(r.Layers.Layers)
 		slices.SortStableFunc(heaviest, func(x, y bench.LayerTime) int { return cmp.Compare(y.Median, x.Median) })

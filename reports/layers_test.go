@@ -58,6 +58,25 @@ func TestLayersOnATerminal(t *testing.T) {
 	}
 }
 
+// Layers that were timed once are shown once, under the first point that has them.
+func TestLayersShownOnce(t *testing.T) {
+	r := layered(t)
+	first, second := &r.Measurements[0], &r.Measurements[1]
+	first.Layers.Of = first.Point
+	second.Layers, second.NoLayers = first.Layers, ""
+	for name, report := range map[string]Report{"text": Text(0), "markdown": Markdown} {
+		text := written(t, report, r)
+		_, section, _ := strings.Cut(text, "ayers\n")
+		if n := strings.Count(strings.ReplaceAll(section, `\|`, "|"), "layer|l"); n != 1 {
+			t.Errorf("%s: the heaviest layer is shown %d times", name, n)
+		}
+		section = strings.Join(strings.Fields(strings.ReplaceAll(section, "`", "")), " ")
+		if want := second.Point.String() + ": the layers of " + first.Point.String() + ", 12 layers"; !strings.Contains(section, want) {
+			t.Errorf("%s: %q is not in:\n%s", name, want, section)
+		}
+	}
+}
+
 func TestLayersOnAPage(t *testing.T) {
 	text := written(t, Markdown, layered(t))
 	for _, want := range []string{"## Layers", `layer\|a`, `layer\|l`, "conv relu", "11 000 000 000", "no layers, engine x"} {

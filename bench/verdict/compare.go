@@ -40,7 +40,7 @@ func (v Verdict) Meaning() string {
 	case Extra:
 		return "the base has no numbers for this point; nothing to compare"
 	case Invalid:
-		return "the numbers of one side must not be used"
+		return "the numbers of one side must not be used, or not beside those of the other"
 	}
 	return string(v)
 }

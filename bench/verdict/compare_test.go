@@ -278,6 +278,58 @@ func TestEnergy(t *testing.T) {
 	}
 }
 
+// Times of blocks and of single inferences are not compared, in whichever arm they are
+// and however few; energy is.
+func TestAmortisedIsNotComparedWithSingle(t *testing.T) {
+	arm := func(seed uint64, over func(launch int) int) Arm {
+		log := story{launches: 12, points: 1, seed: seed}.log()
+		for i := range log.Rounds {
+			log.Rounds[i].AmortisedOver = over(log.Rounds[i].Launch)
+		}
+		return Arm{Logs: []*bench.Log{log}}
+	}
+	single, blocks, longer := func(int) int { return 0 }, func(int) int { return 20 }, func(int) int { return 25 }
+	mixed := func(launch int) int { return 25 * (launch / 12) }
+	for name, c := range map[string]struct {
+		base, fresh func(int) int
+		want        Verdict
+		reason      string
+	}{
+		"single":              {single, single, Same, ""},
+		"blocks":              {blocks, longer, Same, ""},
+		"blocks, now single":  {blocks, single, Invalid, "the base's are means of blocks (amortised), the new ones single inferences"},
+		"single, now blocks":  {single, blocks, Invalid, "the base's are single inferences, the new ones means of blocks"},
+		"single, now not all": {single, mixed, Invalid, "the new ones in some launches one thing"},
+		"not all of either":   {mixed, mixed, Invalid, "--cache cold"},
+	} {
+		base, fresh := arm(1, c.base), arm(2, c.fresh)
+		for _, metric := range []Metric{Metrics()[0], Metrics()[2]} {
+			o := live
+			o.Metrics = []Metric{metric}
+			compared, err := Compare(base, fresh, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := compared.Families[0].Rows[0]; r.Verdict != c.want || !strings.Contains(r.Reason, c.reason) || c.reason != "" && len(r.Pairs) > 0 {
+				t.Errorf("%s, %s: %s %q over %d pairs; want %s %q", name, metric.Name, r.Verdict, r.Reason, len(r.Pairs), c.want, c.reason)
+			}
+		}
+		o := live
+		o.Metrics = Metrics()[3:]
+		if compared, err := Compare(base, fresh, o); err != nil || compared.Families[0].Rows[0].Reason != "base: "+bench.NoEnergyPass {
+			t.Errorf("%s: energy %+v, %v", name, compared, err)
+		}
+	}
+	round := &bench.RoundRecord{DeviceNS: slices.Repeat([]int64{5}, p99Samples)}
+	if v, why := p99Of(&launch{rounds: []*bench.RoundRecord{round}}); v != 5 || why != "" {
+		t.Errorf("the p99 of single inferences is %g, %q", v, why)
+	}
+	round.AmortisedOver = 20
+	if v, why := p99Of(&launch{rounds: []*bench.RoundRecord{round}}); v != 0 || why == "" {
+		t.Errorf("the p99 of blocks is %g, %q", v, why)
+	}
+}
+
 // What changes between the launches of one arm spoils it, whatever is allowed
 // between the arms.
 func TestArmThatChanges(t *testing.T) {

@@ -286,6 +286,10 @@ func (m matched) row(metric Metric) Row {
 		r.Verdict, r.Reason = Missing, fmt.Sprintf("new: %s: %s", m.fresh.state, m.fresh.reason)
 		return r
 	}
+	if r.Reason = m.unlike(metric); r.Reason != "" {
+		r.Verdict = Invalid
+		return r
+	}
 	var sumBase, sumNew float64
 	for _, both := range m.pairs(metric) {
 		b, why := metric.of(both.base)
@@ -319,6 +323,37 @@ func (m matched) row(metric Metric) Row {
 	n := float64(len(r.Pairs))
 	r.Base, r.New = math.Exp(sumBase/n), math.Exp(sumNew/n)
 	return r
+}
+
+// unlike says why the times of the arms are not of one kind, and no change of one tells
+// of the other: a mean over a block leaves out what comes between single inferences
+// (M4). It is empty where they can be compared.
+func (m matched) unlike(metric Metric) string {
+	if !metric.clocked() {
+		return "" // energy is measured in a pass of its own, and never so
+	}
+	const mixed = "in some launches one thing and in others the other"
+	kind := func(s *side) string {
+		blocks, single := false, false
+		for _, l := range s.launches {
+			for _, r := range l.rounds {
+				blocks, single = blocks || r.AmortisedOver > 0, single || r.AmortisedOver == 0
+			}
+		}
+		switch {
+		case blocks && single:
+			return mixed
+		case blocks:
+			return "means of blocks (amortised)"
+		}
+		return "single inferences"
+	}
+	base, fresh := kind(m.base), kind(m.fresh)
+	if base == fresh && base != mixed {
+		return ""
+	}
+	return fmt.Sprintf("samples that are means of blocks cannot be compared with single inferences: the base's are %s, the new ones %s; measure both with --graph %s or --cache %s, which never amortise",
+		base, fresh, bench.Blocked, bench.Cold)
 }
 
 // A pair is a launch of both arms.

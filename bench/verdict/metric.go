@@ -75,6 +75,9 @@ const p99Samples = 662
 func p99Of(l *launch) (float64, string) {
 	var ns []int64
 	for _, r := range l.rounds {
+		if r.AmortisedOver > 0 {
+			return 0, "samples are means of blocks (amortised), whose tails say nothing of single inferences"
+		}
 		ns = append(ns, r.DeviceNS...)
 	}
 	if len(ns) < p99Samples {

@@ -68,15 +68,23 @@ type ranNode struct {
 	Provider string
 	Input    string // element type of the first input, such as "float16"
 	index    string // in its graph
-	run      int    // the inference, counted from 0
-	micros   int64
+	run      int    // the inference, counted on
+	micros   int64  // of the host: of a node on a GPU what it took to be submitted
+	// kernels and copies that the node gave the GPU, and what they took there together;
+	// 0 where the library was not built to watch them.
+	kernels      int
+	kernelMicros int64
 }
 
 // read gives the nodes of a profile that was ended. Its lines are objects in an
 // array; those of category "Node" named "NODE_kernel_time" are executed nodes, in
-// whole microseconds, and "model_run" ends an inference
-// (onnxruntime/core/common/profiler.cc, core/framework/sequential_executor.cc,
-// core/session/inference_session.cc).
+// whole microseconds, and "model_run" stands before the nodes of an inference or,
+// in older releases, behind them (onnxruntime/core/common/profiler.cc,
+// core/framework/sequential_executor.cc, core/session/inference_session.cc).
+// Behind a node of the CUDA provider stand the GPU's own times of what it launched, of
+// category "Kernel" with the node's name as "parent_name", where the library was built
+// with CUPTI (core/common/gpu_profiler_common.h, MergeEvents;
+// core/providers/cuda/cupti_manager.cc).
 func (p *profile) read() ([]ranNode, error) {
 	if p.file == nil {
 		return nil, errors.New("there is no profile")
@@ -95,6 +103,7 @@ func readProfile(from io.Reader) ([]ranNode, error) {
 			Op       string           `json:"op_name"`
 			Index    string           `json:"node_index"`
 			Provider string           `json:"provider"`
+			Parent   string           `json:"parent_name"`
 			Inputs   []map[string]any `json:"input_type_shape"` // each one type and its shape
 		}
 	}
@@ -106,6 +115,11 @@ func readProfile(from io.Reader) ([]ranNode, error) {
 	for _, e := range events {
 		if e.Cat == "Session" && e.Name == "model_run" {
 			run++
+		}
+		// What was launched outside of nodes, such as copies of weights, is no node's.
+		if last := len(nodes) - 1; e.Cat == "Kernel" && last >= 0 && e.Args.Parent == nodes[last].Name+"_kernel_time" {
+			nodes[last].kernels++
+			nodes[last].kernelMicros += e.Dur
 		}
 		name, isNode := strings.CutSuffix(e.Name, "_kernel_time")
 		if e.Cat != "Node" || !isNode {

@@ -154,17 +154,18 @@ func (p *provider) preload(main string) error {
 
 // packages are the Python packages that hold libraries of NVIDIA's. From CUDA 13 on
 // most names have lost the version (requirements of onnxruntime-gpu 1.24.4 and 1.31.1;
-// those of TensorRT: tensorrt-cu12-libs and -cu13-libs on PyPI).
+// those of TensorRT: tensorrt-cu12-libs and -cu13-libs on PyPI; a build that watches
+// kernels needs libcupti, of nvidia-cuda-cupti).
 func packages(missing []library.Absent) []string {
 	var found []string
 	for _, m := range missing {
 		stem, version, _ := strings.Cut(m.Soname, ".so.")
 		name := map[string]string{
 			"libcublas": "nvidia-cublas", "libcublasLt": "nvidia-cublas", "libcudart": "nvidia-cuda-runtime",
-			"libcurand": "nvidia-curand", "libcufft": "nvidia-cufft",
+			"libcurand": "nvidia-curand", "libcufft": "nvidia-cufft", "libcupti": "nvidia-cuda-cupti",
 		}[stem]
 		switch {
-		case name != "" && slices.Contains([]string{"libcublas.12", "libcublasLt.12", "libcudart.12", "libcufft.11"}, stem+"."+version):
+		case name != "" && slices.Contains([]string{"libcublas.12", "libcublasLt.12", "libcudart.12", "libcufft.11", "libcupti.12"}, stem+"."+version):
 			name += "-cu12"
 		case stem == "libcudnn":
 			name = "nvidia-cudnn-cu12 or -cu13"
