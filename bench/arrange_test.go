@@ -229,6 +229,28 @@ func TestShortInferencesAreAmortised(t *testing.T) {
 	}
 }
 
+// A run takes the kind of samples from the run that it follows, though the time has
+// come to lie on the other side of what is short.
+func TestFollowingKeepsTheKindOfSamples(t *testing.T) {
+	s := brief(simulate(t, "quick", hardware.CUDA))
+	s.config.Grid.Cache = []string{Hot}
+	each := 190 * time.Microsecond
+	s.latency = func(inference) time.Duration { return each }
+	first := s.run(t).Log.Rounds[0]
+	if first.AmortisedOver < 2 {
+		t.Fatalf("inferences of %v are amortised over %d", each, first.AmortisedOver)
+	}
+	each = 210 * time.Microsecond
+	for _, groups := range []map[string]int{nil, {first.ID: first.AmortisedOver}} {
+		s.groups = groups
+		for _, round := range s.run(t).Log.Rounds {
+			if round.AmortisedOver != groups[round.ID] {
+				t.Errorf("%v after %v: amortised over %d", each, groups, round.AmortisedOver)
+			}
+		}
+	}
+}
+
 // On a host there are no events whose resolution would count.
 func TestHostIsNotAmortised(t *testing.T) {
 	s := brief(simulate(t, "quick", hardware.Host))

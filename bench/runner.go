@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -37,6 +38,9 @@ type Runner struct {
 	// configuration: those of the plan among them are written down and not computed
 	// again. A model that changed since fails the check of its output.
 	Known []ModelRecord
+	// Groups are how many inferences a sample is of, by a point's id, where a run that
+	// this one follows decided it: the launches of a gate are of one kind then (M4).
+	Groups map[string]int
 
 	now       func() int64 // native.Now but for simulations
 	models    []ModelRecord
@@ -158,6 +162,7 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) begin() {
 	r.failed, r.done, r.medians = map[Point]bool{}, map[visitID]bool{}, map[Point]map[int][]float64{}
 	r.groups = map[string]int{}
+	maps.Copy(r.groups, r.Groups)
 	if r.now == nil {
 		r.now = native.Now
 	}

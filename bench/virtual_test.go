@@ -54,6 +54,7 @@ type simulation struct {
 	// board has clocks that can be locked; nil where they can't.
 	board *simulatedBoard
 	// interrupt cancels the run at a time; 0 never.
+	groups    map[string]int // of a run that it follows
 	interrupt time.Duration
 
 	released chan struct{} // ends what hangs, when the run is over
@@ -188,7 +189,8 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 	defer journal.Close()
 	launcher := &simulatedLauncher{simulation: s, drivers: drivers, now: now}
 	runner := &Runner{
-		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.known, now: now,
+		Groups: s.groups,
+		Plan:   plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.known, now: now,
 		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}

@@ -68,3 +68,15 @@ func (how manner) known(now bench.RunRecord) []bench.ModelRecord {
 	}
 	return how.after.Models
 }
+
+// groups are how many inferences a sample of the followed run is of, by point (M4).
+func (how manner) groups() map[string]int {
+	if how.after == nil {
+		return nil
+	}
+	groups := map[string]int{}
+	for _, round := range how.after.Rounds {
+		groups[round.ID] = max(round.AmortisedOver, 1)
+	}
+	return groups
+}

@@ -606,7 +606,7 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 	if err := journal.Append(record); err != nil {
 		return err
 	}
-	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record)}
+	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups()}
 	return a.execute(ctx, runner, m, dir, how.noReport)
 }
 
