@@ -24,7 +24,7 @@
 // PointRecord). The timed loop is one C call on a locked thread with the garbage
 // collector off (M8, quietly). Every visit compares an output with the fp32
 // reference's, as closely as its precision allows, and a point that fails prints no
-// latency (M10, checkOutput); int8 is calibrated before the first launch
+// latency (M10, checkOutput); int8 and fp8 are calibrated before the first launch
 // (worker.calibrate). That the clock tells the truth is shown by a call of known length
 // (M9, `genbench selftest` and the fake-spin engine of the tests); an engine that returns
 // before its work is done is found by how long its output then takes to come, and its

@@ -95,7 +95,7 @@ func (w *worker) describe(ctx context.Context, s *subject, p Point, reference st
 		return nil
 	}
 	export := models.ExportOptions{Batch: p.Batch, Precision: models.Precision(p.Precision)}
-	if export.Precision == models.INT8 {
+	if export.Precision.Calibrated() {
 		if e.ranges == nil {
 			var err error
 			if e.ranges, err = w.calibrate(ctx, p, reference, s.network); err != nil {
@@ -169,7 +169,7 @@ func hashWeights(n *models.Network) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// calibrate gives the ranges that int8 is to represent.
+// calibrate gives the ranges that int8 and fp8 are to represent.
 func (w *worker) calibrate(ctx context.Context, p Point, name string, network *models.Network) (*models.Ranges, error) {
 	fail := func(err error) (*models.Ranges, error) { return nil, fmt.Errorf("calibrate %s: %w", p, err) }
 	engine, err := w.engine(ctx, name)

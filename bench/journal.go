@@ -77,7 +77,7 @@ type (
 		MACs          int64    `json:"macs"` // of one image
 		Top1          *float64 `json:"top1_percent"`
 		Top1Source    string   `json:"top1_source,omitempty"`
-		// Ranges are what an int8 model was calibrated to; nil in other precisions.
+		// Ranges are what an int8 or fp8 model was calibrated to; nil in other precisions.
 		Ranges *models.Ranges `json:"ranges,omitempty"`
 		// Expected holds the fp32 reference's logits of the batch's first image.
 		Expected []float32 `json:"expected_logits,omitempty"`

@@ -61,7 +61,7 @@ type Config struct {
 	Seed        uint64      `json:"seed"`
 }
 
-// Calibration is how the ranges of int8 are found.
+// Calibration is how the ranges of int8 and fp8 are found.
 type Calibration struct {
 	Method models.CalibrationMethod `json:"method"`
 	// Directory of images; empty takes Images synthetic ones.
@@ -75,7 +75,7 @@ func (c Config) SameModels(other Config) bool {
 	return c.Weights == other.Weights && c.Calibration == other.Calibration && maps.EqualFunc(c.Shapes, other.Shapes, slices.Equal)
 }
 
-// buildOptions of a point, without the ranges of int8.
+// buildOptions of a point, without the ranges of int8 and fp8.
 func (c Config) buildOptions(p Point) engines.BuildOptions {
 	return engines.BuildOptions{Precision: models.Precision(p.Precision), Batch: p.Batch, Threads: c.Threads, AllowEmulated: c.AllowEmulated}
 }

@@ -490,12 +490,12 @@ func TestDifferences(t *testing.T) {
 	}
 }
 
-// Int8 is calibrated once, before the first launch; a resumed run keeps the ranges.
+// Int8 and fp8 are calibrated once, before the first launch; a resumed run keeps the ranges.
 // A precision that is emulated is skipped, or said to be.
 func TestPrecisions(t *testing.T) {
 	make := func(emulate bool) *simulation {
 		s := simulate(t, "quick", hardware.Host)
-		s.config.Grid.Precisions = []string{"fp32", "fp16", "int8"}
+		s.config.Grid.Precisions = []string{"fp32", "fp16", "int8", "fp8"}
 		s.config.Calibration = Calibration{Method: models.MinMax, Images: 3}
 		s.config.AllowEmulated = emulate
 		return s
@@ -508,7 +508,7 @@ func TestPrecisions(t *testing.T) {
 		if emulated := slices.Contains(codes(m.Warnings), Emulated); emulated != (m.Point.Precision == "fp16") {
 			t.Errorf("%s: warnings %v", m.Point, m.Warnings)
 		}
-		if ranges := m.Model.Ranges; (ranges != nil) != (m.Point.Precision == "int8") {
+		if ranges := m.Model.Ranges; (ranges != nil) != models.Precision(m.Point.Precision).Calibrated() {
 			t.Errorf("%s: ranges %v", m.Point, ranges)
 		} else if ranges != nil && (ranges.Method != "min-max" || ranges.Images != 3 || len(ranges.Limit) < 10) {
 			t.Errorf("%s: ranges %+v", m.Point, ranges)

@@ -450,7 +450,7 @@ type simulatedEngine struct{ name string }
 func (e simulatedEngine) Info() engines.Info { return engines.Info{Name: e.name, Version: fakeVersion} }
 func (e simulatedEngine) Supports(o engines.BuildOptions) error {
 	switch {
-	case o.Precision == models.FP32, o.Precision == models.INT8:
+	case o.Precision == models.FP32, o.Precision.Calibrated():
 		return nil
 	case o.AllowEmulated:
 		return nil
@@ -476,8 +476,8 @@ func (simulatedEngine) Observe(_ context.Context, n *models.Network, input model
 }
 func (e simulatedEngine) Close() error { return nil }
 func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
-	if o.Precision == models.INT8 && o.Ranges == nil {
-		return nil, errors.New("int8 without ranges")
+	if o.Precision.Calibrated() && o.Ranges == nil {
+		return nil, fmt.Errorf("%s without ranges", o.Precision)
 	}
 	gpu, ok := stream.(simulatedGPU)
 	if ok && gpu.refuses != nil && gpu.refuses(e.name, "build") {

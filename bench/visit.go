@@ -32,7 +32,7 @@ func (w *worker) build(ctx context.Context, p Point) (a *arrangement, err error)
 	}
 	options := w.spec.Config.buildOptions(p)
 	options.Layers, options.Build = w.spec.Layers, w.spec.Config.Protocol.build(w.spec.Launch)
-	if options.Precision == models.INT8 {
+	if options.Precision.Calibrated() {
 		options.Ranges = w.spec.Ranges[expectedKey(p)]
 	}
 	if reader, ok := engine.(engines.FileEngine); ok && subject.file != nil {

@@ -46,7 +46,7 @@ type LaunchSpec struct {
 	// Groups holds how many inferences make a sample, by point, where that is decided
 	// (M4).
 	Groups map[string]int `json:"groups,omitempty"`
-	// Ranges holds what int8 was calibrated to, by the same key.
+	// Ranges holds what int8 and fp8 were calibrated to, by the same key.
 	Ranges map[string]*models.Ranges `json:"ranges,omitempty"`
 }
 

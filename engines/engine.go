@@ -55,7 +55,7 @@ type BuildOptions struct {
 	Precision models.Precision
 	Batch     int // images per inference
 	Threads   int // host threads one inference may use; a GPU engine ignores it
-	// Ranges of the network's activations; int8 alone needs them, and Build alone: a
+	// Ranges of the network's activations; int8 and fp8 need them, and Build alone: a
 	// plan is made before a calibration.
 	Ranges *models.Ranges
 	// AllowEmulated lets an engine run a precision that it does not compute in, by
@@ -71,7 +71,7 @@ type BuildOptions struct {
 }
 
 // An Observer is an engine that can show a network's activations, from which
-// calibration takes the ranges of int8. It runs one input through the folded
+// calibration takes the ranges of int8 and fp8. It runs one input through the folded
 // network in fp32 and calls see with the output of every node, and with
 // models.InputName for the input; the values are valid during the call alone.
 type Observer interface {

@@ -4,8 +4,8 @@
 //
 // New makes a network of the zoo by its name and List tells of all; the families'
 // files, such as genet.go, have them as data. ONNX writes a network as it is
-// deployed, in any Precision; for int8 a Calibration first finds the Ranges of its
-// activations. OpenSafetensors and WithWeights give it trained weights.
+// deployed, in any Precision; for int8 and fp8 a Calibration first finds the Ranges of
+// its activations. OpenSafetensors and WithWeights give it trained weights.
 //
 // OpenONNX reads a file that anyone's exporter wrote. File.Resolve settles the
 // shapes of its inputs, File.Cost counts what an inference takes, and File.Network

@@ -15,9 +15,9 @@ import (
 type ExportOptions struct {
 	Batch     int // images per inference; shapes in the file are static
 	Precision Precision
-	// Ranges of the activations; needed by int8 alone.
+	// Ranges of the activations; needed by int8 and fp8 alone.
 	Ranges *Ranges
-	// Kernels that an int8 model is written for.
+	// Kernels that an int8 model is written for; an fp8 model is written for FusedKernels.
 	Kernels Kernels
 }
 
@@ -43,10 +43,14 @@ type onnxVersion struct{ ir, opset int }
 // and opset 17 have HardSwish (opset 14) and QuantizeLinear per channel (opset 13) and are
 // read by ONNX Runtime since 1.12 and TensorRT since 8.5. Convolutions, pools,
 // HardSwish and HardSigmoid take bfloat16 from opset 22 on, which came with IR 10 in
-// ONNX 1.17 (onnx/docs/Operators.md).
+// ONNX 1.17; QuantizeLinear gives float8 from opset 19 on, which came with IR 9 in ONNX
+// 1.14 (onnx/docs/Operators.md, onnx/docs/Versioning.md).
 func (p Precision) version() onnxVersion {
-	if p == BF16 {
+	switch p {
+	case BF16:
 		return onnxVersion{10, 22}
+	case FP8:
+		return onnxVersion{9, 19}
 	}
 	return onnxVersion{8, 17}
 }
@@ -69,11 +73,12 @@ func (p Precision) element() ElemType {
 // it is a way to multiply; int8 takes and gives float32, keeps the weights as 8-bit
 // integers, one scale to an output channel, and marks with pairs of QuantizeLinear and
 // DequantizeLinear where Quantization rounds. Biases stay float32: ONNX Runtime
-// quantises them itself and TensorRT takes them no other way.
+// quantises them itself and TensorRT takes them no other way. fp8 does the same with
+// E4M3 in the place of the integers, and one scale to a kernel.
 //
 // The same network and options give the same bytes on every machine. A weight that
-// fp16 cannot hold, and an activation without a range for int8, are errors that name
-// it.
+// fp16 cannot hold, and an activation without a range for int8 or fp8, are errors that
+// name it.
 //
 // Memory: the file once, and for each CPU the largest tensor once, as float32.
 func ONNX(n *Network, o ExportOptions) ([]byte, error) {
@@ -110,12 +115,16 @@ func export(n *Network, o ExportOptions) ([]byte, error) {
 		network: folded, batch: o.Batch, shapes: shapes,
 		precision: o.Precision, element: o.Precision.element(), values: make([]string, len(folded.Nodes)),
 	}
-	if o.Precision == INT8 {
+	if o.Precision.Calibrated() {
 		if o.Ranges == nil {
-			return nil, errors.New("int8 needs the ranges of the activations; calibrate the network first")
+			return nil, fmt.Errorf("%s needs the ranges of the activations; calibrate the network first", o.Precision)
 		}
-		g.int8 = quantize(folded, o.Kernels)
-		if err := g.int8.setLimits(o.Ranges); err != nil {
+		kernels := o.Kernels
+		if o.Precision == FP8 {
+			kernels = FusedKernels
+		}
+		g.rounding = quantize(folded, kernels)
+		if err := g.rounding.setLimits(o.Ranges); err != nil {
 			return nil, err
 		}
 	}
@@ -139,7 +148,7 @@ type onnxGraph struct {
 	shapes    []Shape
 	precision Precision
 	element   ElemType
-	int8      *quantization // nil in every other precision
+	rounding  *quantization // of int8 and fp8; nil in every other precision
 	image     string        // name of the input, as nodes read it
 	values    []string      // by node, the name of its output, as nodes read it
 
@@ -154,8 +163,8 @@ type onnxGraph struct {
 type exportedParam struct {
 	Param
 	name string // as nodes read it
-	// integers and scales are what an 8-bit kernel is stored as; empty for others.
-	integers, scales string
+	// rounded and scales are what an 8-bit kernel is stored as; empty for others.
+	rounded, scales string
 }
 
 // attribute is a named int, float32 or []int.
@@ -175,8 +184,8 @@ func (g *onnxGraph) addNodes() error {
 		g.values[i] = node.Name
 	}
 	g.image = InputName
-	if g.int8 != nil && g.int8.image {
-		g.image = g.round(InputName, g.int8.imageLimit)
+	if g.rounding != nil && g.rounding.image {
+		g.image = g.round(InputName, g.rounding.imageLimit)
 	}
 	for i, node := range n.Nodes {
 		if i == len(n.Nodes)-1 {
@@ -185,8 +194,8 @@ func (g *onnxGraph) addNodes() error {
 		if err := g.addNode(i, node); err != nil {
 			return fmt.Errorf("node %s: %w", node.Name, err)
 		}
-		if g.int8 != nil && g.int8.rounded[i] {
-			g.values[i] = g.round(node.Name, g.int8.nodes[i].Limit)
+		if g.rounding != nil && g.rounding.rounded[i] {
+			g.values[i] = g.round(node.Name, g.rounding.nodes[i].Limit)
 		}
 	}
 	return nil
@@ -205,10 +214,12 @@ func (g *onnxGraph) own(wanted string) string {
 
 // round adds a quantize/dequantize pair behind a tensor and names its end.
 func (g *onnxGraph) round(tensor string, limit float32) string {
-	scale := g.constant(tensor+scaleSuffix, nil, ElemFloat32, floatBytes(limit/int8Steps))
+	scale := g.constant(tensor+scaleSuffix, nil, ElemFloat32, floatBytes(limit/g.precision.steps()))
 	var zero string
-	switch g.int8.kernels {
-	case OperatorKernels:
+	switch {
+	case g.precision == FP8: // the same bits as the integer; its type says what to round to
+		zero = g.once("zero/fp8", nil, ElemFloat8, []byte{0})
+	case g.rounding.kernels == OperatorKernels:
 		zero = g.once("zero/uint8", nil, ElemUint8, []byte{128})
 	default:
 		zero = g.once("zero/int8", nil, ElemInt8, []byte{0})
@@ -219,15 +230,20 @@ func (g *onnxGraph) round(tensor string, limit float32) string {
 	return end
 }
 
-// weight names a parameter as a node reads it. The kernels of an int8 model are
-// integers that a node brings back to float.
+// weight names a parameter as a node reads it. The kernels of an 8-bit model are
+// rounded numbers that a node brings back to float.
 func (g *onnxGraph) weight(p Param) string {
 	e := exportedParam{Param: p, name: g.own(p.Key)}
-	if g.int8 != nil && p.Role == Kernel {
-		e.integers, e.scales = g.own(e.name+"/int8"), g.own(e.name+scaleSuffix)
-		channels := p.Shape[0]
-		zeros := g.once(fmt.Sprintf("zeros/%d", channels), []int{channels}, ElemInt8, make([]byte, channels))
-		g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.integers, e.scales, zeros}, e.name, attribute{"axis", 0})
+	if g.rounding != nil && p.Role == Kernel {
+		e.rounded, e.scales = g.own(e.name+"/"+string(g.precision)), g.own(e.name+scaleSuffix)
+		if g.precision == FP8 {
+			zero := g.once("zero/fp8", nil, ElemFloat8, []byte{0})
+			g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.rounded, e.scales, zero}, e.name)
+		} else {
+			channels := p.Shape[0]
+			zeros := g.once(fmt.Sprintf("zeros/%d", channels), []int{channels}, ElemInt8, make([]byte, channels))
+			g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.rounded, e.scales, zeros}, e.name, attribute{"axis", 0})
+		}
 	}
 	g.params = append(g.params, e)
 	return e.name
@@ -267,7 +283,7 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 	case BatchNorm:
 		emit("BatchNormalization", attribute{"epsilon", float32(op.Epsilon)})
 	case Linear:
-		if g.int8 != nil && op.Bias {
+		if g.rounding != nil && op.Bias {
 			// ONNX Runtime has an 8-bit Gemm with a float result only for an int32 bias,
 			// which TensorRT does not take.
 			product := g.own(node.Name + "/product")
@@ -343,7 +359,7 @@ func (g *onnxGraph) addActivation(name string, op Activation, in []string, out s
 	case SiLU:
 		gate := g.own(name + "/sigmoid")
 		g.node(gate, "Sigmoid", in, gate)
-		if g.int8 != nil && g.int8.takesIntegers(op) {
+		if g.rounding != nil && g.rounding.takesIntegers(op) {
 			gate = g.round(gate, 1) // a sigmoid ends at 1
 		}
 		g.node(name, "Mul", append(in, gate), out)

@@ -251,6 +251,7 @@ func TestONNXNames(t *testing.T) {
 	for _, k := range []Kernels{FusedKernels, OperatorKernels} {
 		options = append(options, ExportOptions{Batch: 1, Precision: INT8, Kernels: k})
 	}
+	options = append(options, ExportOptions{Batch: 1, Precision: FP8})
 	for _, o := range options {
 		written := func(n *Network) (names []string, nodes int) {
 			o.Ranges = madeUpRanges(t, n)

@@ -145,18 +145,21 @@ func (f *File) Nodes() int { return len(f.nodes) }
 // IsFile tells the path of an ONNX file from the name of a network.
 func IsFile(model string) bool { return strings.HasSuffix(strings.ToLower(model), ".onnx") }
 
-// Precision is what the file computes in: int8 where it quantises, else the type of
-// most of its floating-point weights.
+// Precision is what the file computes in: where it quantises fp8 or int8, as it holds
+// tensors of E4M3 or not, else the type of most of its floating-point weights.
 func (f *File) Precision() Precision {
-	for i := range f.nodes {
-		switch f.nodes[i].op {
-		case "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger":
-			return INT8
-		}
-	}
 	values := map[ElemType]int{}
 	for _, t := range f.tensors {
 		values[t.elem] += t.shape.Elements()
+	}
+	for i := range f.nodes {
+		switch f.nodes[i].op {
+		case "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger":
+			if values[ElemFloat8] > 0 {
+				return FP8
+			}
+			return INT8
+		}
 	}
 	switch {
 	case values[ElemFloat16] > max(values[ElemFloat32], values[ElemBFloat16]):

@@ -324,6 +324,8 @@ func (v *Value) put(i int, f float32, half uint16) {
 		binary.LittleEndian.PutUint16(v.Data[2*i:], half)
 	case ElemUint8, ElemInt8:
 		v.Data[i] = byte(upTo(256))
+	case ElemFloat8:
+		v.Data[i] = fp8(f)
 	case ElemBool:
 		v.Data[i] = byte(upTo(2))
 	case ElemUint16, ElemInt16:

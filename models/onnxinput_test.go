@@ -111,7 +111,7 @@ func TestResolveNamesInputsHarmlessly(t *testing.T) {
 // another.
 func TestValues(t *testing.T) {
 	d := newDraft("types", 17, "")
-	types := []ElemType{ElemFloat32, ElemUint8, ElemInt8, ElemUint16, ElemInt16, ElemInt32, ElemInt64, ElemBool, ElemFloat16, ElemFloat64, ElemUint32, ElemUint64, ElemBFloat16}
+	types := []ElemType{ElemFloat32, ElemUint8, ElemInt8, ElemUint16, ElemInt16, ElemInt32, ElemInt64, ElemBool, ElemFloat16, ElemFloat64, ElemUint32, ElemUint64, ElemBFloat16, ElemFloat8}
 	for _, e := range types {
 		d.value(graphInput, e.String(), e, "N,3000")
 	}
@@ -148,7 +148,7 @@ func TestValues(t *testing.T) {
 		}
 		want := map[ElemType][2]float64{ElemUint8: {0, 255}, ElemInt8: {-128, 127}, ElemBool: {0, 1}}[v.Elem]
 		switch {
-		case v.Elem.float():
+		case v.Elem.float() || v.Elem == ElemFloat8:
 			if low < -1 || low > -0.99 || high > 1 || high < 0.99 {
 				t.Errorf("%s from %g to %g, want -1 to 1", v.Name, low, high)
 			}
@@ -178,6 +178,8 @@ func (v Value) at(i int) float64 {
 	case ElemBFloat16:
 		DecodeBF16(half[:], []uint16{binary.LittleEndian.Uint16(b)})
 		return float64(half[0])
+	case ElemFloat8:
+		return float64(fromFP8(b[0]))
 	case ElemInt8:
 		return float64(int8(b[0]))
 	}

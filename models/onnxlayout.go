@@ -44,14 +44,26 @@ func (t writtenTensor) appendTo(b []byte) (all, raw []byte) {
 // stored gives the initializers of a parameter: its values and, for an 8-bit kernel,
 // their scales.
 func (g *onnxGraph) stored(p exportedParam) []writtenTensor {
-	if p.integers != "" {
-		channels := p.Shape[0]
+	if p.rounded != "" {
+		scales := g.precision.WeightScales(p.Shape)
+		dims := []int{scales}
+		if g.precision == FP8 {
+			dims = nil // a scalar
+		}
 		return []writtenTensor{
-			{tensorHeader(p.integers, p.Shape, ElemInt8), p.Shape.Elements()},
-			{tensorHeader(p.scales, []int{channels}, ElemFloat32), ElemFloat32.Size() * channels},
+			{tensorHeader(p.rounded, p.Shape, g.roundedElement()), p.Shape.Elements()},
+			{tensorHeader(p.scales, dims, ElemFloat32), ElemFloat32.Size() * scales},
 		}
 	}
 	return []writtenTensor{{tensorHeader(p.name, p.Shape, g.element), g.element.Size() * p.Shape.Elements()}}
+}
+
+// roundedElement is the type of the kernels of an 8-bit model.
+func (g *onnxGraph) roundedElement() ElemType {
+	if g.precision == FP8 {
+		return ElemFloat8
+	}
+	return ElemInt8
 }
 
 // weightPlace is where the values of a parameter go.
@@ -96,8 +108,8 @@ func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
 	for i, p := range g.params {
 		place := weightPlace{param: p.Param, element: g.element}
 		b, place.raw = stored[i][0].appendTo(b)
-		if p.integers != "" {
-			place.element = ElemInt8
+		if p.rounded != "" {
+			place.element = g.roundedElement()
 			b, place.scales = stored[i][1].appendTo(b)
 		}
 		places[i] = place
@@ -165,9 +177,13 @@ func (p weightPlace) write(values []float32) error {
 		for k, v := range values {
 			binary.LittleEndian.PutUint16(p.raw[2*k:], bf16(v))
 		}
-	case ElemInt8:
+	case ElemInt8, ElemFloat8:
+		precision := INT8
+		if p.element == ElemFloat8 {
+			precision = FP8
+		}
 		scales := make([]float32, len(p.scales)/4)
-		if err := QuantizeWeight(p.raw, scales, values); err != nil {
+		if err := QuantizeWeight(precision, p.raw, scales, values); err != nil {
 			return fmt.Errorf("weight %s: %w", p.param.Key, err)
 		}
 		for k, v := range scales {

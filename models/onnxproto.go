@@ -92,6 +92,7 @@ const (
 	ElemUint32   ElemType = 12
 	ElemUint64   ElemType = 13
 	ElemBFloat16 ElemType = 16
+	ElemFloat8   ElemType = 17 // FLOAT8E4M3FN
 )
 
 func (e ElemType) String() string {
@@ -124,6 +125,8 @@ func (e ElemType) String() string {
 		return "uint64"
 	case ElemBFloat16:
 		return "bfloat16"
+	case ElemFloat8:
+		return "float8e4m3fn"
 	}
 	return fmt.Sprintf("type %d", int(e))
 }
@@ -132,7 +135,7 @@ func (e ElemType) String() string {
 // nothing here computes with.
 func (e ElemType) Size() int {
 	switch e {
-	case ElemUint8, ElemInt8, ElemBool:
+	case ElemUint8, ElemInt8, ElemBool, ElemFloat8:
 		return 1
 	case ElemUint16, ElemInt16, ElemFloat16, ElemBFloat16:
 		return 2

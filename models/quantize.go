@@ -1,12 +1,13 @@
 package models
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 )
 
-// Kernels says for which int8 kernels an int8 model places its roundings: the
+// Kernels says for which 8-bit kernels a model places its roundings: the
 // quantize/dequantize pairs tell an engine what it may compute in integers, and
 // engines read them differently. Weights and scales are the same in both.
 type Kernels int
@@ -56,25 +57,25 @@ func Quantization(n *Network, r *Ranges, k Kernels) ([]QuantizedNode, error) {
 	return q.nodes, nil
 }
 
-// A Rounding holds the scales of an int8 model's tensors, for an engine that computes
-// the network itself instead of reading its file: the real number is the integer, of
-// -127 to 127, times the scale.
+// A Rounding holds the scales of the tensors of an 8-bit model, for an engine that
+// computes the network itself instead of reading its file: the real number is the one
+// in 8 bits, an integer of -127 to 127 or E4M3 of fp8, times the scale.
 type Rounding struct {
 	Image float32   // of the input; 0 where it stays in float
 	Nodes []float32 // by node of the folded network; 0 where the result stays in float
 }
 
-// NewRounding gives the scales of the roundings that an int8 export for k places, as
-// QuantizeWeight does those of the weights. The network must be folded. A range that is
-// missing is an error that names its node.
-func NewRounding(folded *Network, r *Ranges, k Kernels) (Rounding, error) {
-	q := quantize(folded, k)
+// NewRounding gives the scales of the roundings that an export for FusedKernels in a
+// calibrated precision places, as QuantizeWeight does those of the weights. The network
+// must be folded. A range that is missing is an error that names its node.
+func NewRounding(folded *Network, r *Ranges, p Precision) (Rounding, error) {
+	q := quantize(folded, FusedKernels)
 	if err := q.setLimits(r); err != nil {
 		return Rounding{}, err
 	}
-	scales := Rounding{Image: q.imageLimit / int8Steps, Nodes: make([]float32, len(q.nodes))}
+	scales := Rounding{Image: q.imageLimit / p.steps(), Nodes: make([]float32, len(q.nodes))}
 	for i, n := range q.nodes {
-		scales.Nodes[i] = n.Limit / int8Steps
+		scales.Nodes[i] = n.Limit / p.steps()
 	}
 	return scales, nil
 }
@@ -254,13 +255,31 @@ func (q *quantization) cutOff(i int) string {
 	return ""
 }
 
-// int8Steps is how many steps a symmetric 8-bit scale has on either side of zero.
-// -128 is not used, so that a tensor and its negative round alike.
-const int8Steps = 127
+// quantize rounds a number to the 8 bits of a calibrated precision, as QuantizeLinear of
+// ONNX does.
+func (p Precision) quantize(v, scale float32) byte {
+	if p == FP8 {
+		return fp8(v / scale)
+	}
+	steps := math.RoundToEven(float64(v) / float64(scale))
+	return byte(int8(min(max(steps, -127), 127)))
+}
 
-// QuantizeWeight rounds a kernel to 8 bits, each output channel with the scale of its
-// largest weight, and gives the scales. raw takes one byte per value, an int8.
-func QuantizeWeight(raw []byte, scales, values []float32) error {
+// WeightScales is how many scales a kernel of an 8-bit model has: one for each output
+// channel in int8. In fp8 it is one for all, as numbers that differ much keep their
+// digits by themselves, and as that is what NVIDIA's sample of an fp8 convolution
+// multiplies its result with (cudnn-frontend, samples/cpp/convolution/fp8_fprop.cpp).
+func (p Precision) WeightScales(kernel Shape) int {
+	if p == FP8 {
+		return 1
+	}
+	return kernel[0]
+}
+
+// QuantizeWeight rounds a kernel to the 8 bits of a calibrated precision and gives the
+// scales, each that of the largest weight among as many as share it. raw takes one byte
+// per value.
+func QuantizeWeight(p Precision, raw []byte, scales, values []float32) error {
 	fan := len(values) / len(scales)
 	for o := range scales {
 		row := values[o*fan : (o+1)*fan]
@@ -268,8 +287,11 @@ func QuantizeWeight(raw []byte, scales, values []float32) error {
 		for _, v := range row {
 			largest = max(largest, v, -v)
 		}
-		scale := largest / int8Steps
+		scale := largest / p.steps()
 		if !(largest <= math.MaxFloat32) {
+			if len(scales) == 1 {
+				return errors.New("it holds values that are no numbers")
+			}
 			return fmt.Errorf("output channel %d holds values that are no numbers", o)
 		}
 		if scale == 0 {
@@ -277,8 +299,7 @@ func QuantizeWeight(raw []byte, scales, values []float32) error {
 		}
 		scales[o] = scale
 		for i, v := range row {
-			steps := math.RoundToEven(float64(v) / float64(scale))
-			raw[o*fan+i] = byte(int8(min(max(steps, -int8Steps), int8Steps)))
+			raw[o*fan+i] = p.quantize(v, scale)
 		}
 	}
 	return nil

@@ -195,7 +195,7 @@ func TestQuantizeWeight(t *testing.T) {
 	}
 	values[7], values[99] = -3, 2.5 // the largest of their channels; the third is zero
 	raw, scales := make([]byte, len(values)), make([]float32, 3)
-	if err := QuantizeWeight(raw, scales, values); err != nil {
+	if err := QuantizeWeight(INT8, raw, scales, values); err != nil {
 		t.Fatal(err)
 	}
 	for o, want := range []float32{3. / 127, 2.5 / 127, 1} {
@@ -212,8 +212,24 @@ func TestQuantizeWeight(t *testing.T) {
 			t.Errorf("weight %d: %v came back as %v, off by more than half a step", i, v, back)
 		}
 	}
+	// All of a kernel have one scale in fp8, and each its digits: half a unit in the last
+	// place is a sixteenth of it, or half the least step.
+	scales = scales[:1]
+	if err := QuantizeWeight(FP8, raw, scales, values); err != nil {
+		t.Fatal(err)
+	}
+	if scales[0] != 3./448 || raw[7] != 0xFE {
+		t.Errorf("the largest weight became %#02x, with scale %v", raw[7], scales[0])
+	}
+	for i, v := range values {
+		back := float64(fromFP8(raw[i])) * float64(scales[0])
+		if d := math.Abs(back - float64(v)); d > max(math.Abs(float64(v))/16, 0x1p-10*3/448)*(1+1e-6) {
+			t.Errorf("weight %d: %v came back as %v", i, v, back)
+		}
+	}
+	scales = make([]float32, 3)
 	values[3] = float32(math.NaN())
-	if err := QuantizeWeight(raw, scales, values); err == nil || !strings.Contains(err.Error(), "output channel 0") {
+	if err := QuantizeWeight(INT8, raw, scales, values); err == nil || !strings.Contains(err.Error(), "output channel 0") {
 		t.Errorf("a NaN: %v", err)
 	}
 }
@@ -316,7 +332,7 @@ func TestONNXHalves(t *testing.T) {
 func TestONNXVersions(t *testing.T) {
 	n := blocksNetwork(t)
 	r := madeUpRanges(t, n)
-	for precision, want := range map[Precision]onnxVersion{FP32: {8, 17}, TF32: {8, 17}, FP16: {8, 17}, BF16: {10, 22}, INT8: {8, 17}} {
+	for precision, want := range map[Precision]onnxVersion{FP32: {8, 17}, TF32: {8, 17}, FP16: {8, 17}, BF16: {10, 22}, INT8: {8, 17}, FP8: {9, 19}} {
 		model, err := ONNX(n, ExportOptions{Batch: 1, Precision: precision, Ranges: r})
 		if err != nil {
 			t.Fatal(err)
@@ -343,21 +359,29 @@ func TestTF32IsFP32(t *testing.T) {
 	}
 }
 
-// An int8 file says what Quantization says: a pair with one scale and the right zero
-// point behind every tensor that is rounded and behind no other, kernels as int8 with
-// one scale to a channel, float biases, float ends.
-func TestONNXInt8(t *testing.T) {
+// An int8 or fp8 file says what Quantization says: a pair with one scale and the right
+// zero point behind every tensor that is rounded and behind no other, kernels in 8 bits
+// with one scale to a channel or to all, float biases, float ends.
+func TestONNXCalibrated(t *testing.T) {
 	n := blocksNetwork(t)
 	r := madeUpRanges(t, n)
 	folded, err := Fold(n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kernels, zero := range map[Kernels]onnxTensor{
-		FusedKernels:    {uint64(ElemInt8), []byte{0}},
-		OperatorKernels: {uint64(ElemUint8), []byte{128}},
+	for _, c := range []struct {
+		precision Precision
+		kernels   Kernels
+		zero      onnxTensor
+		weights   ElemType
+		steps     float32
+	}{
+		{INT8, FusedKernels, onnxTensor{uint64(ElemInt8), []byte{0}}, ElemInt8, 127},
+		{INT8, OperatorKernels, onnxTensor{uint64(ElemUint8), []byte{128}}, ElemInt8, 127},
+		{FP8, FusedKernels, onnxTensor{uint64(ElemFloat8), []byte{0}}, ElemFloat8, 448},
 	} {
-		model, err := ONNX(n, ExportOptions{Batch: 1, Precision: INT8, Ranges: r, Kernels: kernels})
+		kernels := c.kernels
+		model, err := ONNX(n, ExportOptions{Batch: 1, Precision: c.precision, Ranges: r, Kernels: kernels})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -387,10 +411,10 @@ func TestONNXInt8(t *testing.T) {
 				t.Fatalf("%s behind %s %s: %v and %v", node.name, q.op, q.name, node.in, q.in)
 			}
 			scale := math.Float32frombits(binary.LittleEndian.Uint32(f.tensors[q.in[1]].raw))
-			if limit, ok := limits[q.in[0]]; !ok || scale != limit/127 {
+			if limit, ok := limits[q.in[0]]; !ok || scale != limit/c.steps {
 				t.Errorf("%s has scale %v, its limit is %v", q.in[0], scale, limit)
 			}
-			if diff := cmp.Diff(zero, f.tensors[q.in[2]], cmp.AllowUnexported(onnxTensor{})); diff != "" {
+			if diff := cmp.Diff(c.zero, f.tensors[q.in[2]], cmp.AllowUnexported(onnxTensor{})); diff != "" {
 				t.Errorf("zero point of %s:\n%s", q.in[0], diff)
 			}
 			delete(limits, q.in[0])
@@ -435,12 +459,12 @@ func TestONNXInt8(t *testing.T) {
 			if err := folded.Weights.Load(p, values); err != nil {
 				t.Fatal(err)
 			}
-			raw, scales := make([]byte, len(values)), make([]float32, p.Shape[0])
-			if err := QuantizeWeight(raw, scales, values); err != nil {
+			raw, scales := make([]byte, len(values)), make([]float32, map[Precision]int{INT8: p.Shape[0], FP8: 1}[c.precision])
+			if err := QuantizeWeight(c.precision, raw, scales, values); err != nil {
 				t.Fatal(err)
 			}
-			stored := f.tensors[p.Key+"/int8"]
-			if stored.element != uint64(ElemInt8) || string(stored.raw) != string(raw) {
+			stored := f.tensors[p.Key+"/"+string(c.precision)]
+			if stored.element != uint64(c.weights) || string(stored.raw) != string(raw) {
 				t.Errorf("%s is not stored as its 8 bits", p.Key)
 			}
 			var want []byte
@@ -468,8 +492,10 @@ func TestONNXRefusesPrecisions(t *testing.T) {
 			}
 		}
 	}
-	_, err := ONNX(n, ExportOptions{Batch: 1, Precision: INT8})
-	expect("int8 without ranges", err, "export blocks", "int8", "ranges", "calibrate")
+	for _, p := range []Precision{INT8, FP8} {
+		_, err := ONNX(n, ExportOptions{Batch: 1, Precision: p})
+		expect("no ranges", err, "export blocks", string(p)+" needs", "ranges", "calibrate")
+	}
 	for name, limit := range map[string]float32{"add2": -1, "conv5": float32(math.NaN()), "gated": float32(math.Inf(1))} {
 		r := madeUpRanges(t, n)
 		r.Limit[name] = limit
@@ -481,7 +507,7 @@ func TestONNXRefusesPrecisions(t *testing.T) {
 	}
 	large := *n
 	large.Weights = oneWeight{n.Weights, "fc.weight", 65520}
-	_, err = ONNX(&large, ExportOptions{Batch: 1, Precision: FP16})
+	_, err := ONNX(&large, ExportOptions{Batch: 1, Precision: FP16})
 	expect("a weight beyond fp16", err, "fc.weight", "element 3", "65520", "fp16")
 	if _, err := ONNX(&large, ExportOptions{Batch: 1, Precision: BF16}); err != nil {
 		t.Errorf("the same weight in bf16: %v", err)
@@ -491,7 +517,7 @@ func TestONNXRefusesPrecisions(t *testing.T) {
 		t.Errorf("the largest weight that rounds into fp16: %v", err)
 	}
 	var refused *PrecisionError
-	if _, err := ONNX(n, ExportOptions{Batch: 1, Precision: "int4"}); !errors.As(err, &refused) || len(refused.Supported) != 5 {
+	if _, err := ONNX(n, ExportOptions{Batch: 1, Precision: "int4"}); !errors.As(err, &refused) || len(refused.Supported) != 6 {
 		t.Errorf("precision int4: %v", err)
 	}
 }
@@ -532,6 +558,7 @@ func TestPrecisionsGolden(t *testing.T) {
 			{"bf16", ExportOptions{Precision: BF16}},
 			{"int8-fused", ExportOptions{Precision: INT8, Kernels: FusedKernels}},
 			{"int8-operator", ExportOptions{Precision: INT8, Kernels: OperatorKernels}},
+			{"fp8", ExportOptions{Precision: FP8, Kernels: OperatorKernels}}, // the kernels are int8's alone
 		} {
 			o.options.Batch, o.options.Ranges = 1, madeUpRanges(t, n)
 			model, err := ONNX(n, o.options)

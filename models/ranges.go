@@ -2,7 +2,7 @@ package models
 
 // Ranges holds what calibration saw of a network's activations: for each tensor
 // the largest magnitude that its 8-bit form must represent. Scales are symmetric,
-// per tensor: scale = Limit/127, zero point 0.
+// per tensor: scale = Limit/127 in int8 and Limit/448 in fp8, zero point 0.
 type Ranges struct {
 	Method string `json:"method"` // "min-max", "percentile 99.99" or "entropy"
 	Images int    `json:"images"` // calibrated on

@@ -55,7 +55,7 @@ func (a *app) exportCommand() *cobra.Command {
 			}
 			defer func() { err = errors.Join(err, source.close()) }()
 			options := models.ExportOptions{Batch: batch, Precision: models.Precision(precision)}
-			if options.Precision == models.INT8 {
+			if options.Precision.Calibrated() {
 				if options.Kernels, err = kernelsNamed(form); err != nil {
 					return usage(err)
 				}
@@ -95,8 +95,8 @@ var kernelForms = [...]string{"fused", "operators"}
 
 const (
 	kernelsUsage     = "form of an int8 model: fused, as TensorRT wants it, or operators, as ONNX Runtime does"
-	calibrateUsage   = "directory of JPEG and PNG images to calibrate int8 on (default: synthetic images)"
-	calibrationUsage = "how ranges of int8 follow from values: min-max, percentile or entropy"
+	calibrateUsage   = "directory of JPEG and PNG images to calibrate int8 and fp8 on (default: synthetic images)"
+	calibrationUsage = "how ranges of int8 and fp8 follow from values: min-max, percentile or entropy"
 )
 
 func kernelsNamed(form string) (models.Kernels, error) {

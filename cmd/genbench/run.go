@@ -300,7 +300,7 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	return c, a.checkConfig(&c)
 }
 
-// calibrationImages is on how many images int8 is calibrated: a tensor of them has
+// calibrationImages is on how many images int8 and fp8 are calibrated: a tensor of them has
 // hundreds of thousands of values, and the reference takes a second for each image
 // of a large network.
 const calibrationImages = 16
@@ -432,7 +432,7 @@ func (a *app) checkConfig(c *bench.Config) error {
 	if c.Grid.Resolution < 0 {
 		problems = append(problems, fmt.Errorf("--resolution %d: want a positive number", c.Grid.Resolution))
 	}
-	if slices.Contains(c.Grid.Precisions, string(models.INT8)) && !slices.Contains(models.CalibrationMethods(), c.Calibration.Method) {
+	if slices.ContainsFunc(c.Grid.Precisions, func(p string) bool { return models.Precision(p).Calibrated() }) && !slices.Contains(models.CalibrationMethods(), c.Calibration.Method) {
 		var names []string
 		for _, m := range models.CalibrationMethods() {
 			names = append(names, string(m))

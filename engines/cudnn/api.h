@@ -99,6 +99,7 @@ enum {
 	gb_cudnn_int8 = 3,                 // CUDNN_DATA_INT8
 	gb_cudnn_int32 = 4,                // CUDNN_DATA_INT32
 	gb_cudnn_bfloat16 = 9,             // CUDNN_DATA_BFLOAT16
+	gb_cudnn_fp8 = 12,                 // CUDNN_DATA_FP8_E4M3
 	gb_cudnn_nchw = 0,                 // CUDNN_TENSOR_NCHW
 	gb_cudnn_nhwc = 1,                 // CUDNN_TENSOR_NHWC
 	gb_cudnn_default_math = 0,         // CUDNN_DEFAULT_MATH
@@ -190,6 +191,7 @@ enum {
 	X(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 1301) \
 	X(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, 1303) \
 	X(CUDNN_POINTWISE_ADD, 0) \
+	X(CUDNN_POINTWISE_MUL, 1) \
 	X(CUDNN_POINTWISE_RELU_FWD, 100) \
 	X(CUDNN_POINTWISE_SIGMOID_FWD, 102) \
 	X(CUDNN_POINTWISE_SWISH_FWD, 106) \

@@ -36,7 +36,7 @@ const minVersion = 8900
 func Driver() engines.Driver {
 	return engines.Driver{
 		Name:   "cudnn",
-		Doc:    "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16, int8",
+		Doc:    "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16, int8, fp8",
 		Device: hardware.CUDA,
 		Open:   open,
 	}
@@ -188,6 +188,10 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 		if !ampere {
 			return fmt.Errorf("%s needs a GPU of compute capability 8.0 or newer (Ampere); %s has %d.%d", o.Precision, gpu.Name, gpu.CapabilityMajor, gpu.CapabilityMinor)
 		}
+	case models.FP8:
+		if err := e.refusesFP8(); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("cudnn has no precision %q", o.Precision)
 	}
@@ -199,7 +203,7 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 
 // Build lays the network out in memory, has cuDNN measure the algorithms of every
 // convolution, in NHWC and in NCHW, and keeps the layout whose inference is shorter.
-// int8 has no other layout than NHWC.
+// int8 and fp8 have no other layout than NHWC.
 func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	s, err := e.build(ctx, n, stream, o)
 	if err != nil {
@@ -229,7 +233,7 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	if err != nil {
 		return nil, err
 	}
-	if o.Precision == models.INT8 {
+	if o.Precision.Calibrated() {
 		return e.compileRounded(ctx, folded, s, o)
 	}
 	var best *session

@@ -18,6 +18,7 @@ import (
 func TestConformance(t *testing.T) {
 	if !slices.Contains(strings.Split(os.Getenv(enginetest.RequireEnv), ","), "cudnn") {
 		t.Setenv(hardware.CUDAEnv, hardwaretest.FakeCUDA(t))
+		t.Setenv("FAKE_CUDA_CAPABILITY", "90") // which has all precisions
 		t.Setenv(cudnn.Env, cudnntest.Fake(t))
 	}
 	enginetest.Run(t, cudnn.Driver())

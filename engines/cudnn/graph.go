@@ -24,10 +24,11 @@ import (
 //
 // Left to the other steps are a convolution with nothing behind it, of which choose
 // has measured all algorithms; an activation that the graph API has no operation for;
-// the gate of squeeze and excitation, which stands before a convolution; and int8,
-// whose factors would be operations of their own.
+// the gate of squeeze and excitation, which stands before a convolution; int8,
+// whose factors would be operations of their own; and fp8, of which planFP8 has
+// made plans.
 func (s *session) fuse(ctx context.Context) error {
-	if s.precision == models.INT8 {
+	if s.rounded != nil {
 		return nil
 	}
 	if C.gb_has_graphs(s.engine.api) == 0 {
@@ -71,18 +72,21 @@ func (s *session) fuse(ctx context.Context) error {
 type fusion struct {
 	*planned
 	conv models.Conv
+	fp8  bool // x and the filter are E4M3
+	// rounds says of an fp8 one that its result is E4M3 again.
+	rounds bool
 }
 
 func (s *session) fusionOf(node int) (fusion, bool) {
 	p := &s.plan.steps[slices.IndexFunc(s.plan.steps, func(p planned) bool { return p.node == node })]
-	f := fusion{p, convolutionOf(s.network.Nodes[node].Op)}
+	f := fusion{planned: p, conv: convolutionOf(s.network.Nodes[node].Op)}
 	_, _, known := operation(p.act)
 	return f, known && (f.conv.Bias || p.add != none || p.act != "")
 }
 
 // signature is all that a plan depends on.
 func (f fusion) signature(s *session) string {
-	return fmt.Sprintf("%+v %v %t %s", f.conv, s.plan.at(f.inputs[0]).shape, f.add != none, f.act)
+	return fmt.Sprintf("%+v %v %t %s %t", f.conv, s.plan.at(f.inputs[0]).shape, f.add != none, f.act, f.rounds)
 }
 
 // step runs a plan where a convolution's step ran.
@@ -96,6 +100,12 @@ func (f fusion) step(s *session, from *C.gb_step, p *graphPlan) C.gb_step {
 	}
 	if f.add != none {
 		step.z_data = s.address(f.add)
+	}
+	if f.fp8 {
+		step.descale_data = from.descale_data
+	}
+	if f.rounds {
+		step.scale_data = from.scale_data
 	}
 	return step
 }
@@ -269,6 +279,8 @@ const (
 	filterID
 	addendID
 	biasID
+	descaleID
+	scaleID
 	outputID
 	inside
 )
@@ -282,6 +294,12 @@ func (s *session) pack(step *C.gb_step) (descriptor, error) {
 	}
 	if step.bias_data != nil {
 		ids, places = append(ids, biasID), append(places, step.bias_data)
+	}
+	if step.descale_data != nil {
+		ids, places = append(ids, descaleID), append(places, step.descale_data)
+	}
+	if step.scale_data != nil {
+		ids, places = append(ids, scaleID), append(places, step.scale_data)
 	}
 	// As numbers: Go takes no pointer in its memory that is none of the host's.
 	addresses := make([]uintptr, len(places))
@@ -301,7 +319,9 @@ func (s *session) pack(step *C.gb_step) (descriptor, error) {
 
 // operations gives the graph of a fusion: the convolution, the addition, the bias and
 // the activation, in the order in which NVIDIA's samples have them. Results on the
-// way are float, as the sums are.
+// way are float, as the sums are. In fp8 the factor of x and the filter comes first and
+// that of the result last (cudnn-frontend, samples/cpp/convolution/fp8_fprop.cpp), and
+// the bias is float.
 func (b *builder) operations(f fusion) descriptor {
 	s := b.session
 	element, _, _ := s.types()
@@ -312,20 +332,32 @@ func (b *builder) operations(f fusion) descriptor {
 		settings []attribute
 	}
 	var followers []follower
+	bias, given := element, element
+	multiplyBy := func(factor int64) {
+		followers = append(followers, follower{C.gb_CUDNN_POINTWISE_MUL, b.tensor(factor, C.gb_cudnn_float, [4]int{1, 1, 1, 1}), nil})
+	}
+	if f.fp8 {
+		bias = C.gb_cudnn_float
+		multiplyBy(descaleID)
+	}
 	if f.add != none {
 		followers = append(followers, follower{C.gb_CUDNN_POINTWISE_ADD, b.tensor(addendID, element, extent), nil})
 	}
 	if f.conv.Bias {
-		bias := b.tensor(biasID, element, [4]int{1, f.conv.Out, 1, 1})
-		followers = append(followers, follower{C.gb_CUDNN_POINTWISE_ADD, bias, nil})
+		operand := b.tensor(biasID, bias, [4]int{1, f.conv.Out, 1, 1})
+		followers = append(followers, follower{C.gb_CUDNN_POINTWISE_ADD, operand, nil})
 	}
 	if f.act != "" {
 		mode, settings, _ := operation(f.act)
 		followers = append(followers, follower{mode, nil, settings})
 	}
+	if f.rounds {
+		given = C.gb_cudnn_fp8
+		multiplyBy(scaleID)
+	}
 	result := func(i int) descriptor {
 		if i == len(followers) {
-			return b.tensor(outputID, element, extent)
+			return b.tensor(outputID, given, extent)
 		}
 		return b.tensor(inside+int64(i), C.gb_cudnn_float, extent)
 	}
@@ -364,6 +396,9 @@ func operation(act models.ActivationFunc) (mode C.uint, settings []attribute, ok
 func (b *builder) convolve(f fusion, y descriptor) descriptor {
 	s, c := b.session, f.conv
 	element, _, _ := s.types()
+	if f.fp8 {
+		element = C.gb_cudnn_fp8
+	}
 	x := b.tensor(inputID, element, s.plan.at(f.inputs[0]).extent())
 	// How many groups there are follows from the channels of x and of the filter.
 	w := b.tensor(filterID, element, [4]int{c.Out, c.In / c.Groups, c.KernelH, c.KernelW})

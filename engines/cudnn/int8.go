@@ -16,17 +16,18 @@ import (
 	"genbench/models"
 )
 
-// rounded is an int8 network as this engine computes it. Activations lie in memory as
-// the 8-bit integers that the model rounds them to. cuDNN multiplies the integers of a
-// convolution and gives their sums as floats; one kernel of ours then applies the
-// scale of each output channel, which no parameter of cuDNN's calls can (alpha1 of
-// cudnnConvolutionBiasActivationForward is one number), with bias, residual and
+// rounded is an int8 or fp8 network as this engine computes it. Activations lie in memory
+// as the 8-bit numbers that the model rounds them to. In int8 cuDNN multiplies the
+// integers of a convolution and gives their sums as floats; one kernel of ours then
+// applies the scale of each output channel, which no parameter of cuDNN's calls can
+// (alpha1 of cudnnConvolutionBiasActivationForward is one number), with bias, residual and
 // activation, and rounds. So the arithmetic is that of the exported model. All other
-// operators compute in float and read and write the same integers.
+// operators compute in float and read and write the same integers. In fp8 convolutions
+// are plans of the graph API (fp8.go), and what is not rounded is fp16.
 type rounded struct {
 	models.Rounding
-	// inFloat tells of the convolutions and linear layers that cuDNN does not compute in
-	// integers, by node, why.
+	// inFloat tells of the convolutions and linear layers that cuDNN does not compute in 8
+	// bits, by node, why.
 	inFloat map[int]string
 }
 
@@ -66,15 +67,19 @@ func isConvolution(op models.Op) bool {
 	return false
 }
 
-// compileRounded builds an int8 session. Convolutions that cuDNN refuses in integers
+// compileRounded builds an int8 or fp8 session. Convolutions that cuDNN refuses in 8 bits
 // after all are built anew in float, and the session says so.
 func (e *engine) compileRounded(ctx context.Context, n *models.Network, stream *hardware.CUDAStream, o engines.BuildOptions) (*session, error) {
 	if o.Ranges == nil {
-		return nil, errors.New("int8 needs the ranges of the activations")
+		return nil, fmt.Errorf("%s needs the ranges of the activations", o.Precision)
 	}
-	scales, err := models.NewRounding(n, o.Ranges, models.FusedKernels)
+	scales, err := models.NewRounding(n, o.Ranges, o.Precision)
 	if err != nil {
 		return nil, err
+	}
+	needsFloat := needsFloat
+	if o.Precision == models.FP8 {
+		needsFloat = needsHalf
 	}
 	r := &rounded{Rounding: scales, inFloat: map[int]string{}}
 	for i, node := range n.Nodes {
@@ -87,7 +92,7 @@ func (e *engine) compileRounded(ctx context.Context, n *models.Network, stream *
 	}
 	for {
 		s, err := e.compile(ctx, n, stream, o, nhwc, r)
-		var floats *notInteger
+		var floats *notEightBits
 		if errors.As(err, &floats) && ctx.Err() == nil {
 			for node, refused := range floats.nodes {
 				r.inFloat[node] = "cuDNN refuses its 8-bit convolution: " + refused.Error()
@@ -97,37 +102,54 @@ func (e *engine) compileRounded(ctx context.Context, n *models.Network, stream *
 		if err != nil {
 			return nil, err
 		}
-		if s.counts()[string(models.INT8)] == 0 && !o.AllowEmulated {
-			return nil, errors.Join(fmt.Errorf("no layer of it runs in 8-bit integers on cuDNN (%s); --allow-emulated runs it in fp32", s.whyFloat()), s.Close())
+		if s.counts()[string(o.Precision)] == 0 && !o.AllowEmulated {
+			return nil, errors.Join(fmt.Errorf("no layer of it runs in %s on cuDNN (%s); --allow-emulated runs it in %s",
+				eightBits(o.Precision), s.whyFloat(), s.float()), s.Close())
 		}
 		s.noteFloats()
 		return s, nil
 	}
 }
 
-// notInteger is the refusal of convolutions in integers; in float they may do.
-type notInteger struct{ nodes map[int]*refusal }
+// eightBits is a precision's numbers in words.
+func eightBits(p models.Precision) string {
+	if p == models.FP8 {
+		return "fp8"
+	}
+	return "8-bit integers"
+}
 
-func (n *notInteger) add(node int, r *refusal) {
+// float is what an int8 or fp8 session computes in where it does not in 8 bits.
+func (s *session) float() models.Precision {
+	if s.precision == models.FP8 {
+		return models.FP16
+	}
+	return models.FP32
+}
+
+// notEightBits is the refusal of convolutions in 8 bits; in float they may do.
+type notEightBits struct{ nodes map[int]*refusal }
+
+func (n *notEightBits) add(node int, r *refusal) {
 	if n.nodes == nil {
 		n.nodes = map[int]*refusal{}
 	}
 	n.nodes[node] = r
 }
 
-func (n *notInteger) Error() string {
-	return fmt.Sprintf("cuDNN refuses %d convolutions in 8-bit integers", len(n.nodes))
+func (n *notEightBits) Error() string {
+	return fmt.Sprintf("cuDNN refuses %d convolutions in 8 bits", len(n.nodes))
 }
 
-// inIntegers tells whether a node is a convolution of 8-bit integers.
-func (s *session) inIntegers(node int) bool {
+// inEightBits tells whether a node is a convolution of 8-bit numbers.
+func (s *session) inEightBits(node int) bool {
 	return s.rounded != nil && isConvolution(s.network.Nodes[node].Op) && s.rounded.inFloat[node] == ""
 }
 
 // runsIn is the precision that a node computes in.
 func (s *session) runsIn(node int) models.Precision {
-	if s.precision == models.INT8 && !s.inIntegers(node) {
-		return models.FP32
+	if s.rounded != nil && !s.inEightBits(node) {
+		return s.float()
 	}
 	return s.precision
 }
@@ -141,7 +163,7 @@ func (s *session) counts() map[string]int {
 	return counts
 }
 
-// whyFloat gives the reason of the first convolution that is not in integers.
+// whyFloat gives the reason of the first convolution that is not in 8 bits.
 func (s *session) whyFloat() string {
 	for i, n := range s.network.Nodes {
 		if why := s.rounded.inFloat[i]; why != "" {
@@ -151,20 +173,20 @@ func (s *session) whyFloat() string {
 	return "it has no convolution"
 }
 
-// noteFloats names what does not run in integers: convolutions with their reasons, and
+// noteFloats names what does not run in 8 bits: convolutions with their reasons, and
 // the rest, for which cuDNN has no calls.
 func (s *session) noteFloats() {
 	var others []string
 	for _, p := range s.plan.steps {
 		switch why := s.rounded.inFloat[p.node]; {
 		case why != "":
-			s.note("%s: in fp32 between 8-bit values: %s", s.name(p.node), why)
-		case !s.inIntegers(p.node):
+			s.note("%s: in %s between 8-bit values: %s", s.name(p.node), s.float(), why)
+		case !s.inEightBits(p.node):
 			others = append(others, s.name(p.node))
 		}
 	}
 	if len(others) > 0 {
-		s.note("in fp32 on 8-bit values, by kernels of genbench and cuDNN's pooling: %s", strings.Join(others, ", "))
+		s.note("in %s on 8-bit values, by kernels of genbench and cuDNN's pooling: %s", s.float(), strings.Join(others, ", "))
 	}
 }
 
@@ -174,12 +196,12 @@ func (s *session) roundImage() error {
 	if image.step == 0 {
 		return nil
 	}
-	elements := int64(image.shape.Elements())
+	bytes := int64(s.elementBytes()) * int64(image.shape.Elements())
 	var err error
-	if s.input, err = s.alloc(4 * elements); err != nil {
+	if s.input, err = s.alloc(bytes); err != nil {
 		return fmt.Errorf("memory for the input: %w", err)
 	}
-	if err := s.stream.Fill(s.input, 0, 4*elements); err != nil {
+	if err := s.stream.Fill(s.input, 0, bytes); err != nil {
 		return err
 	}
 	step := s.launch(pointwiseKernel, models.Image, image.extent())
@@ -191,23 +213,23 @@ func (s *session) roundImage() error {
 // A loan is memory for floats that one step needs between its kernels. All steps share
 // it, as they run one after the other.
 type loan struct {
-	bytes  int64
-	places []*unsafe.Pointer // in C memory, to point to it
+	elements int64
+	places   []*unsafe.Pointer // in C memory, to point to it
 }
 
 // want has a pointer set to the memory, for so many floats.
 func (l *loan) want(place *unsafe.Pointer, extent [4]int) {
 	l.places = append(l.places, place)
-	l.bytes = max(l.bytes, 4*int64(extent[0])*int64(extent[1])*int64(extent[2])*int64(extent[3]))
+	l.elements = max(l.elements, int64(extent[0])*int64(extent[1])*int64(extent[2])*int64(extent[3]))
 }
 
 // lend gives the steps the memory that they wanted.
 func (s *session) lend() error {
 	for _, l := range []*loan{&s.operands, &s.sums} {
-		if l.bytes == 0 {
+		if l.elements == 0 {
 			continue
 		}
-		memory, err := s.alloc(l.bytes)
+		memory, err := s.alloc(int64(s.elementBytes()) * l.elements)
 		if err != nil {
 			return fmt.Errorf("memory for floats between 8-bit values: %w", err)
 		}
@@ -256,27 +278,36 @@ func (s *session) readFloats(step *C.gb_step, value int) {
 	s.operands.want(&step.x_data, x.extent())
 }
 
-// roundedConvolution appends a convolution of an int8 network and the kernel behind it.
+// roundedConvolution appends a convolution of an int8 or fp8 network and the kernel
+// behind it.
 func (s *session) roundedConvolution(p *planned, op models.Conv) error {
 	api := s.engine.api
 	params, err := s.load(p.node)
 	if err != nil {
 		return err
 	}
-	integers, scales := make([]byte, len(params[0])), make([]float32, op.Out)
-	if err := models.QuantizeWeight(integers, scales, params[0]); err != nil {
+	filter := [4]int{op.Out, op.In / op.Groups, op.KernelH, op.KernelW}
+	rounded, scales := make([]byte, len(params[0])), make([]float32, s.precision.WeightScales(filter[:]))
+	if err := models.QuantizeWeight(s.precision, rounded, scales, params[0]); err != nil {
 		return err
 	}
 	x, y := s.plan.at(p.inputs[0]), s.plan.at(p.out)
-	filter := [4]int{op.Out, op.In / op.Groups, op.KernelH, op.KernelW}
 	element, compute, multiply := C.uint(C.gb_cudnn_int8), C.uint(C.gb_cudnn_int32), C.uint(C.gb_cudnn_tensor_op_math)
-	weights := make([]byte, len(integers))
-	s.each(filter, func(planar, here int) { weights[here] = integers[planar] })
-	if !s.inIntegers(p.node) {
+	weights := make([]byte, len(rounded))
+	s.each(filter, func(planar, here int) { weights[here] = rounded[planar] })
+	if s.precision == models.FP8 && s.inEightBits(p.node) {
+		var bias []float32
+		if op.Bias {
+			bias = params[1]
+		}
+		s.fp8Convolution(p, weights, scales[0], bias)
+		return nil
+	}
+	if !s.inEightBits(p.node) {
 		s.widen(p.node, p.inputs[0])
 		element, _, multiply = s.types()
 		compute = C.gb_cudnn_float
-		weights = s.encode(widened(integers, scales), filter)
+		weights = s.encode(widened(s.precision, rounded, scales), filter)
 	}
 
 	step := s.next(C.gb_convolution, p.node)
@@ -302,7 +333,7 @@ func (s *session) roundedConvolution(p *planned, op models.Conv) error {
 	if op.Bias {
 		s.keepFloats(&rest.kernel.shift, params[1])
 	}
-	if !s.inIntegers(p.node) {
+	if !s.inEightBits(p.node) {
 		s.readFloats(step, p.inputs[0])
 		return nil
 	}
@@ -316,11 +347,18 @@ func (s *session) roundedConvolution(p *planned, op models.Conv) error {
 }
 
 // widened gives the floats that 8-bit weights stand for.
-func widened(integers []byte, scales []float32) []float32 {
-	values := make([]float32, len(integers))
+func widened(p models.Precision, rounded []byte, scales []float32) []float32 {
+	values := make([]float32, len(rounded))
+	if p == models.FP8 {
+		models.DecodeFP8(values, rounded)
+	} else {
+		for i, b := range rounded {
+			values[i] = float32(int8(b))
+		}
+	}
 	fan := len(values) / len(scales)
 	for i := range values {
-		values[i] = float32(int8(integers[i])) * scales[i/fan]
+		values[i] *= scales[i/fan]
 	}
 	return values
 }

@@ -45,8 +45,13 @@ func rangesOf(t *testing.T, c enginetest.Case, batch int) *models.Ranges {
 
 func (b bench) buildInt8(t *testing.T, c enginetest.Case, batch int, emulate bool) (*session, error) {
 	t.Helper()
+	return b.buildRounded(t, c, models.INT8, batch, emulate)
+}
+
+func (b bench) buildRounded(t *testing.T, c enginetest.Case, p models.Precision, batch int, emulate bool) (*session, error) {
+	t.Helper()
 	s, err := b.engine.Build(t.Context(), c.Network, b.stream, engines.BuildOptions{
-		Precision: models.INT8, Batch: batch, Ranges: rangesOf(t, c, batch), AllowEmulated: emulate,
+		Precision: p, Batch: batch, Ranges: rangesOf(t, c, batch), AllowEmulated: emulate,
 	})
 	if err != nil {
 		return nil, err
@@ -138,21 +143,7 @@ func TestInt8AndFloatsAgree(t *testing.T) {
 // The session computes the exported model: ONNX Runtime gives the same numbers for the
 // file, but for the few that sums in another order round to the neighbouring integer.
 func TestInt8IsTheExportedModel(t *testing.T) {
-	host, err := hardware.NewHost()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := host.NewStream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime, err := onnxruntime.Driver().Open(t.Context(), host)
-	if err != nil {
-		if strings.Contains(os.Getenv(enginetest.RequireEnv), "onnxruntime") {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	runtime, stream := openRuntime(t)
 	b := newBench(t)
 	cases := slices.Concat(enginetest.Blocks(), enginetest.Miniatures())
 	if !testing.Short() {
@@ -165,7 +156,7 @@ func TestInt8IsTheExportedModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := b.infer(t, s, s.Call(), c.Input(2))
-		want := runExported(t, runtime.(engines.FileEngine), stream, c)
+		want := runExported(t, runtime, stream, c, models.INT8)
 		var worst, squares float64
 		for i, v := range want {
 			worst, squares = max(worst, math.Abs(float64(got[i])-float64(v))), squares+float64(v)*float64(v)
@@ -182,10 +173,31 @@ func TestInt8IsTheExportedModel(t *testing.T) {
 	}
 }
 
-// runExported gives what an engine makes of a case's int8 file.
-func runExported(t *testing.T, e engines.FileEngine, stream hardware.Stream, c enginetest.Case) []float32 {
+// openRuntime gives ONNX Runtime, where it is installed.
+func openRuntime(t *testing.T) (engines.FileEngine, hardware.Stream) {
 	t.Helper()
-	data, err := models.ONNX(c.Network, models.ExportOptions{Batch: 2, Precision: models.INT8, Ranges: rangesOf(t, c, 2), Kernels: models.FusedKernels})
+	host, err := hardware.NewHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := host.NewStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime, err := onnxruntime.Driver().Open(t.Context(), host)
+	if err != nil {
+		if strings.Contains(os.Getenv(enginetest.RequireEnv), "onnxruntime") {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return runtime.(engines.FileEngine), stream
+}
+
+// runExported gives what an engine makes of a case's int8 or fp8 file.
+func runExported(t *testing.T, e engines.FileEngine, stream hardware.Stream, c enginetest.Case, p models.Precision) []float32 {
+	t.Helper()
+	data, err := models.ONNX(c.Network, models.ExportOptions{Batch: 2, Precision: p, Ranges: rangesOf(t, c, 2), Kernels: models.FusedKernels})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +266,7 @@ func TestInt8Failures(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "node "+models.InputName+": cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES") {
 		t.Errorf("got %v", err)
 	}
-	var floats *notInteger
+	var floats *notEightBits
 	if errors.As(err, &floats) {
 		t.Errorf("%v is taken for a refusal of integers", err)
 	}

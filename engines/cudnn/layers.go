@@ -12,6 +12,7 @@ import (
 
 	"genbench/engines"
 	"genbench/hardware/native"
+	"genbench/models"
 )
 
 var _ engines.LayerTimer = (*session)(nil)
@@ -58,7 +59,8 @@ func (s *session) timeLayers(ctx context.Context, inferences int) ([]engines.Lay
 	return layers, nil
 }
 
-// layers gives the program's layers, without times, and to each step its layer.
+// layers gives the program's layers, without times, and to each step its layer. The
+// rounding of an int8 or fp8 network's input is one that computes nothing.
 func (s *session) layers(inferences int) (layers []engines.Layer, layerOf []int) {
 	fused := map[int]int{} // the last node that a step computes, by its first
 	for _, p := range s.plan.steps {
@@ -68,9 +70,9 @@ func (s *session) layers(inferences int) (layers []engines.Layer, layerOf []int)
 	for _, step := range s.steps() {
 		node := int(step.node)
 		if node != last {
-			l := engines.Layer{
-				Name: s.name(node), Kind: s.network.Nodes[node].Op.Kind(), Precision: string(s.precision),
-				Origins: []string{s.name(node)}, DeviceNS: make([]int64, inferences),
+			l := engines.Layer{Name: s.name(node), Kind: "round", DeviceNS: make([]int64, inferences)}
+			if node != models.Image {
+				l.Kind, l.Precision, l.Origins = s.network.Nodes[node].Op.Kind(), string(s.runsIn(node)), []string{l.Name}
 			}
 			if out, ok := fused[node]; ok && out != node {
 				l.Origins = append(l.Origins, s.name(out))

@@ -51,7 +51,7 @@ func roundingOf(t *testing.T, n *models.Network) models.Rounding {
 	for _, node := range n.Nodes {
 		ranges.Limit[node.Name] = 1
 	}
-	r, err := models.NewRounding(n, ranges, models.FusedKernels)
+	r, err := models.NewRounding(n, ranges, models.INT8)
 	if err != nil {
 		t.Fatal(err)
 	}

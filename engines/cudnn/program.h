@@ -39,6 +39,7 @@ typedef struct {
 	size_t workspace;                    // bytes that the step needs
 	float z_factor; // 0 where there is no residual
 	const void *x_data, *w_data, *z_data, *bias_data;
+	const void *descale_data, *scale_data; // one float each, of a graph in fp8
 	void *y_data;
 	CUfunction function; // of a launch
 	unsigned blocks, threads;

@@ -50,9 +50,9 @@ type session struct {
 	bytes      int64         // of that
 	values     uint64
 	input      uint64        // where SetInput writes
-	rounded    *rounded      // of int8; nil in other precisions
-	operands   loan          // of int8
-	sums       loan          // of int8
+	rounded    *rounded      // of int8 and fp8; nil in other precisions
+	operands   loan          // of these
+	sums       loan          // of these
 	weights    []byte        // as they go to the device
 	parameters []parameter   // that await them
 	graphs     []*builder    // what plans of the graph API hang on
@@ -87,7 +87,7 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		return s, err
 	}
 	for _, p := range s.plan.steps {
-		// A convolution and what could not be fused, or a copy for each input; in int8 the
+		// A convolution and what could not be fused, or a copy for each input; in 8 bits the
 		// way back to float before, too.
 		s.room += max(3, len(p.inputs))
 	}
@@ -125,17 +125,18 @@ func (s *session) name(node int) string {
 }
 
 func (s *session) elementBytes() int {
-	if s.precision == models.FP16 || s.precision == models.BF16 {
+	if s.precision == models.FP16 || s.precision == models.BF16 || s.precision == models.FP8 {
 		return 2
 	}
 	return 4
 }
 
-// types gives cuDNN's and our kernels' name of the element type, and cuDNN's way of
-// multiplying: FMA keeps fp32 from being rounded to tf32, the default allows it.
+// types gives cuDNN's and our kernels' name of the element type, in int8 and fp8 that of
+// what is not rounded to 8 bits, and cuDNN's way of multiplying: FMA keeps fp32 from
+// being rounded to tf32, the default allows it.
 func (s *session) types() (element, kernel, math C.uint) {
 	switch s.precision {
-	case models.FP16:
+	case models.FP16, models.FP8:
 		return C.gb_cudnn_half, C.gb_half, C.gb_cudnn_tensor_op_math
 	case models.BF16:
 		return C.gb_cudnn_bfloat16, C.gb_bfloat, C.gb_cudnn_tensor_op_math
@@ -220,7 +221,7 @@ func (s *session) next(kind C.uint, node int) *C.gb_step {
 // search settles by measurement how every convolution is computed, and gives all of
 // them one workspace.
 func (s *session) search(ctx context.Context) error {
-	if !slices.ContainsFunc(s.steps(), convolves) {
+	if !slices.ContainsFunc(s.steps(), func(step C.gb_step) bool { return convolves(step) || step.kind == C.gb_graph }) {
 		return s.settle(ctx)
 	}
 	scratch, bytes, err := s.scratch()
@@ -228,7 +229,7 @@ func (s *session) search(ctx context.Context) error {
 		return err
 	}
 	s.program.workspace, s.program.workspace_bytes = devicePointer(scratch), C.size_t(bytes)
-	for _, stage := range []func(context.Context) error{s.choose, s.settle, s.fuse} {
+	for _, stage := range []func(context.Context) error{s.planFP8, s.choose, s.settle, s.fuse} {
 		if err == nil {
 			err = stage(ctx)
 		}
@@ -261,7 +262,7 @@ func (s *session) search(ctx context.Context) error {
 // in the workspace.
 func (s *session) choose(ctx context.Context) (err error) {
 	known := map[string]C.gb_cudnn_algorithm{} // blocks repeat
-	floats := &notInteger{}
+	floats := &notEightBits{}
 	for i := 0; i < int(s.program.count); i++ { // a split adds a step
 		if err := ctx.Err(); err != nil {
 			return err
@@ -281,7 +282,7 @@ func (s *session) choose(ctx context.Context) (err error) {
 					algorithm, err = s.fastest(step)
 				}
 			}
-			if refused != nil && s.inIntegers(int(step.node)) {
+			if refused != nil && s.inEightBits(int(step.node)) {
 				floats.add(int(step.node), refused)
 				continue
 			}
@@ -321,7 +322,7 @@ func (s *session) scratch() (memory uint64, bytes int64, err error) {
 // signature is all that the choice of a convolution's algorithm depends on.
 func (s *session) signature(step *C.gb_step) string {
 	n := s.network.Nodes[step.node]
-	return fmt.Sprintf("%+v %v %d %d %t", n.Op, s.plan.at(n.Inputs[0]).shape, step.kind, step.kernel.function, s.inIntegers(int(step.node)))
+	return fmt.Sprintf("%+v %v %d %d %t", n.Op, s.plan.at(n.Inputs[0]).shape, step.kind, step.kernel.function, s.inEightBits(int(step.node)))
 }
 
 // fastest has cuDNN measure a convolution's algorithms. One that gives other bits in
@@ -336,7 +337,7 @@ func (s *session) fastest(step *C.gb_step) (C.gb_cudnn_algorithm, error) {
 		return found[0], s.refuse(s.name(int(step.node)), call, status)
 	}
 	_, _, asked := s.types()
-	exact := asked == C.gb_cudnn_fma_math && !s.inIntegers(int(step.node))
+	exact := asked == C.gb_cudnn_fma_math && !s.inEightBits(int(step.node))
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
 		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
@@ -374,6 +375,12 @@ func (s *session) note(format string, args ...any) {
 // out not to have for a shape.
 func (s *session) settle(ctx context.Context) error {
 	for i := 0; i < int(s.program.count); i++ {
+		if s.steps()[i].kind == C.gb_graph {
+			if err := s.settleGraph(i); err != nil {
+				return err
+			}
+			continue
+		}
 		code := C.gb_program_submit(s.program, C.int(i))
 		if code != 0 && s.program.in_driver == 0 && s.steps()[i].kind == C.gb_fused_convolution {
 			if err := s.split(i); err != nil {
@@ -384,8 +391,8 @@ func (s *session) settle(ctx context.Context) error {
 		if code != 0 {
 			err := s.failure()
 			var refused *refusal
-			if node := int(s.steps()[i].node); errors.As(err, &refused) && convolves(s.steps()[i]) && s.inIntegers(node) {
-				floats := &notInteger{}
+			if node := int(s.steps()[i].node); errors.As(err, &refused) && convolves(s.steps()[i]) && s.inEightBits(node) {
+				floats := &notEightBits{}
 				floats.add(node, refused)
 				// The steps before it are still at work on memory that will be freed.
 				return errors.Join(floats, s.stream.Synchronize(ctx))
@@ -394,6 +401,24 @@ func (s *session) settle(ctx context.Context) error {
 		}
 	}
 	return s.stream.Synchronize(ctx)
+}
+
+// settleGraph runs a plan with the addresses of the time being: those of the workspace
+// that plans are measured in, which goes when all is settled.
+func (s *session) settleGraph(i int) (err error) {
+	step := &s.steps()[i]
+	if step.pack, err = s.pack(step); err != nil {
+		return err
+	}
+	code := C.gb_program_submit(s.program, C.int(i))
+	if code != 0 {
+		err = s.failure()
+	}
+	if status := C.gb_backend_destroy(s.program, step.pack); status != 0 {
+		err = errors.Join(err, s.refuse(s.name(int(step.node)), "cudnnBackendDestroyDescriptor", status))
+	}
+	step.pack = nil
+	return err
 }
 
 // measure times whole inferences.
@@ -558,7 +583,7 @@ func (s *session) encode(data []float32, extent [4]int) []byte {
 	s.each(extent, func(planar, here int) {
 		v := data[planar]
 		switch s.precision {
-		case models.FP16:
+		case models.FP16, models.FP8:
 			binary.NativeEndian.PutUint16(raw[2*here:], halfBits(v))
 		case models.BF16:
 			binary.NativeEndian.PutUint16(raw[2*here:], bfloatBits(v))
@@ -573,7 +598,7 @@ func (s *session) decode(raw []byte, extent [4]int) []float32 {
 	data := make([]float32, len(raw)/s.elementBytes())
 	s.each(extent, func(planar, here int) {
 		switch s.precision {
-		case models.FP16:
+		case models.FP16, models.FP8:
 			data[planar] = halfFloat(binary.NativeEndian.Uint16(raw[2*here:]))
 		case models.BF16:
 			data[planar] = math.Float32frombits(uint32(binary.NativeEndian.Uint16(raw[2*here:])) << 16)

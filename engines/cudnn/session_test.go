@@ -246,7 +246,8 @@ func TestSupportsByCapability(t *testing.T) {
 		"70": {models.FP32, models.FP16, models.INT8},
 		"75": {models.FP32, models.FP16, models.INT8},
 		"80": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8},
-		"90": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8},
+		"89": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8},
+		"90": {models.FP32, models.TF32, models.FP16, models.BF16, models.INT8, models.FP8},
 	} {
 		b := newBench(t, "FAKE_CUDA_CAPABILITY", capability)
 		for _, p := range models.Precisions() {

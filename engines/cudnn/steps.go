@@ -126,7 +126,7 @@ func (s *session) describeAs(t *C.cudnnTensorDescriptor_t, element C.uint, e [4]
 // or a convolution and a kernel for the rest. The fused step holds that kernel's
 // arguments too, for split.
 func (s *session) convolution(p *planned, op models.Conv) error {
-	if s.precision == models.INT8 {
+	if s.rounded != nil {
 		return s.roundedConvolution(p, op)
 	}
 	api := s.engine.api
@@ -294,6 +294,9 @@ func (s *session) writeY(step *C.gb_step, node int) {
 // operand is where and as what a kernel finds a value.
 func (s *session) operand(node int) (at unsafe.Pointer, element C.int, step C.float) {
 	if step := s.plan.at(node).step; step != 0 {
+		if s.precision == models.FP8 {
+			return s.address(node), C.gb_fp8, C.float(step)
+		}
 		return s.address(node), C.gb_int8, C.float(step)
 	}
 	_, kernel, _ := s.types()

@@ -15,7 +15,8 @@ const fp32Limit = 1e-4
 // transforms such as Winograd's. The others round operands as well: they are
 // allowed 16 units of their roundoff. That of int8 is half a step of 1/127, twice as
 // many of them: its steps divide a range that reaches to several times the root mean
-// square.
+// square. That of fp8 is a sixteenth, so coarse that the sums of a layer even it out: half
+// as many.
 func limit(p models.Precision) (float64, error) {
 	switch p {
 	case models.FP32:
@@ -26,6 +27,8 @@ func limit(p models.Precision) (float64, error) {
 		return 16.0 / (1 << 8), nil
 	case models.INT8:
 		return 32.0 / 254, nil
+	case models.FP8:
+		return 8.0 / (1 << 4), nil
 	}
 	return 0, fmt.Errorf("no limit is set for precision %q", p)
 }

@@ -128,10 +128,10 @@ func options(p models.Precision, batch int) engines.BuildOptions {
 	return engines.BuildOptions{Precision: p, Batch: batch, Threads: 2, AllowEmulated: true}
 }
 
-// options are those for a case, with the ranges of what int8 will meet.
+// options are those for a case, with the ranges of what int8 or fp8 will meet.
 func (r *rig) options(c Case, p models.Precision, batch int) (engines.BuildOptions, error) {
 	o := options(p, batch)
-	if p != models.INT8 {
+	if !p.Calibrated() {
 		return o, nil
 	}
 	calibration, err := models.NewCalibration(c.Network, models.CalibrationOptions{Method: models.MinMax})

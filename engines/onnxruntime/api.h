@@ -120,7 +120,8 @@ enum {
 	gb_ort_log_error = 3,        // OrtLoggingLevel
 	gb_ort_log_fatal = 4,
 	gb_ort_sequential = 0,       // ExecutionMode
-	gb_ort_optimise_all = 99,    // GraphOptimizationLevel
+	gb_ort_optimise_basic = 1,   // GraphOptimizationLevel
+	gb_ort_optimise_all = 99,
 	gb_ort_device_allocator = 0, // OrtAllocatorType
 	gb_ort_mem_default = 0,      // OrtMemType
 };

@@ -205,7 +205,7 @@ func TestPrototypes(t *testing.T) {
 		fmt.Fprintf(&program, "_Static_assert(offsetof(OrtApiBase, %s) == offsetof(gb_ort_base, %s), %q);\n", name, name, "slot of "+name)
 	}
 	for ours, theirs := range map[string]string{
-		"gb_ort_log_error": "ORT_LOGGING_LEVEL_ERROR", "gb_ort_log_fatal": "ORT_LOGGING_LEVEL_FATAL", "gb_ort_sequential": "ORT_SEQUENTIAL", "gb_ort_optimise_all": "ORT_ENABLE_ALL",
+		"gb_ort_log_error": "ORT_LOGGING_LEVEL_ERROR", "gb_ort_log_fatal": "ORT_LOGGING_LEVEL_FATAL", "gb_ort_sequential": "ORT_SEQUENTIAL", "gb_ort_optimise_all": "ORT_ENABLE_ALL", "gb_ort_optimise_basic": "ORT_ENABLE_BASIC",
 		"gb_ort_device_allocator": "OrtDeviceAllocator", "gb_ort_mem_default": "OrtMemTypeDefault",
 	} {
 		fmt.Fprintf(&program, "_Static_assert((int)%s == (int)%s, %q);\n", ours, theirs, ours)

@@ -34,7 +34,7 @@ func (e *engine) BuildFile(ctx context.Context, f *models.File, inputs []models.
 	case len(f.Outputs) == 0:
 		return fail(errors.New("the file has no output"))
 	}
-	want := order{path: f.Path, contents: inputs, options: o, stream: stream}
+	want := order{path: f.Path, contents: inputs, options: o, stream: stream, unfused: f.Precision() == models.FP8}
 	for _, v := range inputs {
 		p := port{name: v.Name, shape: v.Shape, element: v.Elem}
 		if len(v.Data) != p.bytes() || p.element.Size() == 0 {

@@ -160,7 +160,7 @@ func TestTensorRTPrecisions(t *testing.T) {
 		t.Fatal("the fake GPU has grown old")
 	}
 	for precision, reason := range map[models.Precision]string{
-		models.FP32: "in tf32 on this GPU", models.TF32: "", models.FP16: "", models.BF16: "", models.INT8: "",
+		models.FP32: "in tf32 on this GPU", models.TF32: "", models.FP16: "", models.BF16: "", models.INT8: "", models.FP8: "has no option for fp8",
 	} {
 		err := judgeOnTensorRT(e, precision).refused
 		if (err == nil) != (reason == "") || err != nil && !strings.Contains(err.Error(), reason) {

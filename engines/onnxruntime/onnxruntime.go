@@ -164,7 +164,7 @@ func (e *engine) try(p models.Precision) ability {
 		{Name: "fc", Weights: "fc", Inputs: []int{3}, Op: models.Linear{In: 16, Out: 10, Bias: true}},
 	}}
 	o := engines.BuildOptions{Precision: p, Batch: 1, Threads: 1}
-	if p == models.INT8 {
+	if p.Calibrated() {
 		o.Ranges = &models.Ranges{Limit: map[string]float32{models.InputName: 1}}
 		for _, node := range n.Nodes {
 			o.Ranges.Limit[node.Name] = 4

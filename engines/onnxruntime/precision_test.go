@@ -31,6 +31,7 @@ func TestSupports(t *testing.T) {
 	}{
 		models.FP32: {native: true, emulated: true},
 		models.INT8: {native: true, emulated: true},
+		models.FP8:  {emulated: true, reason: "only emulates fp8 here: it converts and computes in fp32"},
 		models.FP16: {emulated: true, reason: "only emulates fp16 here: it converts and computes in fp32"},
 		models.BF16: {reason: "cannot run bf16 here: "},
 		models.TF32: {reason: "matrix units"},

@@ -231,6 +231,10 @@ func judgeOnTensorRT(e *engine, p models.Precision) ability {
 	case p == models.FP32 && e.gpu.ampere():
 		// kTF32 is on unless a builder clears it, which the provider has no option for.
 		return ability{refused: fmt.Errorf("%s computes fp32 models in tf32 on this GPU, and cannot be told otherwise; ask for tf32", e.info.Name)}
+	case p == models.FP8:
+		// Its networks are not strongly typed, and of 8-bit types it has an option for
+		// integers alone.
+		return ability{refused: fmt.Errorf("%s has no option for fp8; the engine tensorrt has it", e.info.Name)}
 	}
 	return ability{}
 }

@@ -27,12 +27,12 @@ char *gb_ort_open(const gb_ort_api *api, OrtEnv **env) {
 
 void gb_ort_shut(const gb_ort_api *api, OrtEnv *env) { api->ReleaseEnv(env); }
 
-static OrtStatus *configure(const gb_ort_api *api, OrtSessionOptions *options, int threads, const char *profile_prefix) {
+static OrtStatus *configure(const gb_ort_api *api, OrtSessionOptions *options, unsigned level, int threads, const char *profile_prefix) {
 	OrtStatus *status;
 	// What goes wrong is said by the status; at a lower level the library would also
 	// complain that a model which could not be loaded leaves no profile.
 	if ((status = api->SetSessionLogSeverityLevel(options, gb_ort_log_fatal)) != NULL) return status;
-	if ((status = api->SetSessionGraphOptimizationLevel(options, gb_ort_optimise_all)) != NULL) return status;
+	if ((status = api->SetSessionGraphOptimizationLevel(options, level)) != NULL) return status;
 	if ((status = api->SetSessionExecutionMode(options, gb_ort_sequential)) != NULL) return status;
 	if ((status = api->SetInterOpNumThreads(options, 1)) != NULL) return status;
 	if ((status = api->SetIntraOpNumThreads(options, threads)) != NULL) return status;
@@ -42,7 +42,8 @@ static OrtStatus *configure(const gb_ort_api *api, OrtSessionOptions *options, i
 
 char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefix) {
 	OrtStatus *status = s->api->CreateSessionOptions(&s->options);
-	if (status == NULL) status = configure(s->api, s->options, threads, profile_prefix);
+	unsigned level = s->unfused ? gb_ort_optimise_basic : gb_ort_optimise_all;
+	if (status == NULL) status = configure(s->api, s->options, level, threads, profile_prefix);
 	s->profile = profile_prefix == NULL ? gb_ort_unprofiled : gb_ort_profiling;
 	return words(s->api, status);
 }

@@ -46,6 +46,7 @@ typedef struct {
 	OrtRunOptions *run_options;
 	int profile;
 	int profile_all; // the profile goes on beyond the first inference
+	int unfused;     // nodes stay what the model says
 	OrtStatus *failure; // of the last inference that failed
 } gb_ort_session;
 

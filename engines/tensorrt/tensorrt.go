@@ -214,11 +214,8 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 	if err := e.computes(o.Precision); err != nil {
 		return err
 	}
-	switch {
-	case o.Batch < 1:
+	if o.Batch < 1 {
 		return fmt.Errorf("batch %d, want at least 1", o.Batch)
-	case o.Precision == models.INT8 && o.Ranges == nil:
-		return errors.New("int8 needs the ranges of the activations")
 	}
 	return nil
 }
@@ -235,6 +232,10 @@ func (e *engine) computes(p models.Precision) error {
 		return fmt.Errorf("TensorRT %s has no bf16; it came with version 9", e.info.Version)
 	case (p == models.BF16 || p == models.TF32) && gpu.CapabilityMajor < 8:
 		return fmt.Errorf("%s needs compute capability 8.0, this GPU has %d.%d", p, gpu.CapabilityMajor, gpu.CapabilityMinor)
+	case p == models.FP8 && e.major < 10:
+		return fmt.Errorf("TensorRT %s takes no fp8 model: its types are not those of the network; version 10 and newer do", e.info.Version)
+	case p == models.FP8 && 10*gpu.CapabilityMajor+gpu.CapabilityMinor < 89:
+		return fmt.Errorf("fp8 needs sm_89 or newer (compute capability 8.9), this GPU has %d.%d", gpu.CapabilityMajor, gpu.CapabilityMinor)
 	}
 	return nil
 }
@@ -252,6 +253,8 @@ func code(p models.Precision) (number int, known bool) {
 		return C.gb_trt_bf16, true
 	case models.INT8:
 		return C.gb_trt_int8, true
+	case models.FP8:
+		return C.gb_trt_fp8, true
 	}
 	return 0, false
 }

@@ -3,8 +3,10 @@ package tensorrt
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +14,7 @@ import (
 	"genbench/engines/enginetest"
 	"genbench/engines/library"
 	"genbench/engines/onnxruntime"
+	"genbench/engines/reference"
 	"genbench/hardware"
 	"genbench/hardware/hardwaretest"
 	"genbench/hardware/native"
@@ -209,15 +212,84 @@ func expectUnavailable(t *testing.T, words []string) {
 }
 
 func TestSupports(t *testing.T) {
+	for capability, whys := range map[string]map[models.Precision]string{
+		"70": {models.FP32: "", models.FP16: "", models.TF32: "8.0", models.BF16: "8.0", models.INT8: "", models.FP8: "fp8 needs sm_89 or newer"},
+		"86": {models.TF32: "", models.BF16: "", models.FP8: "this GPU has 8.6"},
+		"89": {models.FP8: ""},
+	} {
+		t.Run(capability, func(t *testing.T) {
+			fake(t)
+			t.Setenv("FAKE_CUDA_CAPABILITY", capability)
+			engine, stream := openFake(t)
+			for precision, why := range whys {
+				o := small // without ranges: a plan is made before a calibration
+				o.Precision = precision
+				err := engine.Supports(o)
+				if (err == nil) != (why == "") || err != nil && !strings.Contains(err.Error(), why) {
+					t.Errorf("%s: %v, want %q", precision, err, why)
+				}
+				if !precision.Calibrated() || why != "" {
+					continue
+				}
+				_, err = engine.Build(t.Context(), enginetest.Miniatures()[0].Network, stream, o)
+				if words := string(precision) + " needs the ranges"; err == nil || !strings.Contains(err.Error(), words) {
+					t.Errorf("built without ranges: %v, want %q", err, words)
+				}
+			}
+		})
+	}
+}
+
+// An fp8 model is built as it is, and what the layers are inspected to run in is told.
+func TestFP8(t *testing.T) {
 	fake(t)
-	t.Setenv("FAKE_CUDA_CAPABILITY", "70")
-	engine, _ := openFake(t)
-	for precision, why := range map[models.Precision]string{models.FP32: "", models.FP16: "", models.TF32: "8.0", models.BF16: "8.0", models.INT8: "ranges"} {
-		o := small
-		o.Precision = precision
-		err := engine.Supports(o)
-		if (err == nil) != (why == "") || err != nil && !strings.Contains(err.Error(), why) {
-			t.Errorf("%s on a V100: %v, want %q", precision, err, why)
-		}
+	t.Setenv("FAKE_CUDA_CAPABILITY", "89")
+	engine, stream := openFake(t)
+	c := enginetest.Miniatures()[0]
+	host, err := hardware.NewHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	yardstick, err := reference.Driver().Open(t.Context(), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calibration, err := models.NewCalibration(c.Network, models.CalibrationOptions{Method: models.MinMax})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []float32 // the last node's values
+	if err := yardstick.(engines.Observer).Observe(t.Context(), c.Network, c.Input(1), func(node string, values []float32) error {
+		want = slices.Clone(values)
+		return calibration.See(node, values)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	o := small
+	o.Precision = models.FP8
+	if o.Ranges, err = calibration.Ranges(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := engine.Build(t.Context(), c.Network, stream, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := errors.Join(s.SetInput(c.Input(1)), stream.Time(s.Call(), make([]hardware.Sample, 1))); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var off, all float64
+	for i, v := range want {
+		off, all = off+math.Pow(float64(got.Data[i]-v), 2), all+float64(v)*float64(v)
+	}
+	if off = math.Sqrt(off / all); !(off > 0.001 && off < 0.15) {
+		t.Errorf("off from fp32 by %.4f of the root mean square, want what rounding to fp8 costs", off)
+	}
+	if x := s.Executed(); x.Precisions["fp8"] == 0 || len(x.Precisions) != 1 {
+		t.Errorf("executed %v", x.Precisions)
 	}
 }

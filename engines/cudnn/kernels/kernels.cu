@@ -27,8 +27,28 @@ PRIVATE unsigned float_to_bits(float f) { return __float_as_uint(f); }
 #include "host.h" // the same names in C
 #endif
 
+// The bits of E4M3 lie in a float as those of 2^-120 times the number, subnormal ones
+// too. Only sm_89 has an instruction for it.
+PRIVATE float fp8_to_float(unsigned char v) {
+	unsigned sign = (unsigned)(v & 0x80) << 24, rest = v & 0x7fu;
+	if (rest == 0x7fu) return bits_to_float(sign | 0x7fc00000u);
+	return bits_to_float(sign | float_to_bits(bits_to_float(rest << 20) * 1.3292279957849159e36f)); // 2^120
+}
+
+// To the nearest, ties to even, and to 448 what is beyond, as QuantizeLinear of ONNX does.
+PRIVATE unsigned char float_to_fp8(float f) {
+	unsigned bits = float_to_bits(f), sign = bits >> 24 & 0x80u;
+	bits &= 0x7fffffffu;
+	if (bits > 0x7f800000u) return (unsigned char)(sign | 0x7fu);
+	if (bits >= 0x43e00000u) return (unsigned char)(sign | 0x7eu);
+	// Below 2^-6 the last bit is worth 2^-9, as that of a float from 2^14 on.
+	if (bits < 0x3c800000u) return (unsigned char)(sign | (float_to_bits(bits_to_float(bits) + 16384.0f) - 0x46800000u));
+	return (unsigned char)(sign | ((bits - 0x3c000000u + 0x7ffffu + (bits >> 20 & 1u)) >> 20));
+}
+
 PRIVATE float load(const void *from, unsigned i, int type, float step) {
 	if (type == gb_int8) return step * (float)((const signed char *)from)[i];
+	if (type == gb_fp8) return step * fp8_to_float(((const unsigned char *)from)[i]);
 	if (type == gb_half) return half_to_float(((const unsigned short *)from)[i]);
 	if (type == gb_bfloat) return bits_to_float((unsigned)((const unsigned short *)from)[i] << 16);
 	return ((const float *)from)[i];
@@ -38,6 +58,8 @@ PRIVATE void store(void *to, unsigned i, int type, float step, float v) {
 	if (type == gb_int8) {
 		// To the nearest, ties to even, as QuantizeLinear of ONNX does. -128 is not used.
 		((signed char *)to)[i] = (signed char)fminf(fmaxf(rintf(v / step), -127.0f), 127.0f);
+	} else if (type == gb_fp8) {
+		((unsigned char *)to)[i] = float_to_fp8(v / step);
 	} else if (type == gb_half) {
 		((unsigned short *)to)[i] = float_to_half(v);
 	} else if (type == gb_bfloat) {

@@ -19,6 +19,7 @@ SAME(gb_cudnn_half, CUDNN_DATA_HALF);
 SAME(gb_cudnn_int8, CUDNN_DATA_INT8);
 SAME(gb_cudnn_int32, CUDNN_DATA_INT32);
 SAME(gb_cudnn_bfloat16, CUDNN_DATA_BFLOAT16);
+SAME(gb_cudnn_fp8, CUDNN_DATA_FP8_E4M3);
 SAME(gb_cudnn_nchw, CUDNN_TENSOR_NCHW);
 SAME(gb_cudnn_nhwc, CUDNN_TENSOR_NHWC);
 SAME(gb_cudnn_default_math, CUDNN_DEFAULT_MATH);

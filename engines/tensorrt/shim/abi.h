@@ -14,7 +14,7 @@
 #define GB_TRT_ABI 2
 
 // What a model is built in; the numbers are ours.
-enum { gb_trt_fp32, gb_trt_tf32, gb_trt_fp16, gb_trt_bf16, gb_trt_int8 };
+enum { gb_trt_fp32, gb_trt_tf32, gb_trt_fp16, gb_trt_bf16, gb_trt_int8, gb_trt_fp8 };
 
 // Element types of inputs and outputs; the numbers are ours.
 enum {

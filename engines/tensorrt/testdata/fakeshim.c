@@ -268,7 +268,7 @@ static char *learn(gb_trt_engine *engine) {
 // read_nodes makes a layer of every node, by another name, as TensorRT gives them.
 static void read_nodes(gb_trt_engine *engine, span graph, const char *chosen) {
 	// In the order of the precisions of abi.h.
-	static const char *formats[] = {"Float", "Float", "Half", "BFloat16", "Int8"};
+	static const char *formats[] = {"Float", "Float", "Half", "BFloat16", "Int8", "FP8"};
 	size_t json_bytes = 0;
 	FILE *json = open_memstream(&engine->inspection, &json_bytes);
 	FILE *times = open_memstream(&engine->times, &engine->times_bytes);
@@ -323,6 +323,8 @@ static char *open_engine(const void *plan, size_t size, gb_trt_engine **out) {
 	OrtSessionOptions *options = NULL;
 	char *failed = words(ort->CreateSessionOptions(&options));
 	if (failed == NULL) failed = words(ort->SetIntraOpNumThreads(options, 1));
+	// ONNX Runtime's fusions are wrong about E4M3 (engines/onnxruntime, order).
+	if (failed == NULL && engine->precision == gb_trt_fp8) failed = words(ort->SetSessionGraphOptimizationLevel(options, gb_ort_optimise_basic));
 	if (failed == NULL) failed = words(ort->CreateSessionFromArray(environment, model, (size_t)(end - model), options, &engine->session));
 	if (failed == NULL && open) failed = learn(engine);
 	if (options != NULL) ort->ReleaseSessionOptions(options);

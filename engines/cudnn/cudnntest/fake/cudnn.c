@@ -10,11 +10,14 @@
 //	FAKE_CUDNN_NO_GEMM    1: the algorithm that fuses without activation is missing
 //	FAKE_CUDNN_RUN        what submitting a convolution returns; 0
 //	FAKE_CUDNN_NO_INT8    1: no algorithm for 8-bit integers, 2: none that runs; 0
+//	FAKE_CUDNN_NO_FP8     1: no engine for a graph that rounds to fp8, 2: none for one in
+//	                      fp8 at all; 0
 //	FAKE_CUDNN_GRAPH      1: no engine for any graph, 2: no plan can be made, 3: none can
 //	                      be executed, 4: all take longer than the legacy calls; 0
 //
 // It is as strict as cuDNN: extents must fit each other, and factors, formats and
-// types be those that it knows.
+// types be those that it knows. What it has in fp8 depends on the fake driver's
+// FAKE_CUDA_CAPABILITY.
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -25,7 +28,7 @@
 #include "kernels.h"
 
 enum { bad_param = 2000, not_supported = 3000, execution_failed = 5000 };
-enum { type_float = 0, type_half = 2, type_int8 = 3, type_int32 = 4, type_bfloat = 9 };
+enum { type_float = 0, type_half = 2, type_int8 = 3, type_int32 = 4, type_bfloat = 9, type_fp8 = 12 };
 
 static long long number(const char *key, long long otherwise) {
 	const char *value = getenv(key);
@@ -109,11 +112,16 @@ DESCRIPTOR(Pooling, pooling)
 
 static unsigned set(tensor *t, unsigned layout, unsigned type, int n, int c, int h, int w) {
 	*t = (tensor){layout, type, n, c, h, w};
-	int known = layout <= 1 && (type == type_float || type == type_half || type == type_bfloat || type == type_int8);
+	int known = layout <= 1 && (type == type_float || type == type_half || type == type_bfloat || type == type_int8 || type == type_fp8);
 	return known && n > 0 && c > 0 && h > 0 && w > 0 ? 0 : bad_param;
 }
-unsigned cudnnSetTensor4dDescriptor(tensor *t, unsigned layout, unsigned type, int n, int c, int h, int w) { return set(t, layout, type, n, c, h, w); }
-unsigned cudnnSetFilter4dDescriptor(tensor *f, unsigned type, unsigned layout, int k, int c, int h, int w) { return set(f, layout, type, k, c, h, w); }
+// The legacy API has no fp8.
+unsigned cudnnSetTensor4dDescriptor(tensor *t, unsigned layout, unsigned type, int n, int c, int h, int w) {
+	return type == type_fp8 ? not_supported : set(t, layout, type, n, c, h, w);
+}
+unsigned cudnnSetFilter4dDescriptor(tensor *f, unsigned type, unsigned layout, int k, int c, int h, int w) {
+	return type == type_fp8 ? not_supported : set(f, layout, type, k, c, h, w);
+}
 unsigned cudnnSetConvolution2dDescriptor(convolution *c, int ph, int pw, int sh, int sw, int dh, int dw, unsigned mode, unsigned compute) {
 	*c = (convolution){ph, pw, sh, sw, dh, dw, 1, 0, compute};
 	return mode == 1 && (compute == type_float || compute == type_int32) ? 0 : bad_param;
@@ -131,6 +139,24 @@ unsigned cudnnSetPooling2dDescriptor(pooling *p, unsigned mode, unsigned nan, in
 
 static size_t elements(const tensor *t) { return (size_t)t->n * (size_t)t->c * (size_t)t->h * (size_t)t->w; }
 
+// E4M3 by its definition, not by the bits of a float as the kernels have it.
+static float from_fp8(unsigned char v) {
+	int exponent = v >> 3 & 15, mantissa = v & 7;
+	float f = exponent ? ldexpf((float)(8 + mantissa), exponent - 10) : ldexpf((float)mantissa, -9);
+	if ((v & 0x7f) == 0x7f) return NAN;
+	return v & 0x80 ? -f : f;
+}
+static unsigned char to_fp8(float v) {
+	unsigned char sign = signbit(v) ? 0x80 : 0;
+	if (isnan(v)) return sign | 0x7f;
+	if (fabsf(v) >= 448) return sign | 0x7e;
+	int exponent;
+	frexpf(v, &exponent); // of a number from 1/2 to 1
+	if (exponent < -5 || v == 0) exponent = -5;
+	int steps = (int)rintf(ldexpf(fabsf(v), 4 - exponent)); // 8 to 16, fewer of a subnormal
+	return (unsigned char)(sign | ((exponent + 6) * 8 + steps - 8));
+}
+
 // read gives a tensor as floats in NCHW order.
 static float *read(const tensor *t, const void *data) {
 	float *out = malloc(elements(t) * sizeof *out);
@@ -142,6 +168,8 @@ static float *read(const tensor *t, const void *data) {
 			out[i] = ((const float *)data)[at];
 		} else if (t->type == type_half) {
 			out[i] = (float)((const _Float16 *)data)[at];
+		} else if (t->type == type_fp8) {
+			out[i] = from_fp8(((const unsigned char *)data)[at]);
 		} else {
 			unsigned bits = (unsigned)((const unsigned short *)data)[at] << 16;
 			memcpy(&out[i], &bits, sizeof bits);
@@ -160,6 +188,8 @@ static void write(const tensor *t, void *data, float *in) {
 			((float *)data)[at] = in[i];
 		} else if (t->type == type_half) {
 			((_Float16 *)data)[at] = (_Float16)in[i];
+		} else if (t->type == type_fp8) {
+			((unsigned char *)data)[at] = to_fp8(in[i]);
 		} else {
 			unsigned bits;
 			memcpy(&bits, &in[i], sizeof bits);
