@@ -233,7 +233,8 @@ func judgeOnTensorRT(e *engine, p models.Precision) ability {
 		return ability{refused: fmt.Errorf("%s computes fp32 models in tf32 on this GPU, and cannot be told otherwise; ask for tf32", e.info.Name)}
 	case p == models.FP8:
 		// Its networks are not strongly typed, and of 8-bit types it has an option for
-		// integers alone.
+		// integers alone (trt_int8_enable; trt_fp16_enable and trt_bf16_enable are the
+		// others, in release 1.31).
 		return ability{refused: fmt.Errorf("%s has no option for fp8; the engine tensorrt has it", e.info.Name)}
 	}
 	return ability{}
