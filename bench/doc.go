@@ -10,7 +10,7 @@
 //	  -> visit          worker.visit: build, first inference, graphs and copies of the input (worker.arrange),
 //	                    warm-up, output check, one round
 //	  -> round          worker.round: windows until they agree, each timed by one C loop (hardware.Stream.Time);
-//	                    counters read at both ends
+//	                    counters read at both ends, a GPU's clock events ten times a second between
 //	  -> journal        Journal.Append: one JSON line, synced, after every round
 //	  -> Result         NewResult: estimates, intervals, doubts, quality; a pure function of the journal
 //
@@ -77,8 +77,9 @@
 // Contamination (X, judgeRound). A round is dropped, kept in the journal with its
 // reason, and taken again up to three times when a hypervisor took more than 10 % of
 // the machine, other processes used more than half a core or have a context on the
-// GPU, a thermal or power-brake bit was set at either end of it or the slowdown bit at
-// both or with violation time, the GPU counted memory errors or PCIe replays or its
+// GPU, a thermal or power-brake bit was set at either end of it or at one of the looks
+// that another thread takes ten times a second between (counters.watching), or the
+// slowdown bit twice or with violation time, the GPU counted memory errors or PCIe replays or its
 // driver reported a fault (Xid), the processor counted a thermal throttle, or the clock
 // followed another GPU's. After heat the next try waits for the device to cool
 // (worker.coolDown). A power cap that holds a locked clock more than 1 % below its lock

@@ -93,6 +93,10 @@ type Protocol struct {
 	TagSteal   float64 `json:"tag_steal" yaml:"tag_steal"`
 	TagForeign float64 `json:"tag_foreign_cores" yaml:"tag_foreign_cores"`
 
+	// EventEvery is how often a GPU is asked during a round why its clocks are what they
+	// are, beside what is timed; 0, as in journals of before, asks at its ends alone (X).
+	EventEvery time.Duration `json:"event_every_ns,omitempty" yaml:"event_every"`
+
 	// SentinelEvery is how often one point is visited only to see whether the
 	// machine drifts, at the start and the end besides; 0 never does (D1).
 	SentinelEvery time.Duration `json:"sentinel_every_ns" yaml:"sentinel_every"`
@@ -181,6 +185,7 @@ func GPUProtocol() Protocol {
 	p.SettleAgain, p.SettleAgainCap, p.SettleAgainClock, p.SettleAgainDegrees = 5*time.Second, 60*time.Second, 0.005, 3
 	p.WindowSamples, p.WindowTime = 30, 500*time.Millisecond
 	p.RetryWait = 5 * time.Second
+	p.EventEvery = 100 * time.Millisecond
 	p.DriftStop = 0.03
 	p.ClockProbe = 20 * time.Second
 	return p
@@ -297,7 +302,7 @@ func (p Protocol) Check() error {
 	}{
 		{"ramp_time", p.RampTime}, {"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
 		{"settle_again", p.SettleAgain}, {"settle_cap", p.SettleCap}, {"settle_again_cap", p.SettleAgainCap}, {"clock_probe", p.ClockProbe}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
-		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"sentinel_every", p.SentinelEvery},
+		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"event_every", p.EventEvery}, {"sentinel_every", p.SentinelEvery},
 		{"energy_window", p.EnergyWindow},
 	} {
 		want(d.value >= 0 && d.value <= 24*time.Hour, d.key, d.value, "a time from 0 to 24h")

@@ -269,7 +269,11 @@ func (j *ruleJudge) contamination() []Rule {
 	evidence := holding(j.kept, func(r *RoundRecord) bool {
 		return r.Interval.ForeignCPUs != nil || r.Interval.GPU != nil && r.Interval.GPU.ForeignProcesses != nil
 	})
-	rules := []Rule{all("X", evidence, len(j.kept), "rounds show who else used the device")}
+	x := all("X", evidence, len(j.kept), "rounds show who else used the device")
+	if watched := holding(j.kept, func(r *RoundRecord) bool { return r.Interval.GPU != nil && r.Interval.GPU.Watch != nil }); j.gpu && x.State == RuleMet {
+		x = all("X", watched, len(j.kept), "rounds show who else used the device, and its clock events during the round")
+	}
+	rules := []Rule{x}
 	invalid := holding(j.r.Measurements, func(m Measurement) bool { return m.State == Invalid && len(m.Rounds) > 0 })
 	if invalid > 0 {
 		rules = append(rules, met("X1", "%d points are invalid and keep their rows", invalid))

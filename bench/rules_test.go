@@ -55,6 +55,10 @@ func TestRules(t *testing.T) {
 		r.EnqueueNS, r.HostNS = r.DeviceNS, r.DeviceNS
 		return r
 	}
+	watched := func(r RoundRecord, watch *hardware.EventWatch) RoundRecord {
+		r.Interval.GPU = &hardware.GPUInterval{ForeignProcesses: []int{}, Watch: watch}
+		return onGPU(r)
+	}
 	amortised := func(r RoundRecord) RoundRecord {
 		r.AmortisedOver = 12
 		return r
@@ -83,6 +87,8 @@ func TestRules(t *testing.T) {
 		{"one launch", []any{round(p, 1, 1, 100)}, "S4", RuleNotMet},
 		{"two launches", []any{round(p, 1, 1, 100), round(p, 2, 1, 100)}, "S4", RuleMet},
 		{"no sentinel", []any{round(p, 1, 1, 100)}, "D1", RuleNotMet},
+		{"watched", []any{watched(round(p, 1, 1, 100), &hardware.EventWatch{Looks: 9})}, "X", RuleMet},
+		{"not watched", []any{watched(round(p, 1, 1, 100), nil)}, "X", RuleNotMet},
 		{"no clock", []any{round(p, 1, 1, 100)}, "E4", RuleNotMet},
 	} {
 		s := newScript(t, PlannedPoint{Point: p}, PlannedPoint{Point: q}, PlannedPoint{Point: o}).begin()

@@ -252,7 +252,7 @@ func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string
 	}}
 	on := surroundings{
 		open:    func() (hardware.Device, error) { return device.opened(), nil },
-		sampler: func(hardware.Device) (hardware.Sampler, error) { return simulatedSampler{l.simulation, l.now}, nil },
+		sampler: func(hardware.Device) (hardware.Sampler, error) { return l.sampler(l.now), nil },
 		meter:   func(hardware.Device) (energyMeter, error) { return l.simulation.meter(device) },
 		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
 		now:     l.now,
@@ -415,6 +415,28 @@ func (m simulatedMeter) Measure(ctx context.Context, atLeast time.Duration) (har
 type simulatedSampler struct {
 	*simulation
 	now func() int64
+}
+
+// sampler is that of the simulation's kind of device.
+func (s *simulation) sampler(now func() int64) hardware.Sampler {
+	if s.kind == hardware.Host {
+		return simulatedSampler{s, now}
+	}
+	return simulatedGPUSampler{simulatedSampler{s, now}}
+}
+
+// A simulatedGPUSampler is one that tells clock events, too.
+type simulatedGPUSampler struct{ simulatedSampler }
+
+func (s simulatedGPUSampler) EventReasons() (hardware.EventReasons, error) {
+	r, err := s.Sample()
+	switch {
+	case err != nil:
+		return 0, err
+	case r.GPU.EventReasons == nil:
+		return 0, errors.New("not supported")
+	}
+	return *r.GPU.EventReasons, nil
 }
 
 func (s simulatedSampler) Close() error { return nil }

@@ -270,8 +270,8 @@ func (w *worker) check(session engines.Session, p Point) (*Check, error) {
 }
 
 // round takes samples until a steady state is proven and enough of them are in it,
-// with the counters read at both ends and nothing but the C loop and its windows'
-// medians in between. It gives the median, from which the next try is sized.
+// with the counters read at both ends. In between this thread does nothing but the C
+// loop and its windows' medians, while another looks at a GPU's clock events. It gives the median, from which the next try is sized.
 func (w *worker) round(session engines.Session, p Point, inference time.Duration, r *RoundRecord) (verdict, time.Duration, error) {
 	proto := w.spec.Config.Protocol
 	var none verdict
@@ -285,9 +285,11 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	}
 	var s []hardware.Sample
 	var start int64
-	err = w.quietly(func() (err error) {
-		r.Steady, s, start, err = w.steady(session, p, inference)
-		return err
+	events, noEvents, err := w.counters.watching(proto.EventEvery, func(func() hardware.EventReasons) error {
+		return w.quietly(func() (err error) {
+			r.Steady, s, start, err = w.steady(session, p, inference)
+			return err
+		})
 	})
 	if err != nil {
 		return none, 0, err
@@ -302,9 +304,15 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	}
 	r.Start = start - w.spec.Base
 	r.Interval = interval(from, fromMissing, to, toMissing, ownTo.CPUSeconds-ownFrom.CPUSeconds)
+	if r.Interval.GPU != nil {
+		r.Interval.GPU.Watched(events, noEvents)
+	}
 	r.ContextSwitches = ownTo.InvoluntarySwitches - ownFrom.InvoluntarySwitches
 	impossible := r.take(s, w.device.Info().Kind)
 	v := judgeRound(r.Interval, from.GPU, to.GPU, proto)
+	if r.Interval.GPU != nil && p.Gap == 0 {
+		v.fed(*r.Interval.GPU, to.GPU)
+	}
 	if impossible != "" {
 		v.drop(BadClock, "%s", impossible)
 	}

@@ -204,6 +204,14 @@ func (s *simulation) visit(planned bench.PlannedPoint, launch, order int) {
 			Seconds: pointer(round(s.now-float64(r.Start)/1e9, 4)), StealFraction: pointer(0.004), ForeignCPUs: pointer(round(0.02+0.03*s.rng.Float64(), 3)),
 			MeanFrequencyMHz: pointer(2596.1), Reasons: hardware.Reasons{"temperature_c": "no thermal sensor in /sys/class/hwmon", "thermal_throttles": "no thermal_throttle counters in /sys"},
 		}
+		if s.gpu {
+			length := s.now - float64(r.Start)/1e9
+			r.Interval.GPU = &hardware.GPUInterval{
+				EventReasons: new(hardware.EventReasons), Watch: &hardware.EventWatch{Looks: int(10 * length), Seen: map[string]int{}},
+				EnergyJ: pointer(round(280*length, 3)), TemperatureC: pointer(61), PowerViolationNS: new(int64), ThermalViolationNS: new(int64),
+				ECCErrors: new(int64), PCIeReplays: new(int64), Xids: []int{}, ForeignProcesses: []int{},
+			}
+		}
 		if trouble.stolen {
 			r.Interval.StealFraction = pointer(0.034)
 		}
@@ -378,7 +386,7 @@ func imaginaryGPU(t *testing.T) []byte {
 	s := newSimulation(t, 17, nets, []string{"tensorrt"}, []string{"fp16"}, []int{1, 64})
 	s.gpu, s.samples = true, 180
 	s.run.Devices = []hardware.Info{{ID: "GPU-5b1c7e02-0000-4000-8000-0123456789ab", Kind: hardware.CUDA, Name: "Example GPU", Cores: 132, Memory: 80 << 30}}
-	s.run.Config.Grid.Models = nil
+	s.run.Config.Grid.Models, s.run.Config.Protocol.EventEvery = nil, 100*time.Millisecond
 	for i := range s.run.Plan {
 		p := &s.run.Plan[i]
 		p.Point.Graph, p.Point.Cache = "eager", "hot"

@@ -238,6 +238,9 @@ func measurement(r *bench.Result) document {
 	if p.DropSteal > 0 || p.DropForeign > 0 {
 		g.add("a round is dropped", prose{fmt.Sprintf("if the hypervisor took more than %s %% of the machine's time or other processes used more than %g processors", percent(100*p.DropSteal), p.DropForeign)})
 	}
+	if p.EventEvery > 0 {
+		g.add("a round on a GPU is dropped", prose{fmt.Sprintf("if other processes or errors met the GPU, or its driver told of heat, a power brake or a slowdown at the ends of the round or when asked every %s between", seconds(p.EventEvery.Seconds()))})
+	}
 	for _, e := range run.Engines {
 		g.add("engine "+e.Name, engineText(e))
 	}
