@@ -53,10 +53,12 @@
 // was not is a doubt about the run (W2, worker.settle, SettleRecord). A round
 // leaves out its first inference, on a GPU five and 300 ms (W3, Protocol.ramp). Then
 // windows run, until the last three differ by at most 1 % and drift by less than
-// 0.25 % beyond what the noise within them explains; where three are too noisy to show
-// a drift, more are taken (W4, worker.steady, SteadyProof.judge). A round in which
-// latency still moves is taken and marked unsteady; nothing is silent. Noise
-// alone is no such mark: the interval tells of it. What latency does after the device
+// 0.25 % beyond what the noise within them explains, and on a GPU the mean clocks of
+// them, by its cycle counters, by at most 0.5 %, or 1 where a power cap holds clocks that
+// float; where three are too noisy to show a drift, more are taken (W4, worker.steady,
+// SteadyProof.judge). A round in which latency or clock still moves is taken and marked
+// unsteady; nothing is silent. Noise alone is no such mark: the interval tells of it. A
+// host's frequency is read at the windows' ends and judges nothing: it is of a moment. What latency does after the device
 // idled is measured on purpose: --gaps makes points of idle times, slept through in C
 // outside of what is timed (W5, worker.block).
 //
@@ -213,7 +215,6 @@
 //
 // # Not yet
 //
-// The mean clock of W4's windows, which rest on latency; copies of input and output as
-// columns of their own (M2). Results name the protocol's effective numbers, so that none
-// of this can be taken for granted.
+// Copies of input and output as columns of their own (M2). Results name the protocol's
+// effective numbers, so that none of this can be taken for granted.
 package bench

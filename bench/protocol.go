@@ -74,6 +74,11 @@ type Protocol struct {
 	SteadyRatio   float64       `json:"steady_ratio" yaml:"steady_ratio"`
 	SteadyDrift   float64       `json:"steady_drift" yaml:"steady_drift"`
 	SteadyCap     time.Duration `json:"steady_cap_ns" yaml:"steady_cap"`
+	// SteadyClock is by which share the clocks of those windows may differ,
+	// SteadyClockCapped where a power cap holds clocks that float (X, POWER floating); 0,
+	// as in journals of before and on a host, does not ask.
+	SteadyClock       float64 `json:"steady_clock,omitempty" yaml:"steady_clock"`
+	SteadyClockCapped float64 `json:"steady_clock_capped,omitempty" yaml:"steady_clock_capped"`
 
 	// A round is dropped, kept in the journal with its reason and taken again up
 	// to Retries times when more than DropSteal of the machine's time was stolen
@@ -184,6 +189,7 @@ func GPUProtocol() Protocol {
 	p.Settle, p.SettleCap, p.SettleClock, p.SettleDegrees = 30*time.Second, 180*time.Second, 0.002, 0.5
 	p.SettleAgain, p.SettleAgainCap, p.SettleAgainClock, p.SettleAgainDegrees = 5*time.Second, 60*time.Second, 0.005, 3
 	p.WindowSamples, p.WindowTime = 30, 500*time.Millisecond
+	p.SteadyClock, p.SteadyClockCapped = 0.005, 0.01
 	p.RetryWait = 5 * time.Second
 	p.EventEvery = 100 * time.Millisecond
 	p.DriftStop = 0.03
@@ -285,6 +291,8 @@ func (p Protocol) Check() error {
 	want(p.SettleAgainDegrees >= 0, "settle_again_c", p.SettleAgainDegrees, "0 or more degrees")
 	want(p.SteadyRatio >= 1, "steady_ratio", p.SteadyRatio, "at least 1")
 	want(p.SteadyDrift > 0, "steady_drift", p.SteadyDrift, "a positive fraction")
+	want(p.SteadyClock >= 0, "steady_clock", p.SteadyClock, "0 or a fraction")
+	want(p.SteadyClockCapped >= p.SteadyClock, "steady_clock_capped", p.SteadyClockCapped, "no less than steady_clock")
 	want(p.RelWidth > 0 && p.RelWidth < 1, "rel_width", p.RelWidth, "a fraction between 0 and 1, such as 0.005")
 	want(p.DropSteal >= 0, "drop_steal", p.DropSteal, "a fraction of the machine, such as 0.1")
 	want(p.DropForeign >= 0, "drop_foreign_cores", p.DropForeign, "a number of cores, such as 0.5")

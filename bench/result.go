@@ -417,6 +417,7 @@ func (m *Measurement) doubt(log *Log) {
 		warn(Amortised, "over %d inferences", m.AmortisedOver)
 	}
 	kept, unsteady := 0, 0
+	moved, widest := 0, 0.0
 	stolen, worstSteal := 0, 0.0
 	crowded, worstForeign := 0, 0.0
 	for _, r := range m.Rounds {
@@ -426,6 +427,10 @@ func (m *Measurement) doubt(log *Log) {
 		kept++
 		if !r.Steady.Met {
 			unsteady++
+			if r.Steady.ClockMoved() {
+				moved++
+				widest = max(widest, r.Steady.ClockSpread)
+			}
 		}
 		if steal := r.Interval.StealFraction; steal != nil && *steal > proto.TagSteal {
 			stolen++
@@ -436,7 +441,9 @@ func (m *Measurement) doubt(log *Log) {
 			worstForeign = max(worstForeign, *foreign)
 		}
 	}
-	if unsteady > 0 {
+	if moved > 0 {
+		warn(Unsteady, "%d of %d rounds; in %d of them the clock moved, by up to %.1f %%", unsteady, kept, moved, 100*widest)
+	} else if unsteady > 0 {
 		warn(Unsteady, "%d of %d rounds", unsteady, kept)
 	}
 	if stolen > 0 {

@@ -191,8 +191,18 @@ func (j *ruleJudge) warmUp() []Rule {
 	}
 	return append(rules,
 		ramp(p),
-		all("W4", holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met }), len(j.kept), "rounds were taken in a steady state"),
+		j.steady(),
 		gaps)
+}
+
+// steady looks at what was proven of rounds; on a GPU that takes their clocks.
+func (j *ruleJudge) steady() Rule {
+	steady := holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met })
+	if !j.gpu || steady < len(j.kept) {
+		return all("W4", steady, len(j.kept), "rounds were taken in a steady state")
+	}
+	clocks := holding(j.kept, func(r *RoundRecord) bool { return r.Steady.ClockLimit > 0 && r.Steady.WindowClocks != nil })
+	return all("W4", clocks, len(j.kept), "rounds were taken in a steady state, of latency and clock")
 }
 
 // ramp says what a round leaves out at its start.

@@ -285,9 +285,16 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	}
 	var s []hardware.Sample
 	var start int64
-	events, noEvents, err := w.counters.watching(proto.EventEvery, func(func() hardware.EventReasons) error {
+	events, noEvents, err := w.counters.watching(proto.EventEvery, func(so func() hardware.EventReasons) error {
+		// Clocks that float under a power cap may move further (X, POWER floating).
+		allowed := func() float64 {
+			if w.spec.Lock == nil && (so()&hardware.SWPowerCap != 0 || stood(from.GPU, hardware.SWPowerCap)) {
+				return proto.SteadyClockCapped
+			}
+			return proto.SteadyClock
+		}
 		return w.quietly(func() (err error) {
-			r.Steady, s, start, err = w.steady(session, p, inference)
+			r.Steady, s, start, err = w.steady(session, p, inference, allowed)
 			return err
 		})
 	})
@@ -356,9 +363,10 @@ func (w *worker) sample() (reading hardware.Reading, missing string, err error) 
 
 // steady leaves out a ramp (W3) and runs windows until the last ones agree (W4) or
 // the protocol's patience ends. The samples of those are the round's, for what was
-// proven is proven of them; where they are too few for a round, more follow. It gives
+// proven is proven of them; where they are too few for a round, more follow. clockLimit
+// is by how much the clocks of windows may differ, as far as is known by then. It gives
 // the samples and when the first of them began.
-func (w *worker) steady(session engines.Session, p Point, inference time.Duration) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
+func (w *worker) steady(session engines.Session, p Point, inference time.Duration, clockLimit func() float64) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
 	proto := w.spec.Config.Protocol
 	take := func(n int) ([]hardware.Sample, error) {
 		if err := w.begin(p, "round", time.Duration(n)*lasts(session, p, inference)); err != nil {
@@ -372,6 +380,7 @@ func (w *worker) steady(session engines.Session, p Point, inference time.Duratio
 	}
 	var windows [][]hardware.Sample
 	var starts []int64
+	clock := w.meterWindows()
 	for began := w.now(); ; {
 		starts = append(starts, w.now())
 		s, err := take(proto.window(lasts(session, p, inference)))
@@ -380,6 +389,8 @@ func (w *worker) steady(session engines.Session, p Point, inference time.Duratio
 		}
 		windows = append(windows, s)
 		proof.add(deviceTimes(s))
+		proof.addClock(clock())
+		proof.ClockLimit = clockLimit()
 		inference = time.Duration(proof.WindowMedians[len(windows)-1])
 		took := time.Duration(w.now() - began)
 		proof.Seconds = took.Seconds()

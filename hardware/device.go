@@ -53,8 +53,9 @@ type EventStream interface {
 	// CacheBytes is the size of the last cache before the device's memory.
 	CacheBytes() int64
 	// MeterClock begins to measure at which clock the device's multiprocessors run, by
-	// their own counters: stop gives it in MHz. Both wait for what was submitted before.
-	MeterClock() (stop func() (mhz float64, err error), err error)
+	// their own counters: lap gives the mean since it was called last, or since the
+	// beginning, in MHz. Both wait for what was submitted before.
+	MeterClock() (lap func() (mhz float64, err error), err error)
 }
 
 // A Graph is recorded work that one call replays.

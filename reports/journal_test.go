@@ -183,6 +183,14 @@ func (s *simulation) visit(planned bench.PlannedPoint, launch, order int) {
 			r.Steady.WindowMedians = append(r.Steady.WindowMedians, settled+settled/20)
 			r.Steady.Ratio, r.Steady.Drift, r.Steady.Seconds = 1.05, 0.031, 3
 		}
+		if s.gpu {
+			r.Steady.ClockLimit = s.run.Config.Protocol.SteadyClock
+			for range r.Steady.WindowMedians {
+				r.Steady.WindowClocks = append(r.Steady.WindowClocks, 1755)
+			}
+		} else {
+			r.Steady.ClockReason = "neither cpufreq nor /proc/cpuinfo tells a clock"
+		}
 		s.read()
 		r.Start = int64(s.now * 1e9)
 		for range n {
@@ -386,7 +394,9 @@ func imaginaryGPU(t *testing.T) []byte {
 	s := newSimulation(t, 17, nets, []string{"tensorrt"}, []string{"fp16"}, []int{1, 64})
 	s.gpu, s.samples = true, 180
 	s.run.Devices = []hardware.Info{{ID: "GPU-5b1c7e02-0000-4000-8000-0123456789ab", Kind: hardware.CUDA, Name: "Example GPU", Cores: 132, Memory: 80 << 30}}
-	s.run.Config.Grid.Models, s.run.Config.Protocol.EventEvery = nil, 100*time.Millisecond
+	proto := &s.run.Config.Protocol
+	proto.EventEvery, proto.SteadyClock, proto.SteadyClockCapped = 100*time.Millisecond, 0.005, 0.01
+	s.run.Config.Grid.Models = nil
 	for i := range s.run.Plan {
 		p := &s.run.Plan[i]
 		p.Point.Graph, p.Point.Cache = "eager", "hot"
