@@ -10,7 +10,8 @@
 //	  -> visit          worker.visit: build, first inference, graphs and copies of the input (worker.arrange),
 //	                    warm-up, output check, one round
 //	  -> round          worker.round: windows until they agree, each timed by one C loop (hardware.Stream.Time);
-//	                    counters read at both ends, a GPU's clock events ten times a second between
+//	                    counters read at both ends, a GPU's clock events ten times a second between;
+//	                    then copies around inferences (worker.copies)
 //	  -> journal        Journal.Append: one JSON line, synced, after every round
 //	  -> Result         NewResult: estimates, intervals, doubts, quality; a pure function of the journal
 //
@@ -18,7 +19,10 @@
 //
 // What is timed. Device time is taken around the engine's own submitting call, with
 // input and output in place (M1); on the host a call has finished when it returns,
-// so device and host time are one. Throughput is images over the time of the block; a
+// so device and host time are one. On a GPU a short pass after each round times up to 30
+// copies of the input from pinned memory, of the output to it, and inferences from host
+// to host by the host's clock, which stand in columns of their own beside enqueue time
+// (M2, worker.copies, hardware.Transfer). Throughput is images over the time of the block; a
 // point with gaps, whose pace was asked for, has none (M3, Measurement.estimate). Build,
 // first inference and the capturing of graphs are metrics of their own (M7,
 // PointRecord). The timed loop is one C call on a locked thread with the garbage
@@ -213,8 +217,6 @@
 // is now told from drift (SteadyProof.judge has the shares of both that are caught).
 // D1's shift counts beyond what chance explains, for the same reason.
 //
-// # Not yet
-//
-// Copies of input and output as columns of their own (M2). Results name the protocol's
-// effective numbers, so that none of this can be taken for granted.
+// Results name the protocol's effective numbers, so that none of this can be taken for
+// granted.
 package bench

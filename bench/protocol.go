@@ -80,6 +80,11 @@ type Protocol struct {
 	SteadyClock       float64 `json:"steady_clock,omitempty" yaml:"steady_clock"`
 	SteadyClockCapped float64 `json:"steady_clock_capped,omitempty" yaml:"steady_clock_capped"`
 
+	// CopySamples is how many inferences between copies of their input and output follow a
+	// GPU's round, where they are short; 0, as in journals of before and on a host, is none
+	// (M2; see Protocol.copies).
+	CopySamples int `json:"copy_samples,omitempty" yaml:"copy_samples"`
+
 	// A round is dropped, kept in the journal with its reason and taken again up
 	// to Retries times when more than DropSteal of the machine's time was stolen
 	// by the hypervisor, or others used more than DropForeign cores (X).
@@ -189,6 +194,7 @@ func GPUProtocol() Protocol {
 	p.Settle, p.SettleCap, p.SettleClock, p.SettleDegrees = 30*time.Second, 180*time.Second, 0.002, 0.5
 	p.SettleAgain, p.SettleAgainCap, p.SettleAgainClock, p.SettleAgainDegrees = 5*time.Second, 60*time.Second, 0.005, 3
 	p.WindowSamples, p.WindowTime = 30, 500*time.Millisecond
+	p.CopySamples = 30
 	p.SteadyClock, p.SteadyClockCapped = 0.005, 0.01
 	p.RetryWait = 5 * time.Second
 	p.EventEvery = 100 * time.Millisecond
@@ -291,6 +297,7 @@ func (p Protocol) Check() error {
 	want(p.SettleAgainDegrees >= 0, "settle_again_c", p.SettleAgainDegrees, "0 or more degrees")
 	want(p.SteadyRatio >= 1, "steady_ratio", p.SteadyRatio, "at least 1")
 	want(p.SteadyDrift > 0, "steady_drift", p.SteadyDrift, "a positive fraction")
+	want(p.CopySamples >= 0 && p.CopySamples <= p.RoundMost, "copy_samples", p.CopySamples, "0 to round_most_samples")
 	want(p.SteadyClock >= 0, "steady_clock", p.SteadyClock, "0 or a fraction")
 	want(p.SteadyClockCapped >= p.SteadyClock, "steady_clock_capped", p.SteadyClockCapped, "no less than steady_clock")
 	want(p.RelWidth > 0 && p.RelWidth < 1, "rel_width", p.RelWidth, "a fraction between 0 and 1, such as 0.005")

@@ -131,7 +131,10 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 	if record.Check != nil && !record.Check.Pass {
 		return nil // the record says so; a wrong answer has no latency
 	}
-	return w.rounds(ctx, session, v, warm, inference)
+	if err := w.rounds(ctx, session, v, warm, inference); err != nil {
+		return err
+	}
+	return w.copies(session, v, inference)
 }
 
 // rounds takes a visit's round, again as often as the protocol allows while it is

@@ -229,10 +229,26 @@ func (s *simulation) visit(planned bench.PlannedPoint, launch, order int) {
 		}
 		s.append(r)
 		s.read()
+		if s.gpu {
+			s.copy(planned.Point, launch, ms*shift)
+		}
 		if !dropped {
 			return
 		}
 	}
+}
+
+// copy writes what the visit of a point copied around its inferences: at 20 GB/s.
+func (s *simulation) copy(p bench.Point, launch int, ms float64) {
+	c := bench.CopyRecord{Type: "copies", ID: p.String(), Launch: launch, Round: 1, Start: int64(s.now * 1e9),
+		InputBytes: int64(p.Batch) * 3 * 224 * 224 * 2, OutputBytes: int64(p.Batch) * 1000 * 2}
+	for k := range 9 {
+		noise := 1 + 0.001*float64(k+launch)
+		in, out := noise*(2e3+float64(c.InputBytes)/20), noise*(2e3+float64(c.OutputBytes)/20)
+		c.InNS, c.OutNS = append(c.InNS, int64(in)), append(c.OutNS, int64(out))
+		c.AroundNS = append(c.AroundNS, int64(in+out+ms*1e6+15e3))
+	}
+	s.append(c)
 }
 
 // A zooEntry is a network with published figures: params and MACs as counted for
@@ -395,7 +411,7 @@ func imaginaryGPU(t *testing.T) []byte {
 	s.gpu, s.samples = true, 180
 	s.run.Devices = []hardware.Info{{ID: "GPU-5b1c7e02-0000-4000-8000-0123456789ab", Kind: hardware.CUDA, Name: "Example GPU", Cores: 132, Memory: 80 << 30}}
 	proto := &s.run.Config.Protocol
-	proto.EventEvery, proto.SteadyClock, proto.SteadyClockCapped = 100*time.Millisecond, 0.005, 0.01
+	proto.EventEvery, proto.SteadyClock, proto.SteadyClockCapped, proto.CopySamples = 100*time.Millisecond, 0.005, 0.01, 9
 	s.run.Config.Grid.Models = nil
 	for i := range s.run.Plan {
 		p := &s.run.Plan[i]
