@@ -62,8 +62,8 @@ func (v *verdict) status() Status {
 }
 
 // judgeRound classifies a round by what else happened during it (X): i is the
-// evidence between its ends, from and to are the GPU's readings at them, nil on a
-// host device or where a reading is missing. What is not known judges nothing.
+// evidence from one end to the other, from and to are the GPU's readings at them, nil
+// on a host device or where a reading is missing. What is not known judges nothing.
 func judgeRound(i hardware.Interval, from, to *hardware.GPUReading, p Protocol) verdict {
 	var v verdict
 	if i.StealFraction != nil && *i.StealFraction > p.DropSteal {
@@ -103,14 +103,17 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 		return
 	}
 	reasons := *i.EventReasons
-	has := func(r *hardware.GPUReading, bit hardware.EventReasons) bool {
-		return r != nil && r.EventReasons != nil && *r.EventReasons&bit != 0
-	}
 	// A slowdown of hardware seen once may be a voltage step of microseconds, unless
 	// the driver counted time for it.
 	hard := reasons & hardReasons
 	counted := happened(i.ThermalViolationNS) || happened(i.PowerViolationNS)
-	if has(from, hardware.HWSlowdown) && has(to, hardware.HWSlowdown) || counted {
+	seen := looks(i.Watch, hardware.HWSlowdown)
+	for _, end := range []*hardware.GPUReading{from, to} {
+		if stood(end, hardware.HWSlowdown) {
+			seen++
+		}
+	}
+	if seen >= 2 || counted {
 		hard |= reasons & hardware.HWSlowdown
 	}
 	if hard != 0 {
@@ -123,10 +126,27 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	if reasons&hardware.SWPowerCap != 0 {
 		v.tag(PowerLimited)
 	}
-	// Before its block a GPU has every reason to be idle, right after it none.
-	if has(to, hardware.GPUIdle) {
+}
+
+// fed judges a round without gaps: before it a GPU has every reason to be idle, during
+// it and right after none.
+func (v *verdict) fed(i hardware.GPUInterval, to *hardware.GPUReading) {
+	if looks(i.Watch, hardware.GPUIdle) > 0 || stood(to, hardware.GPUIdle) {
 		v.tag(Underfed)
 	}
+}
+
+// stood tells whether a reading shows a bit.
+func stood(r *hardware.GPUReading, bit hardware.EventReasons) bool {
+	return r != nil && r.EventReasons != nil && *r.EventReasons&bit != 0
+}
+
+// looks counts those of a watch that showed a bit.
+func looks(w *hardware.EventWatch, bit hardware.EventReasons) int {
+	if w == nil {
+		return 0
+	}
+	return w.Seen[bit.Names()[0]]
 }
 
 // power judges a round at the power cap by the clock that was measured: one that was

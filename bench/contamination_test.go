@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"genbench/hardware"
@@ -26,6 +27,7 @@ func TestJudgeRound(t *testing.T) {
 		name     string
 		interval hardware.Interval
 		from, to hardware.EventReasons
+		between  []hardware.EventReasons
 		why      string // of dropping
 		seen     []Disturbance
 		hot      bool
@@ -48,18 +50,34 @@ func TestJudgeRound(t *testing.T) {
 		{name: "sync boost", to: hardware.SyncBoost, why: "sync_boost", seen: []Disturbance{Sync}},
 		{name: "idle before", from: hardware.GPUIdle},
 		{name: "idle after", to: hardware.GPUIdle, seen: []Disturbance{Underfed}},
+		{name: "heat between the ends", between: []hardware.EventReasons{0, hardware.HWThermalSlowdown, 0}, why: "hw_thermal_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "slowdown once between", between: []hardware.EventReasons{0, hardware.HWSlowdown}},
+		{name: "slowdown twice between", between: []hardware.EventReasons{hardware.HWSlowdown, 0, hardware.HWSlowdown}, why: "hw_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "slowdown between and after", between: []hardware.EventReasons{hardware.HWSlowdown}, to: hardware.HWSlowdown, why: "hw_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "power cap between", between: []hardware.EventReasons{hardware.SWPowerCap}, seen: []Disturbance{PowerLimited}},
+		{name: "idle between", between: []hardware.EventReasons{0, hardware.GPUIdle}, seen: []Disturbance{Underfed}},
 		{name: "fault of the board", interval: hardware.Interval{GPU: &hardware.GPUInterval{Xids: []int{79}}}, why: "Xid [79]", seen: []Disturbance{Foreign}},
 		{name: "foreign process", interval: hardware.Interval{GPU: &hardware.GPUInterval{ForeignProcesses: []int{42}}}, why: "other processes use the GPU: [42]", seen: []Disturbance{Foreign}},
 		{name: "clocks that were set", to: hardware.ApplicationsClocksSetting},
 	} {
 		i, from, to := c.interval, (*hardware.GPUReading)(nil), (*hardware.GPUReading)(nil)
-		if c.from|c.to != 0 {
+		if c.from|c.to != 0 || c.between != nil {
 			i, from, to = ends(c.from, c.to)
 			if c.interval.GPU != nil {
 				i.GPU.ThermalViolationNS = c.interval.GPU.ThermalViolationNS
 			}
 		}
+		if c.between != nil {
+			var watch hardware.EventWatch
+			for _, look := range c.between {
+				watch.Add(look)
+			}
+			i.GPU.Watched(&watch, "")
+		}
 		v := judgeRound(i, from, to, HostProtocol())
+		if i.GPU != nil {
+			v.fed(*i.GPU, to)
+		}
 		if (c.why == "") != (v.reason == "") || !strings.Contains(v.reason, c.why) || !slices.Equal(v.seen, c.seen) || v.hot != c.hot {
 			t.Errorf("%s: %+v; want %q, %v, hot %v", c.name, v, c.why, c.seen, c.hot)
 		}
@@ -147,6 +165,123 @@ func TestHeatPasses(t *testing.T) {
 		}
 	}
 }
+
+// Heat that comes and goes within a round, with a reading at neither end to show it, is
+// found by the looks between.
+func TestThrottleWithinRound(t *testing.T) {
+	within := func(watched bool) *Measurement {
+		s := simulate(t, "quick", hardware.CUDA)
+		p := &s.config.Protocol
+		p.Settle, p.SettleAgain, p.Launches = 0, 0, 2
+		if !watched {
+			p.EventEvery = 0
+		}
+		s.latency = func(inference) time.Duration { return 10 * time.Millisecond }
+		undisturbed := s.run(t).point(t, "sim").Rounds[0]
+		middle := time.Duration(undisturbed.Start) + time.Duration(len(undisturbed.DeviceNS))*5*time.Millisecond
+		s.counters = func(at time.Duration, r *hardware.Reading) error {
+			if since := at - middle; since >= -150*time.Millisecond && since < 150*time.Millisecond {
+				*r.GPU.EventReasons = hardware.SWThermalSlowdown
+			}
+			return nil
+		}
+		r := s.run(t)
+		for _, reading := range r.Log.Readings {
+			// Those at the ends of rounds; the parent's own come on the second.
+			if reading.Device == "sim" && reading.GPU != nil && *reading.GPU.EventReasons != 0 && reading.Time%int64(time.Second) != 0 {
+				t.Errorf("a reading at %s shows %v, want none", time.Duration(reading.Time), reading.GPU.EventReasons.Names())
+			}
+		}
+		return r.point(t, "sim")
+	}
+	m := within(true)
+	if m.State != Measured || m.Launches != 2 || dropped(m)[Hard] != 1 {
+		t.Fatalf("%s, %d launches, dropped %v", m.State, m.Launches, dropped(m))
+	}
+	hit, rest := m.Rounds[0], m.Rounds[1:]
+	if gpu := hit.Interval.GPU; hit.Status != Dropped || !strings.Contains(hit.DropReason, "sw_thermal_slowdown") ||
+		*gpu.EventReasons != hardware.SWThermalSlowdown || gpu.Watch.Seen["sw_thermal_slowdown"] != 3 || gpu.Watch.Looks < 15 {
+		t.Errorf("the round is %s %q with %+v, seen %+v", hit.Status, hit.DropReason, gpu.EventReasons, gpu.Watch)
+	}
+	for _, r := range rest {
+		if gpu := r.Interval.GPU; r.Status != OK || *gpu.EventReasons != 0 || gpu.Watch.Looks < 15 || len(gpu.Watch.Seen) != 0 {
+			t.Errorf("a quiet round is %s with %+v", r.Status, gpu.Watch)
+		}
+	}
+	// By its ends alone the same round is taken for a clean one, and says that nobody looked.
+	blind := within(false)
+	if gpu := blind.Rounds[0].Interval.GPU; blind.Dropped() != 0 || gpu.Watch != nil || gpu.Reasons["event_watch"] == "" {
+		t.Errorf("%d rounds dropped, with %+v", blind.Dropped(), gpu)
+	}
+}
+
+// Looks that fail or hang cost themselves, and no round.
+func TestWatchFails(t *testing.T) {
+	for _, c := range []struct {
+		name, missing string
+		looks         int
+		failed        int
+		look          func(n int, hang <-chan struct{}) (hardware.EventReasons, error)
+	}{
+		{name: "answers", looks: 5, look: func(int, <-chan struct{}) (hardware.EventReasons, error) { return 0, nil }},
+		{name: "refuses", missing: "read clock events: not supported", look: func(int, <-chan struct{}) (hardware.EventReasons, error) {
+			return 0, errors.New("not supported")
+		}},
+		{name: "fails once", looks: 4, failed: 1, look: func(n int, _ <-chan struct{}) (hardware.EventReasons, error) {
+			if n == 2 {
+				return 0, errors.New("busy")
+			}
+			return 0, nil
+		}},
+		{name: "hangs", looks: 1, failed: 1, look: func(n int, hang <-chan struct{}) (hardware.EventReasons, error) {
+			if n == 2 {
+				<-hang
+			}
+			return 0, nil
+		}},
+		{name: "hangs at once", missing: "did not answer within 1s", look: func(_ int, hang <-chan struct{}) (hardware.EventReasons, error) {
+			<-hang
+			return 0, nil
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hang := make(chan struct{})
+				n := 0
+				counters := &counters{patience: time.Second, sampler: scriptedEvents(func() (hardware.EventReasons, error) {
+					n++
+					return c.look(n, hang)
+				})}
+				seen, missing, err := counters.watching(100*time.Millisecond, func(func() hardware.EventReasons) error {
+					time.Sleep(550 * time.Millisecond)
+					return errors.New("of the block")
+				})
+				if err == nil || err.Error() != "of the block" || !strings.Contains(missing, c.missing) || (c.missing == "") != (missing == "") {
+					t.Errorf("error %v, missing %q, want %q", err, missing, c.missing)
+				}
+				if (seen == nil) != (c.missing != "") || seen != nil && (seen.Looks != c.looks || seen.Failed != c.failed) {
+					t.Errorf("seen %+v, want %d looks and %d failed", seen, c.looks, c.failed)
+				}
+				// NVML is used by one goroutine at a time: what hangs is waited for.
+				if hung := strings.HasPrefix(c.name, "hangs"); hung != counters.owed() {
+					t.Errorf("owed: %t", counters.owed())
+				}
+				close(hang)
+				synctest.Wait()
+				if _, missing := counters.read(func() int64 { return 0 }); missing != "" {
+					t.Errorf("afterwards: %s", missing)
+				}
+			})
+		})
+	}
+}
+
+// A scriptedEvents tells clock events and nothing else.
+type scriptedEvents func() (hardware.EventReasons, error)
+
+func (s scriptedEvents) EventReasons() (hardware.EventReasons, error) { return s() }
+func (scriptedEvents) Sample() (hardware.Reading, error)              { return hardware.Reading{}, nil }
+func (scriptedEvents) Close() error                                   { return nil }
 
 // A point that is never left in peace is invalid and says why (X1).
 func TestNeverQuiet(t *testing.T) {

@@ -3,6 +3,8 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
 
 	"genbench/hardware"
@@ -24,12 +26,8 @@ type answer struct {
 // read gives a reading, or the reason why there is none. A sampler that hung once
 // is asked again when it has come back, not before.
 func (c *counters) read(now func() int64) (reading hardware.Reading, missing string) {
-	if c.pending != nil {
-		select {
-		case <-c.pending: // too old to be of use
-		default:
-			return hardware.Reading{Time: now()}, "an earlier reading of the counters has not come back"
-		}
+	if c.owed() {
+		return hardware.Reading{Time: now()}, stillOwed
 	}
 	c.pending = make(chan answer, 1)
 	go func(to chan<- answer) {
@@ -48,6 +46,114 @@ func (c *counters) read(now func() int64) (reading hardware.Reading, missing str
 	case <-late.C:
 		return hardware.Reading{Time: now()}, fmt.Sprintf("the counters did not answer within %s", c.patience)
 	}
+}
+
+const stillOwed = "an earlier reading of the counters has not come back"
+
+// owed tells whether a reading that hung has still not come back.
+func (c *counters) owed() bool {
+	if c.pending == nil {
+		return false
+	}
+	select {
+	case <-c.pending: // too old to be of use
+		c.pending = nil
+		return false
+	default:
+		return true
+	}
+}
+
+// watching runs a block and looks at a GPU's clock events every so often beside it (X):
+// the driver is asked on another thread than the one that times. so tells the block
+// what was seen up to then. Where nobody could look, missing says why.
+func (c *counters) watching(every time.Duration, block func(so func() hardware.EventReasons) error) (seen *hardware.EventWatch, missing string, err error) {
+	sampler, ok := c.sampler.(hardware.EventSampler)
+	switch {
+	case !ok:
+		missing = "no driver here tells clock events"
+	case every == 0:
+		missing = "the protocol's event_every is 0"
+	case c.owed():
+		missing = stillOwed
+	}
+	if missing != "" {
+		return nil, missing, block(func() hardware.EventReasons { return 0 })
+	}
+	w := &eventWatcher{sampler: sampler}
+	end, ended := make(chan struct{}), make(chan answer, 1)
+	go func() {
+		w.look(every, end)
+		ended <- answer{}
+	}()
+	// Deferred, for a block that takes its goroutine with it.
+	defer func() {
+		close(end)
+		late := time.NewTimer(c.patience)
+		defer late.Stop()
+		select {
+		case <-ended:
+		case <-late.C:
+			c.pending = ended
+			w.fail(fmt.Errorf("the driver did not answer within %s", c.patience))
+		}
+		seen, missing = w.result()
+	}()
+	return nil, "", block(w.joined)
+}
+
+// An eventWatcher looks at clock events on a goroutine of its own.
+type eventWatcher struct {
+	sampler hardware.EventSampler
+	mutex   sync.Mutex // guards what follows
+	seen    hardware.EventWatch
+	err     error // of the first look that failed
+}
+
+func (w *eventWatcher) look(every time.Duration, end <-chan struct{}) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-end:
+			return
+		case <-tick.C:
+		}
+		if reasons, err := w.sampler.EventReasons(); err != nil {
+			w.fail(err)
+		} else {
+			w.mutex.Lock()
+			w.seen.Add(reasons)
+			w.mutex.Unlock()
+		}
+	}
+}
+
+func (w *eventWatcher) fail(err error) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.seen.Failed++
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+func (w *eventWatcher) joined() hardware.EventReasons {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.seen.Joined
+}
+
+// result is what was seen by now; nil, with the reason, where no look was answered.
+func (w *eventWatcher) result() (*hardware.EventWatch, string) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.seen.Looks == 0 && w.err != nil {
+		return nil, fmt.Sprintf("read clock events: %v", w.err)
+	}
+	seen := w.seen
+	seen.Seen = maps.Clone(seen.Seen) // a look that hangs may still come
+	return &seen, ""
 }
 
 // openCounters gives the sampler of what disturbs work on a device: the host's
@@ -75,8 +181,9 @@ func openCounters(d hardware.Device, nvml string) (hardware.Sampler, error) {
 
 // bothSamplers reads the host and a GPU at nearly one moment.
 type bothSamplers struct {
-	host, gpu hardware.Sampler
-	library   *hardware.NVML
+	host    hardware.Sampler
+	gpu     hardware.EventSampler
+	library *hardware.NVML
 }
 
 func (s *bothSamplers) Sample() (hardware.Reading, error) {
@@ -88,6 +195,9 @@ func (s *bothSamplers) Sample() (hardware.Reading, error) {
 	host.GPU = gpu.GPU
 	return host, err
 }
+
+// EventReasons implements hardware.EventSampler.
+func (s *bothSamplers) EventReasons() (hardware.EventReasons, error) { return s.gpu.EventReasons() }
 
 func (s *bothSamplers) Close() error {
 	return errors.Join(s.host.Close(), s.gpu.Close(), s.library.Close())

@@ -10,7 +10,8 @@
 //	  -> visit          worker.visit: build, first inference, graphs and copies of the input (worker.arrange),
 //	                    warm-up, output check, one round
 //	  -> round          worker.round: windows until they agree, each timed by one C loop (hardware.Stream.Time);
-//	                    counters read at both ends
+//	                    counters read at both ends, a GPU's clock events ten times a second between;
+//	                    then copies around inferences (worker.copies)
 //	  -> journal        Journal.Append: one JSON line, synced, after every round
 //	  -> Result         NewResult: estimates, intervals, doubts, quality; a pure function of the journal
 //
@@ -18,7 +19,10 @@
 //
 // What is timed. Device time is taken around the engine's own submitting call, with
 // input and output in place (M1); on the host a call has finished when it returns,
-// so device and host time are one. Throughput is images over the time of the block; a
+// so device and host time are one. On a GPU a short pass after each round times up to 30
+// copies of the input from pinned memory, of the output to it, and inferences from host
+// to host by the host's clock, which stand in columns of their own beside enqueue time
+// (M2, worker.copies, hardware.Transfer). Throughput is images over the time of the block; a
 // point with gaps, whose pace was asked for, has none (M3, Measurement.estimate). Build,
 // first inference and the capturing of graphs are metrics of their own (M7,
 // PointRecord). The timed loop is one C call on a locked thread with the garbage
@@ -54,10 +58,12 @@
 // was not is a doubt about the run (W2, worker.settle, SettleRecord). A round
 // leaves out its first inference, on a GPU five and 300 ms (W3, Protocol.ramp). Then
 // windows run, until the last three differ by at most 1 % and drift by less than
-// 0.25 % beyond what the noise within them explains; where three are too noisy to show
-// a drift, more are taken (W4, worker.steady, SteadyProof.judge). A round in which
-// latency still moves is taken and marked unsteady; nothing is silent. Noise
-// alone is no such mark: the interval tells of it. What latency does after the device
+// 0.25 % beyond what the noise within them explains, and on a GPU the mean clocks of
+// them, by its cycle counters, by at most 0.5 %, or 1 where a power cap holds clocks that
+// float; where three are too noisy to show a drift, more are taken (W4, worker.steady,
+// SteadyProof.judge). A round in which latency or clock still moves is taken and marked
+// unsteady; nothing is silent. Noise alone is no such mark: the interval tells of it. A
+// host's frequency is read at the windows' ends and judges nothing: it is of a moment. What latency does after the device
 // idled is measured on purpose: --gaps makes points of idle times, slept through in C
 // outside of what is timed (W5, worker.block).
 //
@@ -78,8 +84,9 @@
 // Contamination (X, judgeRound). A round is dropped, kept in the journal with its
 // reason, and taken again up to three times when a hypervisor took more than 10 % of
 // the machine, other processes used more than half a core or have a context on the
-// GPU, a thermal or power-brake bit was set at either end of it or the slowdown bit at
-// both or with violation time, the GPU counted memory errors or PCIe replays or its
+// GPU, a thermal or power-brake bit was set at either end of it or at one of the looks
+// that another thread takes ten times a second between (counters.watching), or the
+// slowdown bit twice or with violation time, the GPU counted memory errors or PCIe replays or its
 // driver reported a fault (Xid), the processor counted a thermal throttle, or the clock
 // followed another GPU's. After heat the next try waits for the device to cool
 // (worker.coolDown). A power cap that holds a locked clock more than 1 % below its lock
@@ -213,9 +220,6 @@
 // is now told from drift (SteadyProof.judge has the shares of both that are caught).
 // D1's shift counts beyond what chance explains, for the same reason.
 //
-// # Not yet
-//
-// The mean clock of W4's windows, which rest on latency; copies of input and output as
-// columns of their own (M2). Results name the protocol's effective numbers, so that none
-// of this can be taken for granted.
+// Results name the protocol's effective numbers, so that none of this can be taken for
+// granted.
 package bench

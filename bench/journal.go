@@ -269,6 +269,7 @@ type Log struct {
 	Points   []PointRecord
 	Rounds   []RoundRecord
 	Energies []EnergyRecord
+	Copies   []CopyRecord
 	Layers   []LayerRecord
 	Settles  []SettleRecord
 	Readings []ReadingRecord
@@ -397,6 +398,16 @@ func (l *Log) add(line []byte, first bool) string {
 			return reason
 		}
 		l.Rounds = append(l.Rounds, r)
+		return ""
+	case "copies":
+		var c CopyRecord
+		if reason := into(&c); reason != "" {
+			return reason
+		}
+		if reason := c.invalid(); reason != "" {
+			return reason
+		}
+		l.Copies = append(l.Copies, c)
 		return ""
 	case "energy":
 		return appendRecord(&l.Energies, into)

@@ -115,6 +115,15 @@ func (l *listener) take(line []byte) error {
 			return err
 		}
 		return r.settle(settle)
+	case "copies":
+		var copies CopyRecord
+		if err := read(&copies); err != nil {
+			return err
+		}
+		if reason := copies.invalid(); reason != "" {
+			return fmt.Errorf("worker sent %s", reason)
+		}
+		return r.append(copies)
 	case "energy":
 		var energy EnergyRecord
 		if err := read(&energy); err != nil {

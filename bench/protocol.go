@@ -74,6 +74,16 @@ type Protocol struct {
 	SteadyRatio   float64       `json:"steady_ratio" yaml:"steady_ratio"`
 	SteadyDrift   float64       `json:"steady_drift" yaml:"steady_drift"`
 	SteadyCap     time.Duration `json:"steady_cap_ns" yaml:"steady_cap"`
+	// SteadyClock is by which share the clocks of those windows may differ,
+	// SteadyClockCapped where a power cap holds clocks that float (X, POWER floating); 0,
+	// as in journals of before and on a host, does not ask.
+	SteadyClock       float64 `json:"steady_clock,omitempty" yaml:"steady_clock"`
+	SteadyClockCapped float64 `json:"steady_clock_capped,omitempty" yaml:"steady_clock_capped"`
+
+	// CopySamples is how many inferences between copies of their input and output follow a
+	// GPU's round, where they are short; 0, as in journals of before and on a host, is none
+	// (M2; see Protocol.copies).
+	CopySamples int `json:"copy_samples,omitempty" yaml:"copy_samples"`
 
 	// A round is dropped, kept in the journal with its reason and taken again up
 	// to Retries times when more than DropSteal of the machine's time was stolen
@@ -92,6 +102,10 @@ type Protocol struct {
 	// lowers its point's quality.
 	TagSteal   float64 `json:"tag_steal" yaml:"tag_steal"`
 	TagForeign float64 `json:"tag_foreign_cores" yaml:"tag_foreign_cores"`
+
+	// EventEvery is how often a GPU is asked during a round why its clocks are what they
+	// are, beside what is timed; 0, as in journals of before, asks at its ends alone (X).
+	EventEvery time.Duration `json:"event_every_ns,omitempty" yaml:"event_every"`
 
 	// SentinelEvery is how often one point is visited only to see whether the
 	// machine drifts, at the start and the end besides; 0 never does (D1).
@@ -180,7 +194,10 @@ func GPUProtocol() Protocol {
 	p.Settle, p.SettleCap, p.SettleClock, p.SettleDegrees = 30*time.Second, 180*time.Second, 0.002, 0.5
 	p.SettleAgain, p.SettleAgainCap, p.SettleAgainClock, p.SettleAgainDegrees = 5*time.Second, 60*time.Second, 0.005, 3
 	p.WindowSamples, p.WindowTime = 30, 500*time.Millisecond
+	p.CopySamples = 30
+	p.SteadyClock, p.SteadyClockCapped = 0.005, 0.01
 	p.RetryWait = 5 * time.Second
+	p.EventEvery = 100 * time.Millisecond
 	p.DriftStop = 0.03
 	p.ClockProbe = 20 * time.Second
 	return p
@@ -219,6 +236,7 @@ func Profiles() []Profile {
 			p.Launches, p.Rounds = 12, 1
 			p.RelWidth = 0.01
 			p.SentinelEvery = 10 * time.Minute
+			p.CopySamples = 0 // a gate judges no copies, and would pay for them every launch
 			if kind == hardware.Host {
 				p.SteadyCap = 3 * time.Second
 			}
@@ -280,6 +298,9 @@ func (p Protocol) Check() error {
 	want(p.SettleAgainDegrees >= 0, "settle_again_c", p.SettleAgainDegrees, "0 or more degrees")
 	want(p.SteadyRatio >= 1, "steady_ratio", p.SteadyRatio, "at least 1")
 	want(p.SteadyDrift > 0, "steady_drift", p.SteadyDrift, "a positive fraction")
+	want(p.CopySamples >= 0 && p.CopySamples <= p.RoundMost, "copy_samples", p.CopySamples, "0 to round_most_samples")
+	want(p.SteadyClock >= 0, "steady_clock", p.SteadyClock, "0 or a fraction")
+	want(p.SteadyClockCapped >= p.SteadyClock, "steady_clock_capped", p.SteadyClockCapped, "no less than steady_clock")
 	want(p.RelWidth > 0 && p.RelWidth < 1, "rel_width", p.RelWidth, "a fraction between 0 and 1, such as 0.005")
 	want(p.DropSteal >= 0, "drop_steal", p.DropSteal, "a fraction of the machine, such as 0.1")
 	want(p.DropForeign >= 0, "drop_foreign_cores", p.DropForeign, "a number of cores, such as 0.5")
@@ -297,7 +318,7 @@ func (p Protocol) Check() error {
 	}{
 		{"ramp_time", p.RampTime}, {"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
 		{"settle_again", p.SettleAgain}, {"settle_cap", p.SettleCap}, {"settle_again_cap", p.SettleAgainCap}, {"clock_probe", p.ClockProbe}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
-		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"sentinel_every", p.SentinelEvery},
+		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"event_every", p.EventEvery}, {"sentinel_every", p.SentinelEvery},
 		{"energy_window", p.EnergyWindow},
 	} {
 		want(d.value >= 0 && d.value <= 24*time.Hour, d.key, d.value, "a time from 0 to 24h")

@@ -41,6 +41,9 @@ type Measurement struct {
 
 	// The estimates exist where State is measured.
 	Latency Estimate // median device time of one inference, ns (E1)
+	// Enqueue is the median time inside the call that submits an inference, ns (M2); nil
+	// on a host, where device and host time are that, too.
+	Enqueue *Estimate
 	// Throughput is images a second: work over the time of the block (M3, E2). It is
 	// nil, with the reason in NoThroughput, for a paced point.
 	Throughput   *Estimate
@@ -76,6 +79,8 @@ type Measurement struct {
 
 	Build, First time.Duration // medians over visits
 	Check        *Check        // the worst of all launches
+	Copies       *Copies       // around one inference; nil where they were not timed (M2)
+	NoCopies     string        // why
 	Energy       *Energy       // of one inference; nil without an energy pass that could measure it
 	NoEnergy     string        // why
 	Layers       *LayerTimes   // of one inference; nil without a layer pass that could time them
@@ -199,6 +204,7 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 		return m
 	}
 	m.estimate(log, of)
+	m.takeCopies(log, planned.ID)
 	m.meter(log, planned.ID)
 	m.takeLayers(log, planned.MACs)
 	if planned.Emulated != "" {
@@ -278,8 +284,13 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 	slices.Sort(launches)
 	medians, samples := make([][]float64, len(launches)), make([][][]float64, len(launches))
 	launchMedians := make([]float64, len(launches))
+	var enqueued [][]float64
 	for i, l := range launches {
+		var submits []float64
 		for _, r := range kept[l] {
+			if len(r.EnqueueNS) > 0 {
+				submits = append(submits, float64(max(median(r.EnqueueNS), 1)))
+			}
 			m.AmortisedOver = max(m.AmortisedOver, r.AmortisedOver)
 			ns := floats(r.DeviceNS)
 			m.Effective += effectiveSamples(ns)
@@ -287,6 +298,9 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 			medians[i] = append(medians[i], float64(median(r.DeviceNS)))
 		}
 		launchMedians[i] = stat.Mean(medians[i], nil)
+		if submits != nil {
+			enqueued = append(enqueued, submits)
+		}
 	}
 	m.Samples, m.Launches = len(pooled), len(launches)
 	if m.Samples == 0 {
@@ -305,6 +319,10 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		m.Builds = len(medians)
 	}
 	m.Latency = overLaunches(medians)
+	if enqueued != nil {
+		e := overLaunches(enqueued)
+		m.Enqueue = &e
+	}
 
 	bootstrap := newBootstrap(samples, log.Run.Seed, m.Point.String())
 	quantiles := []float64{0.90, 0.95, 0.99, 0.999}
@@ -426,6 +444,7 @@ func (m *Measurement) doubt(log *Log) {
 		warn(FewInputs, "%d of %d", m.Inputs, m.InputsAsked)
 	}
 	kept, unsteady := 0, 0
+	moved, widest := 0, 0.0
 	stolen, worstSteal := 0, 0.0
 	crowded, worstForeign := 0, 0.0
 	for _, r := range m.Rounds {
@@ -435,6 +454,10 @@ func (m *Measurement) doubt(log *Log) {
 		kept++
 		if !r.Steady.Met {
 			unsteady++
+			if r.Steady.ClockMoved() {
+				moved++
+				widest = max(widest, r.Steady.ClockSpread)
+			}
 		}
 		if steal := r.Interval.StealFraction; steal != nil && *steal > proto.TagSteal {
 			stolen++
@@ -445,7 +468,9 @@ func (m *Measurement) doubt(log *Log) {
 			worstForeign = max(worstForeign, *foreign)
 		}
 	}
-	if unsteady > 0 {
+	if moved > 0 {
+		warn(Unsteady, "%d of %d rounds; in %d of them the clock moved, by up to %.1f %%", unsteady, kept, moved, 100*widest)
+	} else if unsteady > 0 {
 		warn(Unsteady, "%d of %d rounds", unsteady, kept)
 	}
 	if stolen > 0 {

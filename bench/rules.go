@@ -95,7 +95,7 @@ func (j *ruleJudge) timing() []Rule {
 	rules := []Rule{met("M1", "the clock is read in C around the engine's own call, which returns when the work is done")}
 	if j.gpu {
 		rules[0] = met("M1", "device time between events on the engine's own stream")
-		rules = append(rules, notMet("M2", "host and enqueue times are taken, copies are not"))
+		rules = append(rules, all("M2", holding(j.measured, func(m *Measurement) bool { return m.Copies != nil }), len(j.measured), "points have enqueue time, copies and host to host time apart"))
 	} else {
 		rules = append(rules, notApplicable("M2", "device, host and enqueue time are one on a host device"))
 	}
@@ -194,8 +194,18 @@ func (j *ruleJudge) warmUp() []Rule {
 	}
 	return append(rules,
 		ramp(p),
-		all("W4", holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met }), len(j.kept), "rounds were taken in a steady state"),
+		j.steady(),
 		gaps)
+}
+
+// steady looks at what was proven of rounds; on a GPU that takes their clocks.
+func (j *ruleJudge) steady() Rule {
+	steady := holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met })
+	if !j.gpu || steady < len(j.kept) {
+		return all("W4", steady, len(j.kept), "rounds were taken in a steady state")
+	}
+	clocks := holding(j.kept, func(r *RoundRecord) bool { return r.Steady.ClockLimit > 0 && r.Steady.WindowClocks != nil })
+	return all("W4", clocks, len(j.kept), "rounds were taken in a steady state, of latency and clock")
 }
 
 // ramp says what a round leaves out at its start.
@@ -272,7 +282,11 @@ func (j *ruleJudge) contamination() []Rule {
 	evidence := holding(j.kept, func(r *RoundRecord) bool {
 		return r.Interval.ForeignCPUs != nil || r.Interval.GPU != nil && r.Interval.GPU.ForeignProcesses != nil
 	})
-	rules := []Rule{all("X", evidence, len(j.kept), "rounds show who else used the device")}
+	x := all("X", evidence, len(j.kept), "rounds show who else used the device")
+	if watched := holding(j.kept, func(r *RoundRecord) bool { return r.Interval.GPU != nil && r.Interval.GPU.Watch != nil }); j.gpu && x.State == RuleMet {
+		x = all("X", watched, len(j.kept), "rounds show who else used the device, and its clock events during the round")
+	}
+	rules := []Rule{x}
 	invalid := holding(j.r.Measurements, func(m Measurement) bool { return m.State == Invalid && len(m.Rounds) > 0 })
 	if invalid > 0 {
 		rules = append(rules, met("X1", "%d points are invalid and keep their rows", invalid))

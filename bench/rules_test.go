@@ -55,6 +55,14 @@ func TestRules(t *testing.T) {
 		r.EnqueueNS, r.HostNS = r.DeviceNS, r.DeviceNS
 		return r
 	}
+	clocked := func(r RoundRecord, limit float64) RoundRecord {
+		r.Steady.WindowClocks, r.Steady.ClockLimit = []float64{1500, 1500, 1500}, limit
+		return r
+	}
+	watched := func(r RoundRecord, watch *hardware.EventWatch) RoundRecord {
+		r.Interval.GPU = &hardware.GPUInterval{ForeignProcesses: []int{}, Watch: watch}
+		return onGPU(r)
+	}
 	amortised := func(r RoundRecord) RoundRecord {
 		r.AmortisedOver = 12
 		return r
@@ -83,6 +91,13 @@ func TestRules(t *testing.T) {
 		{"one launch", []any{round(p, 1, 1, 100)}, "S4", RuleNotMet},
 		{"two launches", []any{round(p, 1, 1, 100), round(p, 2, 1, 100)}, "S4", RuleMet},
 		{"no sentinel", []any{round(p, 1, 1, 100)}, "D1", RuleNotMet},
+		{"unsteady", []any{func() RoundRecord { r := round(p, 1, 1, 100); r.Steady.Met = false; return r }()}, "W4", RuleNotMet},
+		{"steady on a host", []any{round(p, 1, 1, 100)}, "W4", RuleMet},
+		{"steady latency on a GPU", []any{onGPU(round(p, 1, 1, 100))}, "W4", RuleNotMet},
+		{"steady clocks on a GPU", []any{onGPU(clocked(round(p, 1, 1, 100), 0.005))}, "W4", RuleMet},
+		{"clocks that were not judged", []any{onGPU(clocked(round(p, 1, 1, 100), 0))}, "W4", RuleNotMet},
+		{"watched", []any{watched(round(p, 1, 1, 100), &hardware.EventWatch{Looks: 9})}, "X", RuleMet},
+		{"not watched", []any{watched(round(p, 1, 1, 100), nil)}, "X", RuleNotMet},
 		{"no clock", []any{round(p, 1, 1, 100)}, "E4", RuleNotMet},
 	} {
 		s := newScript(t, PlannedPoint{Point: p}, PlannedPoint{Point: q}, PlannedPoint{Point: o}).begin()

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -22,6 +23,14 @@ type SteadyProof struct {
 	Ratio      float64 `json:"ratio"`
 	Drift      float64 `json:"drift"`
 	DriftError float64 `json:"drift_error"`
+	// WindowClocks are the mean clocks of the device in all windows, in MHz: on a GPU by
+	// its own cycle counters, on a host by its frequency at their ends; null with the
+	// reason where one of them is not known. ClockSpread is by which share the largest of
+	// those judged exceeds the smallest, ClockLimit what the proof allows; 0 allows all.
+	WindowClocks []float64 `json:"window_clock_mhz"`
+	ClockReason  string    `json:"window_clock_mhz_reason,omitempty"`
+	ClockSpread  float64   `json:"clock_spread,omitempty"`
+	ClockLimit   float64   `json:"clock_limit,omitempty"`
 	// Seconds spent until it was met or given up.
 	Seconds float64 `json:"seconds"`
 }
@@ -35,12 +44,43 @@ func (s *SteadyProof) add(ns []int64) {
 	s.WindowErrors = append(s.WindowErrors, medianError(ns))
 }
 
+// addClock adds the mean clock of the last window, or why it is not known.
+func (s *SteadyProof) addClock(mhz *float64, missing string) {
+	switch {
+	case s.ClockReason != "":
+	case mhz == nil:
+		s.WindowClocks, s.ClockReason = nil, missing
+	case !(*mhz > 0):
+		s.WindowClocks, s.ClockReason = nil, fmt.Sprintf("a clock of %g MHz was read", *mhz)
+	default:
+		s.WindowClocks = append(s.WindowClocks, *mhz)
+	}
+}
+
+// spreadOfClocks is that of the last k windows; 0 where their clocks are not known.
+func (s *SteadyProof) spreadOfClocks(k int) float64 {
+	if len(s.WindowClocks) < k {
+		return 0
+	}
+	last := s.WindowClocks[len(s.WindowClocks)-k:]
+	return slices.Max(last)/slices.Min(last) - 1
+}
+
+// clockHeld tells whether the clock stood still in the last k windows, as far as that is
+// known and asked for.
+func (s *SteadyProof) clockHeld(k int) bool {
+	return s.ClockLimit == 0 || s.spreadOfClocks(k) <= s.ClockLimit
+}
+
+// ClockMoved tells whether the clock kept the windows from being a proof.
+func (s *SteadyProof) ClockMoved() bool { return s.ClockLimit > 0 && s.ClockSpread > s.ClockLimit }
+
 // judge fills in the proof from the windows so far. Latency has settled when the
 // last windows differ and drift by no more than the protocol allows beyond what
-// their own noise explains, and that noise is small enough to show a drift at all;
-// else more windows are wanted. After the last one, when patience ends, noise is no
+// their own noise explains, that noise is small enough to show a drift at all, and the
+// clock stood still in them; else more windows are wanted. After the last one, when patience ends, noise is no
 // fault: the interval tells of it. Then only a trend that noise does not explain
-// leaves the proof unmet.
+// leaves the proof unmet, and a clock that moved in the last three windows.
 //
 // By simulation (TestSteadyNoise, TestSteadyTrends), seven windows being what the
 // profile quick has patience for: stationary noise of 0.5 to 5 % a sample is called
@@ -56,6 +96,9 @@ func (s *SteadyProof) judge(p Protocol, last bool) {
 	}
 	longest := max(steadyWindows, (2*n+2)/3) // what came first may have been the warming up
 	for k := steadyWindows; k <= longest; k++ {
+		if !s.clockHeld(k) {
+			break // nor in a longer stretch
+		}
 		t := s.tail(k)
 		allowed := t.noise * math.Sqrt2 * normal(1-0.05/float64(k*(k-1))) // range of k equal values
 		if t.critical*t.driftError <= (p.SteadyRatio-1)*steadyResolution && math.Abs(t.drift) <= p.SteadyDrift+t.driftError && t.ratio <= p.SteadyRatio+allowed {
@@ -64,10 +107,13 @@ func (s *SteadyProof) judge(p Protocol, last bool) {
 			return
 		}
 	}
+	for longest > steadyWindows && !s.clockHeld(longest) {
+		longest--
+	}
 	t := s.tail(longest)
 	if last {
 		t.widen()
-		s.Met = math.Abs(t.drift) <= p.SteadyDrift+t.critical*t.driftError
+		s.Met = math.Abs(t.drift) <= p.SteadyDrift+t.critical*t.driftError && s.clockHeld(longest)
 	}
 	s.take(t)
 }
@@ -79,6 +125,7 @@ const steadyResolution = 0.75
 // take notes what was judged.
 func (s *SteadyProof) take(t windowTrend) {
 	s.Windows, s.Ratio, s.Drift, s.DriftError = len(t.medians), t.ratio, t.drift, t.critical*t.driftError
+	s.ClockSpread = s.spreadOfClocks(s.Windows)
 }
 
 // A windowTrend is what a stretch of windows shows, relative to their median.

@@ -3,7 +3,12 @@ package bench
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"genbench/hardware"
 )
 
 // Without noise the judgement is the protocol's: three windows within 1 % that
@@ -32,6 +37,148 @@ func TestSteadyProof(t *testing.T) {
 		proof.judge(p, c.last)
 		if proof.Met != c.want {
 			t.Errorf("%s: met = %v (ratio %.4f, drift %.4f ± %.4f over %d), want %v", c.name, proof.Met, proof.Ratio, proof.Drift, proof.DriftError, proof.Windows, c.want)
+		}
+	}
+}
+
+// The clock has to stand still in the windows that make the proof, within what the
+// protocol allows, and where it never does the proof says so.
+func TestSteadyClock(t *testing.T) {
+	p := GPUProtocol()
+	const mhz = 1400
+	for _, c := range []struct {
+		name    string
+		clocks  []float64
+		limit   float64
+		last    bool
+		want    bool
+		windows int
+		moved   bool
+	}{
+		{name: "still", clocks: []float64{mhz, mhz + 6, mhz + 3}, limit: p.SteadyClock, want: true, windows: 3},
+		{name: "moves", clocks: []float64{mhz, mhz + 8, mhz}, limit: p.SteadyClock, windows: 3, moved: true},
+		{name: "moves to the end", clocks: []float64{mhz, mhz + 8, mhz, mhz + 8, mhz}, limit: p.SteadyClock, last: true, windows: 3, moved: true},
+		{name: "creeps down", clocks: []float64{mhz + 9, mhz + 6, mhz + 3, mhz}, limit: p.SteadyClock, want: true, windows: 3},
+		{name: "under a power cap", clocks: []float64{mhz, mhz + 8, mhz}, limit: p.SteadyClockCapped, want: true, windows: 3},
+		{name: "too far for a power cap", clocks: []float64{mhz, mhz + 15, mhz}, limit: p.SteadyClockCapped, windows: 3, moved: true},
+		{name: "boosted at first", clocks: []float64{1980, mhz, mhz, mhz}, limit: p.SteadyClock, want: true, windows: 3},
+		{name: "not known", limit: p.SteadyClock, want: true, windows: 3},
+		{name: "not asked for", clocks: []float64{mhz, 1980, mhz}, want: true, windows: 3},
+	} {
+		var proof SteadyProof
+		proof.ClockLimit = c.limit
+		for range max(len(c.clocks), 3) {
+			proof.add([]int64{1000, 1000})
+		}
+		for _, clock := range c.clocks {
+			proof.addClock(&clock, "")
+		}
+		proof.judge(p, c.last)
+		if proof.Met != c.want || proof.Windows != c.windows || proof.ClockMoved() != c.moved {
+			t.Errorf("%s: met %v over %d windows, clock spread %.4f of %g; want met %v over %d", c.name, proof.Met, proof.Windows, proof.ClockSpread, proof.ClockLimit, c.want, c.windows)
+		}
+	}
+	// Latency that wanders about one level to the end is judged over the longest stretch
+	// whose clock stood still, not over one that holds a boost.
+	var proof SteadyProof
+	proof.ClockLimit = p.SteadyClock
+	for i, level := range []int64{1000, 1000, 1000, 1030, 985, 1010, 990, 1020, 1000} {
+		proof.add([]int64{level, level})
+		clock := map[bool]float64{true: 1980, false: mhz}[i < 4]
+		proof.addClock(&clock, "")
+	}
+	if proof.judge(p, true); !proof.Met || proof.Windows != 5 || proof.ClockMoved() {
+		t.Errorf("met %v over %d windows with a clock spread of %.4f, want it over 5", proof.Met, proof.Windows, proof.ClockSpread)
+	}
+	// One window without a clock leaves none: a proof has all or says why not.
+	proof = SteadyProof{}
+	one, zero := 1400.0, 0.0
+	for _, step := range []struct {
+		mhz  *float64
+		why  string
+		want string
+	}{{&one, "", ""}, {nil, "lost", "lost"}, {&one, "", "lost"}, {nil, "later", "lost"}} {
+		if proof.addClock(step.mhz, step.why); proof.ClockReason != step.want || (proof.WindowClocks == nil) != (step.want != "") {
+			t.Errorf("clocks %v, %q; want %q", proof.WindowClocks, proof.ClockReason, step.want)
+		}
+	}
+	proof = SteadyProof{}
+	if proof.addClock(&zero, ""); proof.ClockReason == "" {
+		t.Errorf("a clock of 0 MHz was taken: %v", proof.WindowClocks)
+	}
+}
+
+// Rounds whose clock keeps moving are taken and marked; under a power cap floating
+// clocks may move further; and a round's record holds the clocks of its windows.
+func TestRoundsWhoseClockMoves(t *testing.T) {
+	// hunt goes to and fro by a share of the clock, every 150 ms.
+	hunt := func(share float64) func(time.Duration) float64 {
+		return func(at time.Duration) float64 {
+			return 1500 * (1 + share*float64(int64(at/(150*time.Millisecond))%2))
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		clock  func(time.Duration) float64
+		bits   hardware.EventReasons
+		limit  float64
+		steady bool
+		known  bool
+	}{
+		{"still", hunt(0), 0, 0.005, true, true},
+		{"a little", hunt(0.004), 0, 0.005, true, true},
+		{"too much", hunt(0.008), 0, 0.005, false, true},
+		{"as much, under a power cap", hunt(0.008), hardware.SWPowerCap, 0.01, true, true},
+		{"too much for that, too", hunt(0.02), hardware.SWPowerCap, 0.01, false, true},
+		{"not known", func(time.Duration) float64 { return math.NaN() }, 0, 0.005, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := simulate(t, "quick", hardware.CUDA)
+			p := &s.config.Protocol
+			p.Settle, p.SettleAgain, p.Launches = 0, 0, 2
+			p.RoundSamples, p.RoundTime, p.WindowSamples, p.WindowTime, p.SteadyCap = 10, 0, 5, 130*time.Millisecond, 4*time.Second
+			s.latency = func(inference) time.Duration { return 10 * time.Millisecond }
+			s.clock = c.clock
+			s.counters = func(_ time.Duration, r *hardware.Reading) error { *r.GPU.EventReasons = c.bits; return nil }
+			m := s.run(t).point(t, "sim")
+			if m.State != Measured || m.Dropped() != 0 {
+				t.Fatalf("%s %s, %d dropped", m.State, m.Reason, m.Dropped())
+			}
+			for _, r := range m.Rounds {
+				proof := r.Steady
+				if proof.Met != c.steady || proof.ClockLimit != c.limit || proof.ClockMoved() == c.steady {
+					t.Errorf("met %t, spread %.4f of %g", proof.Met, proof.ClockSpread, proof.ClockLimit)
+				}
+				if known := len(proof.WindowClocks) == len(proof.WindowMedians); known != c.known || known != (proof.ClockReason == "") {
+					t.Errorf("%d clocks of %d windows, %q", len(proof.WindowClocks), len(proof.WindowMedians), proof.ClockReason)
+				}
+			}
+			doubts := slices.DeleteFunc(slices.Clone(m.Warnings), func(w Warning) bool { return w.Code != Unsteady })
+			if (len(doubts) == 0) != c.steady || !c.steady && !strings.Contains(doubts[0].Detail, "2 of 2 rounds; in 2 of them the clock moved, by up to ") {
+				t.Errorf("doubts %v", doubts)
+			}
+		})
+	}
+}
+
+// On a host the windows' frequencies are written down, where they can be read, and
+// judge nothing.
+func TestHostWindowFrequencies(t *testing.T) {
+	for _, readable := range []bool{true, false} {
+		s := simulate(t, "quick", hardware.Host)
+		s.config.Protocol.Settle, s.config.Protocol.Launches = 0, 2
+		s.counters = func(at time.Duration, r *hardware.Reading) error {
+			mhz := 2000 + 500*float64(int64(at/(150*time.Millisecond))%2)
+			if r.Host.FrequencyMHz = &mhz; !readable {
+				r.Host.FrequencyMHz, r.Host.Reasons = nil, hardware.Reasons{"frequency_mhz": "no cpufreq"}
+			}
+			return nil
+		}
+		for _, r := range s.run(t).point(t, "sim").Rounds {
+			proof := r.Steady
+			if !proof.Met || proof.ClockLimit != 0 || proof.ClockMoved() || (len(proof.WindowClocks) == len(proof.WindowMedians)) != readable || readable == (proof.ClockReason == "no cpufreq") {
+				t.Errorf("readable %t: %+v", readable, proof)
+			}
 		}
 	}
 }

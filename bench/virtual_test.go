@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"genbench/engines"
 	"genbench/hardware"
@@ -257,7 +258,7 @@ func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string
 	}}
 	on := surroundings{
 		open:    func() (hardware.Device, error) { return device.opened(), nil },
-		sampler: func(hardware.Device) (hardware.Sampler, error) { return simulatedSampler{l.simulation, l.now}, nil },
+		sampler: func(hardware.Device) (hardware.Sampler, error) { return l.sampler(l.now), nil },
 		meter:   func(hardware.Device) (energyMeter, error) { return l.simulation.meter(device) },
 		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
 		now:     l.now,
@@ -293,6 +294,8 @@ type simulatedDevice struct {
 	busy    atomic.Int64      // nanoseconds of work done
 	session *simulatedSession // whose Call was asked for last
 	way     simulatedWay
+	// transfer is prepared copying; nil without.
+	transfer *simulatedTransfer
 }
 
 // A simulatedGPU is a device whose stream has events.
@@ -336,6 +339,46 @@ func (g simulatedGPU) MeterClock() (func() (float64, error), error) {
 	}, nil
 }
 
+// Transfer copies a megabyte in a tenth of a millisecond, either way.
+func (g simulatedGPU) Transfer(inputs, outputs []hardware.Memory) (hardware.Transfer, error) {
+	if g.refuses != nil && g.refuses(g.session.engine, "copy") {
+		return nil, errors.New("no pinned memory")
+	}
+	each := func(m []hardware.Memory) time.Duration {
+		return time.Duration(bytesOf(m)) * 100 * time.Microsecond >> 20
+	}
+	g.transfer = &simulatedTransfer{device: g.simulatedDevice, in: each(inputs), out: each(outputs)}
+	return g.transfer, nil
+}
+
+// A simulatedTransfer has calls that its device knows by their arguments.
+type simulatedTransfer struct {
+	device  *simulatedDevice
+	in, out time.Duration
+	around  byte
+}
+
+func (t *simulatedTransfer) In() native.Call  { return native.Call{Arg: unsafe.Pointer(&t.in)} }
+func (t *simulatedTransfer) Out() native.Call { return native.Call{Arg: unsafe.Pointer(&t.out)} }
+func (t *simulatedTransfer) Around(native.Call) native.Call {
+	return native.Call{Arg: unsafe.Pointer(&t.around)}
+}
+func (t *simulatedTransfer) Explain() error { return nil }
+func (t *simulatedTransfer) Close() error   { t.device.transfer = nil; return nil }
+
+// lasts gives how long the copies of a call take, and whether an inference is in it.
+func (t *simulatedTransfer) lasts(c native.Call) (copies time.Duration, inference bool) {
+	switch {
+	case t == nil || c.Arg == nil:
+		return 0, true
+	case c == t.In():
+		return t.in, false
+	case c == t.Out():
+		return t.out, false
+	}
+	return t.in + t.out, true
+}
+
 type simulatedGraph struct{ device *simulatedDevice }
 
 func (g simulatedGraph) Call() native.Call { return native.Call{} }
@@ -357,7 +400,11 @@ func (d *simulatedDevice) Handle() uintptr                       { return 0 }
 func (d *simulatedDevice) Synchronize(ctx context.Context) error { return ctx.Err() }
 func (d *simulatedDevice) Close() error                          { return nil }
 
-func (d *simulatedDevice) Time(_ native.Call, s []hardware.Sample) error {
+func (d *simulatedDevice) Time(c native.Call, s []hardware.Sample) error {
+	copies, infers := d.transfer.lasts(c)
+	if copies > 0 && d.refuses != nil && d.refuses(d.session.engine, "inference between copies") {
+		return &native.CallError{Code: 7}
+	}
 	i := inference{at: time.Duration(d.now()), launch: d.launch, engine: d.session.engine, batch: d.session.batch, way: d.way}
 	if d.way.held && d.refuses != nil && d.refuses(i.engine, "blocked") {
 		return &hardware.HeldError{After: 30 * time.Second}
@@ -376,9 +423,13 @@ func (d *simulatedDevice) Time(_ native.Call, s []hardware.Sample) error {
 	for k := range s {
 		i.index = k
 		took := time.Duration(i.batch) * time.Millisecond
-		if d.latency != nil {
+		if infers && d.latency != nil {
 			took = d.latency(i)
 		}
+		if !infers {
+			took = 0
+		}
+		took += copies
 		s[k] = hardware.Sample{Device: took.Nanoseconds(), Enqueue: 1000, Host: took.Nanoseconds()}
 		took *= time.Duration(max(i.way.group, 1))
 		i.at += max(took, 0)
@@ -420,6 +471,28 @@ func (m simulatedMeter) Measure(ctx context.Context, atLeast time.Duration) (har
 type simulatedSampler struct {
 	*simulation
 	now func() int64
+}
+
+// sampler is that of the simulation's kind of device.
+func (s *simulation) sampler(now func() int64) hardware.Sampler {
+	if s.kind == hardware.Host {
+		return simulatedSampler{s, now}
+	}
+	return simulatedGPUSampler{simulatedSampler{s, now}}
+}
+
+// A simulatedGPUSampler is one that tells clock events, too.
+type simulatedGPUSampler struct{ simulatedSampler }
+
+func (s simulatedGPUSampler) EventReasons() (hardware.EventReasons, error) {
+	r, err := s.Sample()
+	switch {
+	case err != nil:
+		return 0, err
+	case r.GPU.EventReasons == nil:
+		return 0, errors.New("not supported")
+	}
+	return *r.GPU.EventReasons, nil
 }
 
 func (s simulatedSampler) Close() error { return nil }
@@ -508,6 +581,11 @@ type simulatedSession struct {
 	batch  int
 	// profiled sessions are built to have their layers timed.
 	profiled bool
+}
+
+// Resident implements engines.Resident: a megabyte of input an image, half of output.
+func (s *simulatedSession) Resident() (inputs, outputs []hardware.Memory) {
+	return []hardware.Memory{{Bytes: int64(s.batch) << 20}}, []hardware.Memory{{Bytes: int64(s.batch) << 18}, {Bytes: int64(s.batch) << 18}}
 }
 
 func (s *simulatedSession) SetInput(models.Tensor) error      { return nil }

@@ -134,7 +134,10 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 	if record.Check != nil && !record.Check.Pass {
 		return nil // the record says so; a wrong answer has no latency
 	}
-	return w.rounds(ctx, session, v, warm, inference)
+	if err := w.rounds(ctx, session, v, warm, inference); err != nil {
+		return err
+	}
+	return w.copies(session, v, inference)
 }
 
 // rounds takes a visit's round, again as often as the protocol allows while it is
@@ -273,8 +276,8 @@ func (w *worker) check(session engines.Session, p Point) (*Check, error) {
 }
 
 // round takes samples until a steady state is proven and enough of them are in it,
-// with the counters read at both ends and nothing but the C loop and its windows'
-// medians in between. It gives the median, from which the next try is sized.
+// with the counters read at both ends. In between this thread does nothing but the C
+// loop and its windows' medians, while another looks at a GPU's clock events. It gives the median, from which the next try is sized.
 func (w *worker) round(session engines.Session, p Point, inference time.Duration, r *RoundRecord) (verdict, time.Duration, error) {
 	proto := w.spec.Config.Protocol
 	var none verdict
@@ -288,9 +291,18 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	}
 	var s []hardware.Sample
 	var start int64
-	err = w.quietly(func() (err error) {
-		r.Steady, s, start, err = w.steady(session, p, inference)
-		return err
+	events, noEvents, err := w.counters.watching(proto.EventEvery, func(so func() hardware.EventReasons) error {
+		// Clocks that float under a power cap may move further (X, POWER floating).
+		allowed := func() float64 {
+			if w.spec.Lock == nil && (so()&hardware.SWPowerCap != 0 || stood(from.GPU, hardware.SWPowerCap)) {
+				return proto.SteadyClockCapped
+			}
+			return proto.SteadyClock
+		}
+		return w.quietly(func() (err error) {
+			r.Steady, s, start, err = w.steady(session, p, inference, allowed)
+			return err
+		})
 	})
 	if err != nil {
 		return none, 0, err
@@ -305,9 +317,15 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	}
 	r.Start = start - w.spec.Base
 	r.Interval = interval(from, fromMissing, to, toMissing, ownTo.CPUSeconds-ownFrom.CPUSeconds)
+	if r.Interval.GPU != nil {
+		r.Interval.GPU.Watched(events, noEvents)
+	}
 	r.ContextSwitches = ownTo.InvoluntarySwitches - ownFrom.InvoluntarySwitches
 	impossible := r.take(s, w.device.Info().Kind)
 	v := judgeRound(r.Interval, from.GPU, to.GPU, proto)
+	if r.Interval.GPU != nil && p.Gap == 0 {
+		v.fed(*r.Interval.GPU, to.GPU)
+	}
 	if impossible != "" {
 		v.drop(BadClock, "%s", impossible)
 	}
@@ -351,9 +369,10 @@ func (w *worker) sample() (reading hardware.Reading, missing string, err error) 
 
 // steady leaves out a ramp (W3) and runs windows until the last ones agree (W4) or
 // the protocol's patience ends. The samples of those are the round's, for what was
-// proven is proven of them; where they are too few for a round, more follow. It gives
+// proven is proven of them; where they are too few for a round, more follow. clockLimit
+// is by how much the clocks of windows may differ, as far as is known by then. It gives
 // the samples and when the first of them began.
-func (w *worker) steady(session engines.Session, p Point, inference time.Duration) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
+func (w *worker) steady(session engines.Session, p Point, inference time.Duration, clockLimit func() float64) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
 	proto := w.spec.Config.Protocol
 	take := func(n int) ([]hardware.Sample, error) {
 		if err := w.begin(p, "round", time.Duration(n)*lasts(session, p, inference)); err != nil {
@@ -367,6 +386,7 @@ func (w *worker) steady(session engines.Session, p Point, inference time.Duratio
 	}
 	var windows [][]hardware.Sample
 	var starts []int64
+	clock := w.meterWindows()
 	for began := w.now(); ; {
 		starts = append(starts, w.now())
 		s, err := take(proto.window(lasts(session, p, inference)))
@@ -375,6 +395,8 @@ func (w *worker) steady(session engines.Session, p Point, inference time.Duratio
 		}
 		windows = append(windows, s)
 		proof.add(deviceTimes(s))
+		proof.addClock(clock())
+		proof.ClockLimit = clockLimit()
 		inference = time.Duration(proof.WindowMedians[len(windows)-1])
 		took := time.Duration(w.now() - began)
 		proof.Seconds = took.Seconds()

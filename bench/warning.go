@@ -56,7 +56,7 @@ func Codes() []CodeInfo {
 		{Emulated, "the engine does not compute in this precision: it converts and computes in another", "do not quote it as a latency of this precision; leave --allow-emulated away to skip such points"},
 		{Unchecked, "nothing here could tell what this file's output should be, so a wrong answer would not be noticed", "compare its output with that of the program it comes from"},
 		{EnergySuspect, "the device's energy counter and its power integrated over time differ by more than 5 %", "do not quote the energy; the latency is not touched by it"},
-		{Unsteady, "latency was still going up or down, beyond what its noise explains, when the time ended that the protocol allows for settling", "close other programs, fix the clocks, or take a longer profile"},
+		{Unsteady, "latency was still going up or down, beyond what its noise explains, or a GPU's clock still moved, when the time ended that the protocol allows for settling", "close other programs, fix the clocks, or take a longer profile"},
 		{Unsettled, "the device was not brought to a steady clock and temperature before a launch, or came back to others than the first launch had", "give it longer (settle_cap, settle_again_cap), fix the clocks, or keep its surroundings steady"},
 		{Amortised, "an inference is too short for the device's events: each sample is the mean of a block of inferences back to back, so what a single one takes is not told and no tail is published", "compare it with amortised figures alone"},
 		{FewInputs, "each input that is rotated has a graph of its own, and so many as fill twice the cache would take too much of the GPU's memory: an inference may find some of its input in the cache", "use --graph eager, which rotates all of them, or --cache cold"},

@@ -76,9 +76,9 @@ func CheckClock(requestedMHz int, effectiveMHz float64) ClockCheck {
 	return c
 }
 
-// MeterClock implements EventStream by the GPU's cycle counters and its timer: stop gives the median over the multiprocessors of the mean clock
-// between the two calls, in MHz. Both wait for what was submitted before them.
-func (s *CUDAStream) MeterClock() (stop func() (mhz float64, err error), err error) {
+// MeterClock implements EventStream by the GPU's cycle counters and its timer: lap gives
+// the median over the multiprocessors of their mean clocks.
+func (s *CUDAStream) MeterClock() (lap func() (mhz float64, err error), err error) {
 	from, err := s.Ticks()
 	if err != nil {
 		return nil, err
@@ -89,6 +89,7 @@ func (s *CUDAStream) MeterClock() (stop func() (mhz float64, err error), err err
 			return 0, err
 		}
 		mhz, ok := EffectiveClock(from, to)
+		from = to
 		if !ok {
 			return 0, errors.New("no multiprocessor answered both at the start and at the end")
 		}

@@ -209,6 +209,9 @@ type CUDAStream struct {
 	flush  uint64             // memory that the loop overwrites; 0 for none
 	hold   *native.CUDALaunch // what holds the stream; nil where it runs
 	gate   []byte             // that lets it go
+	// counter reads cycle counters into memory; nil before the first reading.
+	counter       *native.CUDALaunch
+	counterMemory uint64
 }
 
 // Device is the stream's.
@@ -352,12 +355,22 @@ func (s *CUDAStream) Synchronize(ctx context.Context) error {
 	return nil
 }
 
+// freeCounter gives back what readings of cycle counters took.
+func (s *CUDAStream) freeCounter() error {
+	if s.counter == nil {
+		return nil
+	}
+	s.counter.Free()
+	s.counter = nil
+	return s.device.Free(s.counterMemory)
+}
+
 // Close destroys the stream; it may be called twice.
 func (s *CUDAStream) Close() error {
 	if s.CUDAStream == nil {
 		return nil
 	}
-	err := errors.Join(s.Hold(false), s.CUDAStream.Close())
+	err := errors.Join(s.Hold(false), s.freeCounter(), s.CUDAStream.Close())
 	s.CUDAStream = nil
 	if err != nil {
 		return fmt.Errorf("close the stream on %s: %w", s.device.info.ID, err)
@@ -385,26 +398,26 @@ type tick struct{ multiprocessor, nanoseconds, cycles uint64 }
 
 // Ticks reads the counters in the stream: after all that was submitted, by a kernel
 // of some microseconds. Two readings around a block give its effective clock, which
-// no sampling from outside can miss a part of.
+// no sampling from outside can miss a part of. The first reading takes the memory for
+// all, so that later ones are short enough to stand between the windows of a round.
 func (s *CUDAStream) Ticks() (ticks Ticks, err error) {
-	kernel, err := s.device.kernel("gb_ticks")
-	if err != nil {
-		return nil, err
-	}
 	// Blocks go where there is room; two for each leave hardly a multiprocessor out.
 	blocks := 2 * s.device.details.Multiprocessors
 	raw := make([]byte, blocks*24)
-	memory, err := s.device.Alloc(int64(len(raw)))
-	if err != nil {
+	if s.counter == nil {
+		kernel, err := s.device.kernel("gb_ticks")
+		if err != nil {
+			return nil, err
+		}
+		if s.counterMemory, err = s.device.Alloc(int64(len(raw))); err != nil {
+			return nil, fmt.Errorf("read cycle counters: %w", err)
+		}
+		s.counter = s.NewLaunch(kernel, blocks, 1, s.counterMemory)
+	}
+	if err := s.counter.Submit(); err != nil {
 		return nil, fmt.Errorf("read cycle counters: %w", err)
 	}
-	defer func() { err = errors.Join(err, s.device.Free(memory)) }()
-	launch := s.NewLaunch(kernel, blocks, 1, memory)
-	defer launch.Free()
-	if err := launch.Submit(); err != nil {
-		return nil, fmt.Errorf("read cycle counters: %w", err)
-	}
-	if err := s.CopyOut(raw, memory); err != nil {
+	if err := s.CopyOut(raw, s.counterMemory); err != nil {
 		return nil, fmt.Errorf("read cycle counters: %w", err)
 	}
 	for ; len(raw) > 0; raw = raw[24:] {

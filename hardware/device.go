@@ -52,9 +52,14 @@ type EventStream interface {
 	Hold(on bool) error
 	// CacheBytes is the size of the last cache before the device's memory.
 	CacheBytes() int64
+	// Transfer prepares copies of an inference's input and output from and to pinned
+	// memory of the host, which begins with what lies in the device (protocol M2). Its
+	// owner closes it before the stream.
+	Transfer(inputs, outputs []Memory) (Transfer, error)
 	// MeterClock begins to measure at which clock the device's multiprocessors run, by
-	// their own counters: stop gives it in MHz. Both wait for what was submitted before.
-	MeterClock() (stop func() (mhz float64, err error), err error)
+	// their own counters: lap gives the mean since it was called last, or since the
+	// beginning, in MHz. Both wait for what was submitted before.
+	MeterClock() (lap func() (mhz float64, err error), err error)
 }
 
 // A Graph is recorded work that one call replays.
@@ -65,6 +70,24 @@ type Graph interface {
 	Explain() error
 	// Nodes counts what was recorded: kernels, copies and fills.
 	Nodes() int
+	Close() error
+}
+
+// Memory is a piece of a device's.
+type Memory struct {
+	Address uint64
+	Bytes   int64
+}
+
+// A Transfer is the copying around an inference, as calls that are valid until Close.
+type Transfer interface {
+	In() native.Call  // of all inputs, to the device
+	Out() native.Call // of all outputs, to the host
+	// Around is an inference from host to host: copy in, the call, copy out. It is asked
+	// for once.
+	Around(c native.Call) native.Call
+	// Explain gives the driver's words for a copy that failed; nil where none did.
+	Explain() error
 	Close() error
 }
 

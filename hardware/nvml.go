@@ -170,7 +170,7 @@ type gpuSampler struct {
 // processes are those that measure; nil means this one alone. The sampler fails
 // with ErrGPULost when the GPU is gone; all else that is missing is nil with its
 // reason. The library stays its owner's.
-func NewNVMLSampler(n *NVML, uuid string, ours func(pid int) bool) (Sampler, error) {
+func NewNVMLSampler(n *NVML, uuid string, ours func(pid int) bool) (EventSampler, error) {
 	s, err := newGPUSampler(n, uuid, ours)
 	if err != nil {
 		return nil, err
@@ -243,6 +243,15 @@ func (s *gpuSampler) Sample() (Reading, error) {
 		return Reading{}, fmt.Errorf("sample GPU %s: %w", s.uuid, lost)
 	}
 	return Reading{Time: now, GPU: g}, nil
+}
+
+// EventReasons implements EventSampler.
+func (s *gpuSampler) EventReasons() (EventReasons, error) {
+	reasons, err := s.nvml.eventReasons(s.device)
+	if err != nil {
+		return 0, fmt.Errorf("sample GPU %s: %w", s.uuid, err)
+	}
+	return reasons, nil
 }
 
 func (s *gpuSampler) Close() error {

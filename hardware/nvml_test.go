@@ -27,6 +27,8 @@ type nvmlReport struct {
 	Reading     *GPUReading
 	SampleError string
 	Lost        bool
+	Events      EventReasons
+	EventsError string
 	Findings    []Finding
 	CheckError  string
 }
@@ -75,6 +77,8 @@ func TestNVMLChild(t *testing.T) {
 	if s, err := NewNVMLSampler(n, uuid, func(pid int) bool { return pid == 1000 }); err != nil {
 		report.SampleError = text(err)
 	} else {
+		events, err := s.EventReasons()
+		report.Events, report.EventsError = events, text(err)
 		reading, err := s.Sample()
 		report.Reading, report.SampleError, report.Lost = reading.GPU, text(err), errors.Is(err, ErrGPULost)
 		if err == nil && reading.Time <= 0 {
@@ -190,6 +194,7 @@ func TestNVMLReadsAll(t *testing.T) {
 			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
 			Xids: []int{79}, ForeignProcesses: []int{77},
 		},
+		Events: SWPowerCap | HWThermalSlowdown,
 	}
 	findings := got.Findings
 	got.Findings = nil
@@ -203,6 +208,9 @@ func TestNVMLReadsAll(t *testing.T) {
 
 func TestNVMLOfOldDriver(t *testing.T) {
 	got := runNVML(t, hardwaretest.FakeNVML(t, "OLD"), "FAKE_NVML_CELSIUS=55", "FAKE_NVML_REASONS=0x8", "FAKE_NVML_FIELD_RETURN=3")
+	if got.Events != HWSlowdown || got.EventsError != "" {
+		t.Errorf("events are %v, %q; want a hardware slowdown by the old function", got.Events.Names(), got.EventsError)
+	}
 	if r := got.Reading; r == nil || r.TemperatureC == nil || *r.TemperatureC != 55 || r.EventReasons == nil || *r.EventReasons != HWSlowdown {
 		t.Errorf("reading is %+v, want 55 °C and a hardware slowdown by the old functions", r)
 	} else if r.PowerViolationNS == nil || *r.PowerViolationNS != 4000 {
@@ -217,6 +225,9 @@ func TestNVMLWithoutOptionalFunctions(t *testing.T) {
 		t.Fatalf("got %+v, want no error and no finding", got)
 	}
 	checkAllUnknown(t, got, "no such function")
+	if !strings.Contains(got.EventsError, "no such function") {
+		t.Errorf("events %v, %q; want none, with the reason", got.Events.Names(), got.EventsError)
+	}
 }
 
 func TestNVMLNotSupported(t *testing.T) {

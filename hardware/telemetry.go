@@ -9,10 +9,44 @@ import (
 
 // A Sampler reads a device's counters once. Implementations are quick (a host
 // reading takes well under a millisecond) and are never called inside a timed
-// block; NVML polling is known to show up as latency spikes.
+// block (but see EventSampler); NVML polling is known to show up as latency spikes.
 type Sampler interface {
 	Sample() (Reading, error)
 	Close() error
+}
+
+// An EventSampler is the sampler of a GPU, which can be asked for one thing alone. It is
+// the exception to the rule above: short limits of heat and power show in no reading
+// before or after a round, and in no counter of every board. So a worker asks beside
+// its timed blocks, on another thread, ten times a second; `genbench selftest` shows
+// what a whole reading as often does to what is timed.
+type EventSampler interface {
+	Sampler
+	// EventReasons tells why the clocks are what they are now, by one call of the driver.
+	EventReasons() (EventReasons, error)
+}
+
+// An EventWatch is what a GPU told of its clocks between the ends of an interval.
+type EventWatch struct {
+	Looks int `json:"looks"`
+	// Seen counts the looks at which a reason stood, by its name (EventReasons.Names).
+	Seen map[string]int `json:"seen"`
+	// Joined holds all bits that were seen.
+	Joined EventReasons `json:"event_reasons"`
+	// Failed counts the looks that the driver did not answer.
+	Failed int `json:"failed,omitempty"`
+}
+
+// Add counts one look.
+func (w *EventWatch) Add(r EventReasons) {
+	if w.Seen == nil {
+		w.Seen = map[string]int{}
+	}
+	w.Looks++
+	w.Joined |= r
+	for _, name := range r.Names() {
+		w.Seen[name]++
+	}
 }
 
 // A Reading is one row of counters. A nil field is one the device does not
@@ -149,11 +183,13 @@ func (i *Interval) UnmarshalJSON(b []byte) error {
 
 // A GPUInterval is the GPU's part of an Interval.
 type GPUInterval struct {
-	// EventReasons joins the bits of both ends; what came and went between them is
-	// not seen.
+	// EventReasons joins the bits of both ends and of the looks between them.
 	EventReasons *EventReasons `json:"event_reasons"`
-	EnergyJ      *float64      `json:"energy_j"`
-	TemperatureC *int          `json:"temperature_c"` // at the end
+	// Watch holds the looks between the ends; what came and went between two of them is
+	// not seen. Nil where nobody looked.
+	Watch        *EventWatch `json:"event_watch"`
+	EnergyJ      *float64    `json:"energy_j"`
+	TemperatureC *int        `json:"temperature_c"` // at the end
 	// What came in between; see GPUReading.
 	PowerViolationNS   *int64 `json:"power_violation_ns"`
 	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
@@ -255,6 +291,25 @@ func capacityBetween(i *Interval, start, end HostReading) (float64, error) {
 	return float64(*end.CPUs) * *i.Seconds, nil
 }
 
+// Watched adds what was seen between the ends, or why nothing was.
+func (g *GPUInterval) Watched(watch *EventWatch, missing string) {
+	g.Watch = watch
+	delete(g.Reasons, "event_watch")
+	if watch == nil {
+		g.Reasons.add("event_watch", "%s", missing)
+		return
+	}
+	if watch.Looks == 0 {
+		return
+	}
+	joined := watch.Joined
+	if g.EventReasons != nil {
+		joined |= *g.EventReasons
+	}
+	g.EventReasons = &joined
+	delete(g.Reasons, "event_reasons")
+}
+
 func gpuBetween(start, end GPUReading) *GPUInterval {
 	g := &GPUInterval{TemperatureC: end.TemperatureC}
 	if start.EventReasons != nil && end.EventReasons != nil {
@@ -263,6 +318,7 @@ func gpuBetween(start, end GPUReading) *GPUInterval {
 	} else {
 		g.Reasons.add("event_reasons", "%s", reasonOf("event_reasons", start.Reasons, end.Reasons))
 	}
+	g.Reasons.add("event_watch", "nobody looked between the ends")
 	energy, err := increase("energy_j", start.EnergyJ, end.EnergyJ, start.Reasons, end.Reasons)
 	g.EnergyJ = try(energy, err).or(&g.Reasons, "energy_j")
 	if end.TemperatureC == nil {

@@ -237,7 +237,8 @@ func TestBetweenGPU(t *testing.T) {
 	}}
 	got := Between(start, end, 0)
 	want := &GPUInterval{EventReasons: pointer(SWPowerCap | HWSlowdown), EnergyJ: pointer(250.0), TemperatureC: pointer(45), ForeignProcesses: []int{7, 9},
-		PowerViolationNS: pointer(int64(4)), ThermalViolationNS: pointer(int64(0)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3)), Xids: []int{79}}
+		PowerViolationNS: pointer(int64(4)), ThermalViolationNS: pointer(int64(0)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3)), Xids: []int{79},
+		Reasons: Reasons{"event_watch": "nobody looked between the ends"}}
 	if d := gocmp.Diff(want, got.GPU); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -252,7 +253,7 @@ func TestBetweenGPU(t *testing.T) {
 	*end.GPU.ThermalViolationNS = 9
 	got = Between(start, end, 0)
 	want = &GPUInterval{ForeignProcesses: []int{}, PowerViolationNS: pointer(int64(4)), ECCErrors: pointer(int64(2)), Reasons: Reasons{
-		"xids": "no such function", "pcie_replays": "pcie_replays was not reported", "thermal_violation_ns": "thermal_violation_ns went backwards from 10 to 9",
+		"event_watch": "nobody looked between the ends", "xids": "no such function", "pcie_replays": "pcie_replays was not reported", "thermal_violation_ns": "thermal_violation_ns went backwards from 10 to 9",
 		"event_reasons": "Not Supported", "energy_j": "energy_j went backwards from 300 to 260", "temperature_c": "temperature_c was not reported",
 	}}
 	if d := gocmp.Diff(want, got.GPU); d != "" {
@@ -262,6 +263,38 @@ func TestBetweenGPU(t *testing.T) {
 	end.GPU.ForeignProcesses = nil
 	if got := Between(start, end, 0).GPU; got.ForeignProcesses != nil || got.Reasons["foreign_processes"] == "" {
 		t.Errorf("unknown processes became %v", got.ForeignProcesses)
+	}
+}
+
+// What was seen between the ends is joined to what they show.
+func TestWatched(t *testing.T) {
+	var watch EventWatch
+	for _, look := range []EventReasons{0, SWPowerCap, SWPowerCap | 0x800} {
+		watch.Add(look)
+	}
+	if d := gocmp.Diff(EventWatch{Looks: 3, Seen: map[string]int{"sw_power_cap": 2, "0x800": 1}, Joined: SWPowerCap | 0x800}, watch); d != "" {
+		t.Fatalf("-want +got:\n%s", d)
+	}
+	for _, c := range []struct {
+		name    string
+		ends    *EventReasons
+		watch   *EventWatch
+		want    *EventReasons
+		reasons Reasons
+	}{
+		{"joined", pointer(GPUIdle), &watch, pointer(GPUIdle | SWPowerCap | 0x800), nil},
+		{"ends not known", nil, &watch, pointer(SWPowerCap | 0x800), nil},
+		{"no look in so short a time", nil, &EventWatch{}, nil, Reasons{"event_reasons": "no end"}},
+		{"nobody looked", pointer(GPUIdle), nil, pointer(GPUIdle), Reasons{"event_watch": "why"}},
+	} {
+		g := GPUInterval{EventReasons: c.ends, Reasons: Reasons{"event_watch": "before"}}
+		if c.ends == nil {
+			g.Reasons.add("event_reasons", "no end")
+		}
+		g.Watched(c.watch, "why")
+		if d := gocmp.Diff(GPUInterval{EventReasons: c.want, Watch: c.watch, Reasons: c.reasons}, g, cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s: -want +got:\n%s", c.name, d)
+		}
 	}
 }
 

@@ -265,6 +265,22 @@ func columns() []column {
 		{key: "temperature_c.mean", header: "temperature", statistic: true, explain: true, unit: "°C", right: true, doc: "mean temperature of the device over the rounds, and from the lowest to the highest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.Mean }, "temperature")},
 		{key: "temperature_c.low", doc: "temperature of the coolest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.Low }, "temperature")},
 		{key: "temperature_c.high", doc: "temperature of the hottest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.High }, "temperature")},
+		{key: "e2e_ms.median", header: "host to host", statistic: true, silent: bench.NoHostCopies, explain: true, unit: "ms", right: true,
+			doc:  "median time by the host's clock from the input in pinned memory of the host to the output there: copy in, one inference, copy out, in a pass of its own",
+			cell: copied(hostToHost)},
+		{key: "e2e_ms.ci_low", doc: "lower end of its 95 % interval, over launches", cell: copiedEnd(hostToHost, low)},
+		{key: "e2e_ms.ci_high", doc: "upper end of its 95 % interval", cell: copiedEnd(hostToHost, high)},
+		{key: "h2d_ms.median", header: "copy in", statistic: true, silent: bench.NoHostCopies, explain: true, unit: "ms", right: true,
+			doc: "median device time of copying the input of one inference from pinned memory of the host to the device, which is no part of the latency", cell: copied(copyIn)},
+		{key: "h2d_ms.ci_low", doc: "lower end of its 95 % interval, over launches", cell: copiedEnd(copyIn, low)},
+		{key: "h2d_ms.ci_high", doc: "upper end of its 95 % interval", cell: copiedEnd(copyIn, high)},
+		{key: "d2h_ms.median", header: "copy out", statistic: true, silent: bench.NoHostCopies, explain: true, unit: "ms", right: true,
+			doc: "median device time of copying the output of one inference to pinned memory of the host, which is no part of the latency", cell: copied(copyOut)},
+		{key: "d2h_ms.ci_low", doc: "lower end of its 95 % interval, over launches", cell: copiedEnd(copyOut, low)},
+		{key: "d2h_ms.ci_high", doc: "upper end of its 95 % interval", cell: copiedEnd(copyOut, high)},
+		{key: "enqueue_ms.median", doc: "median time inside the call that submits one inference", cell: enqueued(func(e bench.Estimate) cell { return number(e.Value/1e6, "") })},
+		{key: "enqueue_ms.ci_low", doc: "lower end of its 95 % interval, over launches", cell: enqueued(func(e bench.Estimate) cell { return end(e, low, 1e-6, oneLaunch) })},
+		{key: "enqueue_ms.ci_high", doc: "upper end of its 95 % interval", cell: enqueued(func(e bench.Estimate) cell { return end(e, high, 1e-6, oneLaunch) })},
 		{key: "build_ms", doc: "network to session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.Build)) }},
 		{key: "first_inference_ms", doc: "first inference of a session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.First)) }},
 		{key: "check.pass", doc: "whether the output met the fp32 reference's in every launch", cell: checked(func(c *bench.Check) any { return c.Pass })},
@@ -446,6 +462,39 @@ func inCycles(of func(bench.Estimate) cell) func(row) cell {
 			return unknown("%s", r.NoCycles)
 		}
 		return of(*r.Cycles)
+	})
+}
+
+// What is copied around an inference.
+func hostToHost(c bench.Copies) bench.Estimate { return c.Around }
+func copyIn(c bench.Copies) bench.Estimate     { return c.In }
+func copyOut(c bench.Copies) bench.Estimate    { return c.Out }
+
+func copied(of func(bench.Copies) bench.Estimate) func(row) cell {
+	return measuredCell(func(r row) cell {
+		if r.Copies == nil {
+			return unknown("%s", r.NoCopies)
+		}
+		e := of(*r.Copies)
+		return number(e.Value/1e6, roundTo(e.Value/1e6, decimals(e.Scaled(1e-6))))
+	})
+}
+
+func copiedEnd(of func(bench.Copies) bench.Estimate, which func(bench.Estimate) *float64) func(row) cell {
+	return measuredCell(func(r row) cell {
+		if r.Copies == nil {
+			return unknown("%s", r.NoCopies)
+		}
+		return end(of(*r.Copies), which, 1e-6, oneLaunch)
+	})
+}
+
+func enqueued(of func(bench.Estimate) cell) func(row) cell {
+	return measuredCell(func(r row) cell {
+		if r.Enqueue == nil {
+			return unknown("on a host device, host and enqueue time are one")
+		}
+		return of(*r.Enqueue)
 	})
 }
 

@@ -183,6 +183,14 @@ func (s *simulation) visit(planned bench.PlannedPoint, launch, order int) {
 			r.Steady.WindowMedians = append(r.Steady.WindowMedians, settled+settled/20)
 			r.Steady.Ratio, r.Steady.Drift, r.Steady.Seconds = 1.05, 0.031, 3
 		}
+		if s.gpu {
+			r.Steady.ClockLimit = s.run.Config.Protocol.SteadyClock
+			for range r.Steady.WindowMedians {
+				r.Steady.WindowClocks = append(r.Steady.WindowClocks, 1755)
+			}
+		} else {
+			r.Steady.ClockReason = "neither cpufreq nor /proc/cpuinfo tells a clock"
+		}
 		s.read()
 		r.Start = int64(s.now * 1e9)
 		for range n {
@@ -204,6 +212,14 @@ func (s *simulation) visit(planned bench.PlannedPoint, launch, order int) {
 			Seconds: pointer(round(s.now-float64(r.Start)/1e9, 4)), StealFraction: pointer(0.004), ForeignCPUs: pointer(round(0.02+0.03*s.rng.Float64(), 3)),
 			MeanFrequencyMHz: pointer(2596.1), Reasons: hardware.Reasons{"temperature_c": "no thermal sensor in /sys/class/hwmon", "thermal_throttles": "no thermal_throttle counters in /sys"},
 		}
+		if s.gpu {
+			length := s.now - float64(r.Start)/1e9
+			r.Interval.GPU = &hardware.GPUInterval{
+				EventReasons: new(hardware.EventReasons), Watch: &hardware.EventWatch{Looks: int(10 * length), Seen: map[string]int{}},
+				EnergyJ: pointer(round(280*length, 3)), TemperatureC: pointer(61), PowerViolationNS: new(int64), ThermalViolationNS: new(int64),
+				ECCErrors: new(int64), PCIeReplays: new(int64), Xids: []int{}, ForeignProcesses: []int{},
+			}
+		}
 		if trouble.stolen {
 			r.Interval.StealFraction = pointer(0.034)
 		}
@@ -213,10 +229,26 @@ func (s *simulation) visit(planned bench.PlannedPoint, launch, order int) {
 		}
 		s.append(r)
 		s.read()
+		if s.gpu {
+			s.copy(planned.Point, launch, ms*shift)
+		}
 		if !dropped {
 			return
 		}
 	}
+}
+
+// copy writes what the visit of a point copied around its inferences: at 20 GB/s.
+func (s *simulation) copy(p bench.Point, launch int, ms float64) {
+	c := bench.CopyRecord{Type: "copies", ID: p.String(), Launch: launch, Round: 1, Start: int64(s.now * 1e9),
+		InputBytes: int64(p.Batch) * 3 * 224 * 224 * 2, OutputBytes: int64(p.Batch) * 1000 * 2}
+	for k := range 9 {
+		noise := 1 + 0.001*float64(k+launch)
+		in, out := noise*(2e3+float64(c.InputBytes)/20), noise*(2e3+float64(c.OutputBytes)/20)
+		c.InNS, c.OutNS = append(c.InNS, int64(in)), append(c.OutNS, int64(out))
+		c.AroundNS = append(c.AroundNS, int64(in+out+ms*1e6+15e3))
+	}
+	s.append(c)
 }
 
 // A zooEntry is a network with published figures: params and MACs as counted for
@@ -378,6 +410,8 @@ func imaginaryGPU(t *testing.T) []byte {
 	s := newSimulation(t, 17, nets, []string{"tensorrt"}, []string{"fp16"}, []int{1, 64})
 	s.gpu, s.samples = true, 180
 	s.run.Devices = []hardware.Info{{ID: "GPU-5b1c7e02-0000-4000-8000-0123456789ab", Kind: hardware.CUDA, Name: "Example GPU", Cores: 132, Memory: 80 << 30}}
+	proto := &s.run.Config.Protocol
+	proto.EventEvery, proto.SteadyClock, proto.SteadyClockCapped, proto.CopySamples = 100*time.Millisecond, 0.005, 0.01, 9
 	s.run.Config.Grid.Models = nil
 	for i := range s.run.Plan {
 		p := &s.run.Plan[i]

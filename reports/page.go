@@ -234,9 +234,15 @@ func measurement(r *bench.Result) document {
 	g.add("design", prose{fmt.Sprintf("%s (fresh processes, points in random order) × %s", countOf(p.Launches, "launch", "launches"), count(p.Rounds, "round"))})
 	g.add("round", prose{fmt.Sprintf("all samples of windows whose medians lie within %s %% beyond their own noise and show no drift, at least the larger of %s and %s; after %s a drift that noise does not explain marks the round unsteady",
 		percent(100*(p.SteadyRatio-1)), count(p.RoundSamples, "sample"), seconds(p.RoundTime.Seconds()), seconds(p.SteadyCap.Seconds()))})
+	if p.SteadyClock > 0 {
+		g.add("clock of a GPU in a round", prose{fmt.Sprintf("the mean clocks of those windows lie within %s %%, or %s where a power cap holds floating clocks; else the round is marked unsteady", percent(100*p.SteadyClock), percent(100*p.SteadyClockCapped))})
+	}
 	g.add("before each round", prose{fmt.Sprintf("at least %s and %s of warm-up", count(p.WarmupSamples, "inference"), seconds(p.WarmupTime.Seconds()))})
 	if p.DropSteal > 0 || p.DropForeign > 0 {
 		g.add("a round is dropped", prose{fmt.Sprintf("if the hypervisor took more than %s %% of the machine's time or other processes used more than %g processors", percent(100*p.DropSteal), p.DropForeign)})
+	}
+	if p.EventEvery > 0 {
+		g.add("a round on a GPU is dropped", prose{fmt.Sprintf("if other processes or errors met the GPU, or its driver told of heat, a power brake or a slowdown at the ends of the round or when asked every %s between", seconds(p.EventEvery.Seconds()))})
 	}
 	for _, e := range run.Engines {
 		g.add("engine "+e.Name, engineText(e))

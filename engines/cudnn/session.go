@@ -489,6 +489,18 @@ func (s *session) SetInput(t models.Tensor) error {
 	return nil
 }
 
+// Resident implements engines.Resident.
+func (s *session) Resident() (inputs, outputs []hardware.Memory) {
+	if s.program == nil {
+		return nil, nil
+	}
+	image, last := s.plan.at(models.Image), s.plan.at(len(s.network.Nodes)-1)
+	place := func(address uint64, shape models.Shape) []hardware.Memory {
+		return []hardware.Memory{{Address: address, Bytes: int64(shape.Elements() * s.elementBytes())}}
+	}
+	return place(s.input, image.shape), place(s.values+uint64(last.offset), last.shape)
+}
+
 func (s *session) Call() native.Call {
 	if s.program == nil {
 		return native.Call{}

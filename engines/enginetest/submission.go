@@ -13,8 +13,8 @@ import (
 
 // checkSubmission holds an engine on a GPU to what the axes of a run do with its calls:
 // one that is recorded must compute when it is replayed, from the input that is there
-// then; one on a held stream must not wait for it; and every rotated call must read a
-// copy of its own. An engine that refuses to be recorded or held says so by the
+// then; one on a held stream must not wait for it; every rotated call must read a
+// copy of its own; and where its input and output are said to lie, they lie. An engine that refuses to be recorded or held says so by the
 // stream's error.
 func checkSubmission(r *rig) error {
 	stream, ok := r.stream.(hardware.EventStream)
@@ -60,6 +60,7 @@ func submissions(stream hardware.EventStream, s engines.Session, first, second m
 	}
 	note("held", held(stream, s, first, ofFirst))
 	note("graph", replayed(stream, s, s.Call(), first, ofSecond, ofFirst))
+	note("copied", copied(stream, s, first, second, ofFirst))
 	note("rotated", rotated(stream, s, first, second, ofFirst, ofSecond))
 	return errors.Join(errs...)
 }
@@ -109,6 +110,42 @@ func replayed(stream hardware.EventStream, s engines.Session, call native.Call, 
 		}
 	}
 	return errors.Join(err, graph.Close())
+}
+
+// copied wants what is copied to where the input is said to lie to be the next
+// inference's, and what is copied to where the output is said to lie to be read as such.
+func copied(stream hardware.EventStream, s engines.Session, first, second, ofFirst models.Tensor) error {
+	r, ok := s.(engines.Resident)
+	if !ok {
+		return nil
+	}
+	inputs, outputs := r.Resident()
+	if _, err := infer(stream, s, first); err != nil {
+		return err
+	}
+	in, err := stream.Transfer(inputs, outputs)
+	if err != nil {
+		return err
+	}
+	out, err := stream.Transfer(outputs, inputs) // which puts the output back
+	if err != nil {
+		return errors.Join(err, in.Close())
+	}
+	try := func(what string, call native.Call) error {
+		if _, err := infer(stream, s, second); err != nil {
+			return err
+		}
+		got, err := runCall(stream, s, call)
+		if err == nil {
+			err = same(got, ofFirst)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	}
+	err = errors.Join(try("input", in.Around(s.Call())), try("output", out.In()))
+	return errors.Join(err, in.Close(), out.Close())
 }
 
 // rotated wants every call to read its own copy: once the session's input is another,

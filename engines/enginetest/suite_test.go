@@ -429,6 +429,11 @@ func defects() []defect {
 			stream:  func(s hardware.Stream) hardware.Stream { return events{s} },
 			session: func(s engines.Session, _ hardware.Stream) engines.Session { return unrotated{s} },
 		},
+		{
+			check: "submitted in every way", what: "its input lies elsewhere",
+			stream:  func(s hardware.Stream) hardware.Stream { return events{s} },
+			session: func(s engines.Session, _ hardware.Stream) engines.Session { return displaced{s} },
+		},
 		{check: "reopened", what: "the second takes the first along", engine: func(e engines.Engine) engines.Engine {
 			return dying{e, &dead}
 		}},
@@ -442,7 +447,10 @@ func (e events) TimeGroups(c native.Call, _ int, s []hardware.Sample) error { re
 func (events) Capture(c native.Call) (hardware.Graph, error)                { return again{c}, nil }
 func (events) FlushL2(bool) error                                           { return nil }
 func (events) Hold(bool) error                                              { return nil }
-func (events) CacheBytes() int64                                            { return 1 }
+func (events) Transfer(_, _ []hardware.Memory) (hardware.Transfer, error) {
+	return elsewhere{}, nil
+}
+func (events) CacheBytes() int64 { return 1 }
 func (events) MeterClock() (func() (float64, error), error) {
 	return nil, errors.New("a host has no such clock")
 }
@@ -453,6 +461,20 @@ func (a again) Call() native.Call { return a.call }
 func (again) Explain() error      { return nil }
 func (again) Nodes() int          { return 1 }
 func (again) Close() error        { return nil }
+
+// An elsewhere copies between places that no session reads or writes.
+type elsewhere struct{}
+
+func (elsewhere) In() native.Call                  { return native.Nothing() }
+func (elsewhere) Out() native.Call                 { return native.Nothing() }
+func (elsewhere) Around(c native.Call) native.Call { return c }
+func (elsewhere) Explain() error                   { return nil }
+func (elsewhere) Close() error                     { return nil }
+
+// A displaced tells of such places.
+type displaced struct{ engines.Session }
+
+func (displaced) Resident() (inputs, outputs []hardware.Memory) { return nil, nil }
 
 // An unrotated gives its own call for every copy of its input.
 type unrotated struct{ engines.Session }

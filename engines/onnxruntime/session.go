@@ -357,6 +357,21 @@ func (s *session) SetInput(t models.Tensor) error {
 	return nil
 }
 
+// Resident implements engines.Resident for a session on a GPU; one on the host has
+// nothing there.
+func (s *session) Resident() (inputs, outputs []hardware.Memory) {
+	if s.c == nil || s.stream == nil {
+		return nil, nil
+	}
+	places := func(ports []port) (all []hardware.Memory) {
+		for _, p := range ports {
+			all = append(all, hardware.Memory{Address: p.address, Bytes: int64(p.bytes())})
+		}
+		return all
+	}
+	return places(s.order.inputs), places(s.order.outputs)
+}
+
 func (s *session) Call() native.Call {
 	switch {
 	case s.c == nil:

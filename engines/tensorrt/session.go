@@ -289,6 +289,20 @@ func (s *session) SetInput(t models.Tensor) error {
 	return nil
 }
 
+// Resident implements engines.Resident.
+func (s *session) Resident() (inputs, outputs []hardware.Memory) {
+	if s.c == nil {
+		return nil, nil
+	}
+	places := func(ports []port) (all []hardware.Memory) {
+		for _, p := range ports {
+			all = append(all, hardware.Memory{Address: p.data, Bytes: int64(p.bytes())})
+		}
+		return all
+	}
+	return places(s.inputs), places(s.outputs)
+}
+
 func (s *session) Call() native.Call {
 	if s.c == nil {
 		return native.Call{}

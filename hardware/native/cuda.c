@@ -198,6 +198,16 @@ gb_cuda_status gb_cuda_submit(gb_cuda_launch *l) {
 	return gb_cuda_run_launch(l) == 0 ? well : l->status;
 }
 
+int gb_cuda_run_copy(void *arg) {
+	gb_cuda_copy *c = arg;
+	const gb_cuda *api = c->stream->api;
+	int call = c->out ? gb_call_cuMemcpyDtoHAsync_v2 : gb_call_cuMemcpyHtoDAsync_v2;
+	unsigned result = c->out ? api->cuMemcpyDtoHAsync_v2(c->host, c->device, c->bytes, c->stream->stream)
+	                         : api->cuMemcpyHtoDAsync_v2(c->device, c->host, c->bytes, c->stream->stream);
+	if (result != 0) c->status = (gb_cuda_status){call, result};
+	return (int)result;
+}
+
 gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb_cuda_graph *g) {
 	const gb_cuda *api = s->api;
 	gb_cuda_end end = {.status = well};

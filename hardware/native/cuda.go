@@ -460,3 +460,34 @@ func (l *CUDALaunch) Free() {
 	C.free(unsafe.Pointer(l.c))
 	l.c = nil
 }
+
+// A CUDACopy is one copy between the host and the device as a call of the timed loop.
+type CUDACopy struct {
+	stream *CUDAStream
+	c      *C.gb_cuda_copy
+}
+
+// NewCopy prepares a copy of pinned memory into the device, or out of it. Both places
+// stay their owner's and outlive the copy.
+func (s *CUDAStream) NewCopy(host []byte, device uint64, out bool) *CUDACopy {
+	c := &CUDACopy{stream: s, c: (*C.gb_cuda_copy)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_cuda_copy{}))))}
+	c.c.stream, c.c.device, c.c.host, c.c.bytes = s.c, C.gb_cu_pointer(device), unsafe.Pointer(unsafe.SliceData(host)), C.size_t(len(host))
+	if out {
+		c.c.out = 1
+	}
+	return c
+}
+
+// Call submits the copy. It is valid until Free.
+func (c *CUDACopy) Call() Call {
+	return Call{Func: unsafe.Pointer(C.gb_cuda_run_copy), Arg: unsafe.Pointer(c.c)}
+}
+
+// Explain gives the driver's words for a copy that failed; nil where none did.
+func (c *CUDACopy) Explain() error { return c.stream.cuda.check(c.c.status) }
+
+// Free releases the C memory; the Call must not be used afterwards.
+func (c *CUDACopy) Free() {
+	C.free(unsafe.Pointer(c.c))
+	c.c = nil
+}

@@ -20,3 +20,18 @@ func TestCycle(t *testing.T) {
 		}
 	}
 }
+
+// A chain makes all of its calls each time.
+func TestChain(t *testing.T) {
+	a, b := NewSpin(1e6), NewSpin(2e6)
+	defer a.Free()
+	defer b.Free()
+	c := NewChain(a.Call(), b.Call())
+	defer c.Free()
+	twice := NewChain(c.Call(), c.Call()) // a chain is a call like others
+	defer twice.Free()
+	sample := make([]Sample, 1)
+	if err := TimeHost(twice.Call(), sample); err != nil || sample[0].Device < 6e6 {
+		t.Errorf("took %d ns, %v; want 6 ms at least", sample[0].Device, err)
+	}
+}

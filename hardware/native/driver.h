@@ -212,6 +212,21 @@ typedef struct gb_cuda_launch {
 int gb_cuda_run_launch(void *launch);
 gb_cuda_status gb_cuda_submit(gb_cuda_launch *l);
 
+// gb_cuda_copy is a copy between the host and the device that can be a call of the timed
+// loop.
+typedef struct {
+	const gb_cuda_stream *stream;
+	gb_cu_pointer device;
+	void *host; // pinned
+	size_t bytes;
+	int out; // of the device; else into it
+	gb_cuda_status status; // of the last copy that failed
+} gb_cuda_copy;
+
+// gb_cuda_run_copy is a gb_func whose argument is a gb_cuda_copy. The context must be
+// current, as it is in the timed loop.
+int gb_cuda_run_copy(void *copy);
+
 // gb_cuda_graph is what a call submitted, recorded once to be replayed.
 typedef struct {
 	const gb_cuda_stream *stream;

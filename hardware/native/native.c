@@ -68,6 +68,13 @@ int gb_run_cycle(void *arg) {
 	return c->calls[c->last].func(c->calls[c->last].arg);
 }
 
+int gb_run_chain(void *arg) {
+	const gb_chain *c = arg;
+	int code = 0;
+	for (int64_t i = 0; i < c->count && code == 0; i++) code = c->calls[i].func(c->calls[i].arg);
+	return code;
+}
+
 int gb_nothing(void *arg) {
 	(void)arg;
 	return 0;

@@ -15,6 +15,7 @@ package native
 //
 // static gb_func spin_func(void) { return gb_spin; }
 // static gb_func cycle_func(void) { return gb_run_cycle; }
+// static gb_func chain_func(void) { return gb_run_chain; }
 // static gb_func work_func(void) { return gb_work; }
 // static gb_func nothing_func(void) { return gb_nothing; }
 import "C"
@@ -143,6 +144,38 @@ func (c *Cycle) Last() int { return int(c.c.last) }
 
 // Free releases the C memory; the Call must not be used afterwards.
 func (c *Cycle) Free() {
+	C.free(unsafe.Pointer(c.calls))
+	C.free(unsafe.Pointer(c.c))
+}
+
+// A Chain is a series of calls as one: each time it makes all of them, in order, up to
+// the first that fails.
+type Chain struct {
+	calls *C.gb_call
+	c     *C.gb_chain
+}
+
+// NewChain is of one or more calls. Free it when done.
+func NewChain(calls ...Call) *Chain {
+	n := C.size_t(len(calls))
+	c := &Chain{
+		calls: (*C.gb_call)(C.calloc(n, C.size_t(unsafe.Sizeof(C.gb_call{})))),
+		c:     (*C.gb_chain)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_chain{})))),
+	}
+	for i, call := range calls {
+		unsafe.Slice(c.calls, n)[i] = C.gb_call{C.gb_func(call.Func), call.Arg}
+	}
+	c.c.calls, c.c.count = c.calls, C.int64_t(n)
+	return c
+}
+
+// Call gives the call to hand to a timed loop.
+func (c *Chain) Call() Call {
+	return Call{Func: unsafe.Pointer(C.chain_func()), Arg: unsafe.Pointer(c.c)}
+}
+
+// Free releases the C memory; the Call must not be used afterwards.
+func (c *Chain) Free() {
 	C.free(unsafe.Pointer(c.calls))
 	C.free(unsafe.Pointer(c.c))
 }

@@ -65,6 +65,15 @@ typedef struct {
 
 int gb_run_cycle(void *arg);
 
+// gb_chain is a series of calls that gb_run_chain makes one after the other, as one. It
+// ends with the first that fails.
+typedef struct {
+	const gb_call *calls;
+	int64_t count;
+} gb_chain;
+
+int gb_run_chain(void *arg);
+
 // gb_nothing returns at once: what the loop costs by itself.
 int gb_nothing(void *arg);
 

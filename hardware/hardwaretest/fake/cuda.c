@@ -14,7 +14,7 @@
 //	FAKE_CUDA_BREAK       1: the next kernel that runs breaks the device, which
 //	                      returns FAKE_CUDA_CODE (719) from then on
 //	FAKE_CUDA_CAPTURE     what beginning a capture returns; 0
-//	FAKE_CUDA_MHZ         of the multiprocessors; 1410
+//	FAKE_CUDA_MHZ         of the multiprocessors, from their last reading on; 1410
 //	FAKE_CUDA_HANG        1: a stream asked whether it is done says no
 #include "cuda.h"
 
@@ -53,7 +53,8 @@ struct stream {
 	struct stream *next; // of all that there are
 	queue work;
 	queue *capture; // where submitted work goes instead while capturing
-	int64_t now;
+	int64_t now, counted; // the second of the cycles
+	double cycles;
 };
 
 struct event {
@@ -360,10 +361,12 @@ static void run_hold(const void *p, unsigned blocks, unsigned threads) {
 static void run_ticks(const void *p, unsigned blocks, unsigned threads) {
 	(void)threads;
 	uint64_t *out = *(uint64_t *const *)p;
+	running->cycles += (double)(running->now - running->counted) * (double)fake_cuda_number("MHZ", 1410) / 1000;
+	running->counted = running->now;
 	for (unsigned i = 0; i < blocks; i++) {
 		out[3 * i] = i % multiprocessors;
 		out[3 * i + 1] = (uint64_t)running->now;
-		out[3 * i + 2] = (uint64_t)(running->now * fake_cuda_number("MHZ", 1410) / 1000);
+		out[3 * i + 2] = (uint64_t)running->cycles;
 	}
 }
 
