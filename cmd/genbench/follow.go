@@ -23,8 +23,8 @@ type manner struct {
 }
 
 // manner reads the run that is followed.
-func (f runFlags) manner() (manner, error) {
-	how := manner{noReport: f.noReport, until: f.patience()}
+func (f runFlags) manner(until time.Time) (manner, error) {
+	how := manner{noReport: f.noReport, until: until}
 	if f.follow == "" {
 		return how, nil
 	}

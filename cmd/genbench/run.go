@@ -85,11 +85,12 @@ func (a *app) runCommand() *cobra.Command {
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.given = cmd.Flags().Changed
-			if f.wait < 0 {
-				return usage(fmt.Errorf("--wait %s: want a time from 0s", f.wait))
+			until, err := patience(f.wait)
+			if err != nil {
+				return err
 			}
 			if f.resume == "" {
-				return a.measure(cmd.Context(), f)
+				return a.measure(cmd.Context(), f, until)
 			}
 			others := cmd.Flags().NFlag() - 1
 			if f.given("wait") {
@@ -98,7 +99,7 @@ func (a *app) runCommand() *cobra.Command {
 			if others > 0 {
 				return usage(errors.New("--resume goes on with what the run was asked for and takes no other flag but --wait"))
 			}
-			return a.resume(cmd.Context(), f.resume, f.patience())
+			return a.resume(cmd.Context(), f.resume, until)
 		},
 	}
 	flags := cmd.Flags()
@@ -136,7 +137,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.BoolVar(&f.noReport, "no-report", false, "write the journal alone; `genbench report DIR` makes the rest")
 	flags.StringVar(&f.follow, "follow", "", followUsage)
 	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
-	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for another run on the device, and for other work on the machine, to end (default: not at all)")
+	addWait(cmd, &f.wait)
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
 	complete := func(flag string, names func() []string) {
 		err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -157,15 +158,15 @@ func (a *app) runCommand() *cobra.Command {
 	return cmd
 }
 
-// measure carries out `genbench run`.
-func (a *app) measure(ctx context.Context, f runFlags) error {
+// measure carries out `genbench run`, with others waited for no longer than until.
+func (a *app) measure(ctx context.Context, f runFlags, until time.Time) error {
 	started := time.Now()
 	device, err := openDevice(f.device)
 	if err != nil {
 		return err
 	}
 	defer device.Close()
-	how, err := f.manner()
+	how, err := f.manner(until)
 	if err != nil {
 		return usage(err)
 	}
@@ -264,7 +265,7 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	replace(f, "threads", &c.Threads, f.threads)
 	replace(f, "points", &c.Points, f.points)
 	c.Device, c.NVML = device.ID, os.Getenv(nvmlVariable)
-	if c.Clocks, err = clockPolicy(f, device); err != nil {
+	if c.Clocks, err = clockPolicy(f, suite, device); err != nil {
 		return c, err
 	}
 	if f.weights != synthetic {
