@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -528,7 +529,11 @@ func (a *app) printPlan(plan *bench.Plan) error {
 	skips := map[string]int{}
 	var reasons []string
 	for _, p := range plan.Points {
-		row := []string{p.Point.Model, fmt.Sprint(p.Point.Resolution), p.Point.Engine, p.Point.Precision}
+		resolution := "–"
+		if p.Point.Resolution != 0 {
+			resolution = strconv.Itoa(p.Point.Resolution)
+		}
+		row := []string{p.Point.Model, resolution, p.Point.Engine, p.Point.Precision}
 		for _, axis := range ways {
 			row = append(row, axis.of(p.Point))
 		}
