@@ -11,7 +11,7 @@ import (
 )
 
 // followUsage explains --follow.
-const followUsage = "directory of a run that has just ended here: the device counts as warm and the machine as looked at, and that\n" +
+const followUsage = "directory of a run that has just ended here: the device counts as warm and the machine as looked at, and that " +
 	"run's expected outputs are taken over if binary and configuration are the same; what a gate's launches do"
 
 // A manner is how a run is carried out, apart from what it measures.
