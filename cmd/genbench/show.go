@@ -7,9 +7,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/olekukonko/tablewriter"
-	"github.com/olekukonko/tablewriter/renderer"
-	"github.com/olekukonko/tablewriter/tw"
 	"github.com/spf13/cobra"
 
 	"genbench/models"
@@ -156,34 +153,4 @@ func writeJSON(w io.Writer, v any) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
-}
-
-// table prints rows in columns, those from numbers on aligned to the right.
-func table(w io.Writer, header []string, rows [][]string, footer []string, numbers int) error {
-	align := make([]tw.Align, len(header))
-	for i := range align {
-		align[i] = tw.AlignLeft
-		if i >= numbers {
-			align[i] = tw.AlignRight
-		}
-	}
-	format := tw.CellFormatting{AutoFormat: tw.Off, AutoWrap: tw.WrapNone}
-	section := tw.CellConfig{Formatting: format, Alignment: tw.CellAlignment{PerColumn: align}, Padding: tw.CellPadding{Global: tw.Padding{Right: "  ", Overwrite: true}}}
-	t := tablewriter.NewTable(w,
-		tablewriter.WithConfig(tablewriter.Config{Header: section, Row: section, Footer: section}),
-		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{
-			Borders:  tw.BorderNone,
-			Settings: tw.Settings{Separators: tw.SeparatorsNone, Lines: tw.Lines{ShowHeaderLine: tw.On, ShowFooterLine: tw.On, ShowTop: tw.Off, ShowBottom: tw.Off}},
-		})),
-	)
-	t.Header(header)
-	for _, row := range rows {
-		if err := t.Append(row); err != nil {
-			return err
-		}
-	}
-	if footer != nil {
-		t.Footer(footer)
-	}
-	return t.Render()
 }
