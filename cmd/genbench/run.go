@@ -63,8 +63,7 @@ type runFlags struct {
 	emulated   bool
 	energy     bool
 	layers     bool
-	calibrate  string
-	calibrator string
+	calibrated bench.Calibration
 	dryRun     bool
 	wait       time.Duration
 
@@ -104,6 +103,7 @@ func (a *app) runCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
+	onGPU := bench.Grid{}.On(hardware.CUDA)
 	flags.StringVar(&f.suite, "suite", "default", "grid to start from: a name of genbench list suites, or a YAML file")
 	flags.StringSliceVar(&f.models, "models", nil, "networks, or paths of ONNX files, instead of the suite's")
 	flags.StringArrayVar(&f.shapes, "shape", nil, "shape of an ONNX file's input, such as input:1x3x224x224; may be repeated")
@@ -116,8 +116,8 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
 	flags.StringSliceVar(&f.points, "points", nil, "`ids` of the only points of the grid to measure, as genbench run --dry-run prints them; may be repeated")
 	flags.IntVar(&f.resolution, "resolution", 0, "input height and width (default: each network's own)")
-	flags.StringSliceVar(&f.graph, "graph", nil, "how inferences are submitted to a GPU: eager, graph, blocked (default there: eager,graph)")
-	flags.StringSliceVar(&f.cache, "cache", nil, "what an inference finds in a GPU's cache: rotate, hot, cold (default there: rotate)")
+	flags.StringSliceVar(&f.graph, "graph", nil, fmt.Sprintf("how inferences are submitted to a GPU: %s (default there: %s)", strings.Join(bench.GraphModes(), ", "), strings.Join(onGPU.Graph, ",")))
+	flags.StringSliceVar(&f.cache, "cache", nil, fmt.Sprintf("what an inference finds in a GPU's cache: %s (default there: %s)", strings.Join(bench.CacheModes(), ", "), strings.Join(onGPU.Cache, ",")))
 	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle `times` before every inference, such as 0s,1ms,10ms,50ms,200ms")
 	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: drawn, and recorded)")
@@ -132,8 +132,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
 	flags.BoolVar(&f.energy, "energy", false, "measure the energy of an inference as well, in a pass after the others, where the device counts it")
 	flags.BoolVar(&f.layers, "layers", false, "time every layer as well, in a pass after the others, with the engine's own profiler or events")
-	flags.StringVar(&f.calibrate, "calibrate", "", calibrateUsage)
-	flags.StringVar(&f.calibrator, "calibration", string(models.Percentile), calibrationUsage)
+	addCalibration(cmd, &f.calibrated)
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
 	flags.BoolVar(&f.noReport, "no-report", false, "write the journal alone; genbench report DIR makes the rest")
 	flags.StringVar(&f.follow, "follow", "", followUsage)
@@ -150,11 +149,7 @@ func (a *app) runCommand() *cobra.Command {
 	}
 	complete("models", func() []string { names, _ := completeModels(nil, nil, ""); return names })
 	complete("engines", func() []string {
-		var names []string
-		for _, d := range a.drivers {
-			names = append(names, d.Name)
-		}
-		return names
+		return namesOf(a.drivers, func(d engines.Driver) string { return d.Name })
 	})
 	return cmd
 }
@@ -222,8 +217,7 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated, Energy: f.energy, Layers: f.layers,
-		Calibration: bench.Calibration{Method: models.CalibrationMethod(f.calibrator), Directory: f.calibrate, Images: calibrationImages}}
+	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated, Energy: f.energy, Layers: f.layers, Calibration: f.calibrated}
 	if f.models != nil {
 		c.Grid.Models = f.models
 	}
@@ -434,12 +428,10 @@ func (a *app) checkConfig(c *bench.Config) error {
 	if c.Grid.Resolution < 0 {
 		problems = append(problems, fmt.Errorf("--resolution %d: want a positive number", c.Grid.Resolution))
 	}
-	if slices.Contains(c.Grid.Precisions, string(models.INT8)) && !slices.Contains(models.CalibrationMethods(), c.Calibration.Method) {
-		var names []string
-		for _, m := range models.CalibrationMethods() {
-			names = append(names, string(m))
+	if slices.Contains(c.Grid.Precisions, string(models.INT8)) {
+		if err := checkCalibration(c.Calibration.Method); err != nil {
+			problems = append(problems, err)
 		}
-		problems = append(problems, fmt.Errorf("--calibration %q: want one of %s", c.Calibration.Method, strings.Join(names, ", ")))
 	}
 	if err := c.Protocol.Check(); err != nil {
 		problems = append(problems, fmt.Errorf("protocol: %w", err))
@@ -757,17 +749,9 @@ func publicPath(path string) string {
 }
 
 func suiteNames() []string {
-	var names []string
-	for _, s := range bench.Suites() {
-		names = append(names, s.Name)
-	}
-	return names
+	return namesOf(bench.Suites(), func(s bench.Suite) string { return s.Name })
 }
 
 func profileNames() []string {
-	var names []string
-	for _, p := range bench.Profiles() {
-		names = append(names, p.Name)
-	}
-	return names
+	return namesOf(bench.Profiles(), func(p bench.Profile) string { return p.Name })
 }
