@@ -5,12 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +23,6 @@ import (
 	"genbench/engines"
 	"genbench/hardware"
 	"genbench/hardware/native"
-	"genbench/models"
 	"genbench/reports"
 )
 
@@ -72,7 +69,6 @@ type runFlags struct {
 
 func (a *app) runCommand() *cobra.Command {
 	var f runFlags
-	usual := bench.HostProtocol()
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Measure networks, print a table and write a report with pictures",
@@ -102,7 +98,26 @@ func (a *app) runCommand() *cobra.Command {
 			return a.resume(cmd.Context(), f.resume, until)
 		},
 	}
+	f.add(cmd)
+	complete := func(flag string, names func() []string) {
+		err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return names(), cobra.ShellCompDirectiveNoFileComp
+		})
+		if err != nil {
+			panic(err) // the flag is one of those above
+		}
+	}
+	complete("models", func() []string { names, _ := completeModels(nil, nil, ""); return names })
+	complete("engines", func() []string {
+		return namesOf(a.drivers, func(d engines.Driver) string { return d.Name })
+	})
+	return cmd
+}
+
+// add adds the flags to the command.
+func (f *runFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	usual := bench.HostProtocol()
 	onGPU := bench.Grid{}.On(hardware.CUDA)
 	flags.StringVar(&f.suite, "suite", "default", "grid to start from: a name of genbench list suites, or a YAML file")
 	flags.StringSliceVar(&f.models, "models", nil, "networks, or paths of ONNX files, instead of the suite's")
@@ -139,19 +154,6 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
 	addWait(cmd, &f.wait)
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
-	complete := func(flag string, names func() []string) {
-		err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return names(), cobra.ShellCompDirectiveNoFileComp
-		})
-		if err != nil {
-			panic(err) // the flag is one of those above
-		}
-	}
-	complete("models", func() []string { names, _ := completeModels(nil, nil, ""); return names })
-	complete("engines", func() []string {
-		return namesOf(a.drivers, func(d engines.Driver) string { return d.Name })
-	})
-	return cmd
 }
 
 // measure carries out `genbench run`, with others waited for no longer than until.
@@ -196,258 +198,6 @@ func (a *app) measure(ctx context.Context, f runFlags, until time.Time) error {
 // defaultDir names a result after the time it was begun.
 func defaultDir(started time.Time) string {
 	return "genbench-" + started.UTC().Format("20060102-150405")
-}
-
-// config resolves flags into what is asked for: the suite's grid with every axis
-// that a flag names replaced.
-func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
-	var c bench.Config
-	suite, err := findSuite(f.suite)
-	if err != nil {
-		return c, err
-	}
-	profile := f.profile
-	if suite.Profile != "" && !f.given("profile") {
-		profile = suite.Profile
-	}
-	if !slices.Contains(profileNames(), profile) {
-		return c, unknown("profile", profile, profileNames(), "genbench list profiles")
-	}
-	protocol, err := suite.Protocol(profile, device.Kind)
-	if err != nil {
-		return c, err
-	}
-	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated, Energy: f.energy, Layers: f.layers, Calibration: f.calibrated}
-	if f.models != nil {
-		c.Grid.Models = f.models
-	}
-	if f.engines != nil {
-		c.Grid.Engines = f.engines
-	}
-	if f.precisions != nil {
-		c.Grid.Precisions = f.precisions
-	}
-	if f.batches != nil {
-		c.Grid.Batches = f.batches
-	}
-	if f.graph != nil {
-		c.Grid.Graph = f.graph
-	}
-	if f.cache != nil {
-		c.Grid.Cache = f.cache
-	}
-	if f.gaps != nil {
-		c.Grid.Gaps = f.gaps
-	}
-	c.Grid = c.Grid.On(device.Kind)
-	replace(f, "resolution", &c.Grid.Resolution, f.resolution)
-	replace(f, "launches", &c.Protocol.Launches, f.launches)
-	replace(f, "rel-width", &c.Protocol.RelWidth, f.relWidth)
-	switch {
-	case f.given("max-launches") && profile == "ci":
-		return c, errors.New("--max-launches: the profile ci has a fixed number of launches and looks at no interval before the last")
-	case f.given("max-launches"):
-		c.Protocol.MaxLaunches = f.most
-	case f.given("launches"):
-		c.Protocol.MaxLaunches = 0 // a number that was asked for is fixed
-	case f.given("rel-width") && profile != "ci":
-		c.Protocol.MaxLaunches = max(c.Protocol.MaxLaunches, c.Protocol.Launches, widthLaunches)
-	}
-	replace(f, "timeout", &c.Protocol.Watchdog, f.timeout)
-	replace(f, "sentinel-every", &c.Protocol.SentinelEvery, f.sentinel)
-	replace(f, "max-steal", &c.Protocol.DropSteal, f.maxSteal)
-	replace(f, "max-foreign", &c.Protocol.DropForeign, f.maxForeign)
-	replace(f, "threads", &c.Threads, f.threads)
-	replace(f, "points", &c.Points, f.points)
-	c.Device, c.NVML = device.ID, os.Getenv(nvmlVariable)
-	if c.Clocks, err = clockPolicy(f, suite, device); err != nil {
-		return c, err
-	}
-	if f.weights != synthetic {
-		c.Weights = f.weights
-	}
-	if c.Shapes, err = models.ParseShapes(f.shapes); err != nil {
-		return c, fmt.Errorf("--shape: %w", err)
-	}
-	usable, err := hardware.AllowedCPUs()
-	if err != nil {
-		return c, err
-	}
-	if f.cpus != "" {
-		if c.CPUs, err = hardware.ParseCPUs(f.cpus); err != nil {
-			return c, fmt.Errorf("--cpus: %w", err)
-		}
-		usable = c.CPUs
-	}
-	if c.Threads == 0 {
-		c.Threads = len(usable)
-	}
-	switch {
-	case f.given("seed"):
-	case suite.Seed != nil:
-		c.Seed = *suite.Seed
-	default:
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return c, err
-		}
-		c.Seed = uint64(binary.LittleEndian.Uint32(b[:])) // short enough to retype
-	}
-	return c, a.checkConfig(&c)
-}
-
-// calibrationImages is on how many images int8 is calibrated: a tensor of them has
-// hundreds of thousands of values, and the reference takes a second for each image
-// of a large network.
-const calibrationImages = 16
-
-// widthLaunches is how many launches a width that is asked for may take, those of the
-// profile included (S5).
-const widthLaunches = 12
-
-// replace sets what a flag was given for.
-func replace[T any](f runFlags, flag string, to *T, value T) {
-	if f.given(flag) {
-		*to = value
-	}
-}
-
-// findSuite takes the name of a suite or the path of a suite file.
-func findSuite(name string) (bench.Suite, error) {
-	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return bench.Suite{}, fmt.Errorf("read suite: %w", err)
-		}
-		return bench.ParseSuite(text, name)
-	}
-	suite, err := bench.SuiteNamed(name)
-	if err != nil {
-		return suite, fmt.Errorf("%w; a suite file ends in .yaml", unknown("suite", name, suiteNames(), "genbench list suites"))
-	}
-	return suite, nil
-}
-
-// checkConfig finds everything that is wrong with a config at once.
-func (a *app) checkConfig(c *bench.Config) error {
-	var problems []error
-	once := func(axis string, values []string) []string {
-		seen := map[string]bool{}
-		var unique []string
-		for _, v := range values {
-			if v = strings.TrimSpace(v); v != "" && !seen[v] {
-				seen[v] = true
-				unique = append(unique, v)
-			}
-		}
-		if len(unique) == 0 && axis != "engines" {
-			problems = append(problems, fmt.Errorf("--%s names nothing", axis))
-		}
-		return unique
-	}
-	c.Grid.Models = once("models", c.Grid.Models)
-	c.Grid.Precisions = once("precisions", c.Grid.Precisions)
-	c.Grid.Engines = once("engines", c.Grid.Engines)
-	for i, name := range c.Grid.Models {
-		if models.IsFile(name) {
-			if err := checkFile(name, c.Shapes); err != nil {
-				problems = append(problems, err)
-			}
-			continue
-		}
-		n, err := models.New(name, c.Grid.Resolution)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		c.Grid.Models[i] = n.Name // an alias becomes the name it stands for
-		if c.Weights == "" {
-			continue
-		}
-		_, source, err := withWeights(n, c.Weights)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		if err := source.close(); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	c.Grid.Models = once("models", c.Grid.Models)
-	for _, name := range c.Grid.Precisions {
-		if err := knownPrecision(name); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	for _, name := range c.Grid.Engines {
-		if _, err := knownEngine(a.drivers, name); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	if len(c.Grid.Batches) == 0 {
-		problems = append(problems, errors.New("--batches names nothing"))
-	}
-	seen := map[int]bool{}
-	var batches []int
-	for _, b := range c.Grid.Batches {
-		if b < 1 {
-			problems = append(problems, fmt.Errorf("--batches %d: a batch has at least 1 image", b))
-		}
-		if !seen[b] {
-			batches = append(batches, b)
-		}
-		seen[b] = true
-	}
-	c.Grid.Batches = batches
-	for _, axis := range []struct {
-		name   string
-		values *[]string
-		known  []string
-	}{{"graph", &c.Grid.Graph, bench.GraphModes()}, {"cache", &c.Grid.Cache, bench.CacheModes()}} {
-		if *axis.values == nil {
-			continue // not an axis of this run
-		}
-		*axis.values = once(axis.name, *axis.values)
-		for _, v := range *axis.values {
-			if !slices.Contains(axis.known, v) {
-				problems = append(problems, unknown(axis.name+" mode", v, axis.known, "genbench run --help"))
-			}
-		}
-	}
-	gaps := map[time.Duration]bool{}
-	for _, gap := range c.Grid.Gaps {
-		if gap < 0 || gap > time.Minute {
-			problems = append(problems, fmt.Errorf("--gaps %s: want a time from 0s to 1m", gap))
-		}
-		gaps[gap] = true
-	}
-	c.Grid.Gaps = slices.Sorted(maps.Keys(gaps))
-	if c.Threads < 1 {
-		problems = append(problems, fmt.Errorf("--threads %d: want at least 1", c.Threads))
-	}
-	if c.Grid.Resolution < 0 {
-		problems = append(problems, fmt.Errorf("--resolution %d: want a positive number", c.Grid.Resolution))
-	}
-	if slices.Contains(c.Grid.Precisions, string(models.INT8)) {
-		if err := checkCalibration(c.Calibration.Method); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	if err := c.Protocol.Check(); err != nil {
-		problems = append(problems, fmt.Errorf("protocol: %w", err))
-	}
-	return errors.Join(problems...)
-}
-
-// checkFile refuses a file that is damaged, or that leaves a shape open which
-// nothing tells.
-func checkFile(path string, shapes map[string]models.Shape) error {
-	file, err := models.OpenONNX(path)
-	if err != nil {
-		return err
-	}
-	_, err = file.Resolve(0, shapes)
-	return errors.Join(err, file.Close())
 }
 
 // openDevice opens what is measured on; one that is not there is as an engine that
@@ -746,12 +496,4 @@ func publicPath(path string) string {
 		return "~/" + rest
 	}
 	return path
-}
-
-func suiteNames() []string {
-	return namesOf(bench.Suites(), func(s bench.Suite) string { return s.Name })
-}
-
-func profileNames() []string {
-	return namesOf(bench.Profiles(), func(p bench.Profile) string { return p.Name })
 }
