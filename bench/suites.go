@@ -122,7 +122,7 @@ func ParseSuite(text []byte, path string) (Suite, error) {
 // Protocol gives the numbers of a profile with those replaced that the suite's
 // file holds.
 func (s Suite) Protocol(profile string, kind hardware.DeviceKind) (Protocol, error) {
-	p, err := ProtocolFor(profile, kind)
+	p, err := protocolFor(profile, kind)
 	if err != nil {
 		if s.file != "" {
 			err = fmt.Errorf("read suite %s: %w", s.file, err)

@@ -43,7 +43,7 @@ func TestSuiteFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := ProtocolFor("publish", hardware.Host)
+	want, err := protocolFor("publish", hardware.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestBuiltIn(t *testing.T) {
 	}
 	for _, profile := range Profiles() {
 		for _, kind := range []hardware.DeviceKind{hardware.Host, hardware.CUDA} {
-			p, err := ProtocolFor(profile.Name, kind)
+			p, err := protocolFor(profile.Name, kind)
 			if err == nil {
 				err = p.Check()
 			}
