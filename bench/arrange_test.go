@@ -263,7 +263,7 @@ func TestHostIsNotAmortised(t *testing.T) {
 
 // The most that a run may take holds the time in which a device may settle (S7).
 func TestMostSecondsOfSettling(t *testing.T) {
-	p := &Plan{Config: Config{Protocol: GPUProtocol()}}
+	p := &Plan{Config: Config{Protocol: gpuProtocol()}}
 	p.Config.Protocol.Launches = 3
 	if got, want := p.MostSeconds(), 180.0+60+60; got != want || p.PlannedSeconds() != 40 {
 		t.Errorf("%g s at most and %g planned, want %g and 40", got, p.PlannedSeconds(), want)

@@ -106,7 +106,7 @@ func TestPowerUnderLock(t *testing.T) {
 		{"floating", hardware.SWPowerCap, nil, mhz(1300), false},
 		{"not known", hardware.SWPowerCap, &ClockLock{1410, true}, nil, false},
 	} {
-		v := judgeRound(hardware.Interval{GPU: &hardware.GPUInterval{EventReasons: &c.bits}}, nil, nil, GPUProtocol())
+		v := judgeRound(hardware.Interval{GPU: &hardware.GPUInterval{EventReasons: &c.bits}}, nil, nil, gpuProtocol())
 		v.power(c.lock, c.clock)
 		if v.lockLost != c.lost || (v.status() == Dropped) != c.lost || slices.Contains(v.seen, LockLost) != c.lost {
 			t.Errorf("%s: %+v, want lost %t", c.name, v, c.lost)

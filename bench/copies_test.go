@@ -68,7 +68,7 @@ func TestNoCopies(t *testing.T) {
 			t.Errorf("%s: %s, copies %+v for %q, want none for %q", kind, m.State, m.Copies, m.NoCopies, why)
 		}
 	}
-	if p, err := ProtocolFor("quick", hardware.Host); err != nil || p.CopySamples != 0 {
+	if p, err := protocolFor("quick", hardware.Host); err != nil || p.CopySamples != 0 {
 		t.Errorf("a host's protocol takes %d copies, %v", p.CopySamples, err)
 	}
 }
@@ -76,7 +76,7 @@ func TestNoCopies(t *testing.T) {
 // Slow inferences are copied around less often, but not so little that a median says
 // nothing.
 func TestCopiesAreFew(t *testing.T) {
-	p := GPUProtocol()
+	p := gpuProtocol()
 	for inference, want := range map[time.Duration]int{time.Millisecond: 30, 20 * time.Millisecond: 25, time.Second: 5, 0: 30} {
 		if n := p.copies(inference); n != want {
 			t.Errorf("%d copies around an inference of %s, want %d", n, inference, want)

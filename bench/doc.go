@@ -148,7 +148,7 @@
 // for nothing else (D1, Plan.sentinel, worker.sentinel); the launches of a gate do not,
 // for the two of a pair share what drifts. On a GPU a shift of its median
 // by more than 3 % ends the run (DriftError); the result judges the shift beyond
-// chance (JudgeSentinel). The medians of all rounds, less their points'
+// chance (judgeSentinel). The medians of all rounds, less their points'
 // means, are tested for a trend within launches and between them, and set against
 // temperature and clock (D2, trendOf, correlationOf); the odd rounds of every point
 // are tested against its even ones, where nothing but chance should differ (D3,
@@ -181,7 +181,7 @@
 // it stays, visits that were made are not made again (ReopenJournal, Runner.recall),
 // and another machine, binary, library or plan is refused with what differs
 // (RunRecord.Differences). Two runs on one device are kept apart by a lock that the
-// kernel gives back however its holder ends (hardware.LockDevice).
+// kernel gives back however its holder ends (hardware.AwaitDevice).
 //
 // # How this is checked
 //
@@ -197,7 +197,7 @@
 // On a host device steal time above 1 % tags a round and above 10 % drops it, where
 // the protocol said that 1 % drops; `quick` waits 1.5 s and `ci` 3 s for a steady
 // state, where it said 10; and drift does not stop a run. HostProtocol gives the
-// reasons. `ci` aims for 1 %, the least that its gate tells apart. GPUProtocol holds the protocol's own figures, which
+// reasons. `ci` aims for 1 %, the least that its gate tells apart. gpuProtocol holds the protocol's own figures, which
 // nobody has calibrated on a board yet. `quick` settles a GPU for 10 to 60 s and before
 // later launches for 2 to 15, for a first impression is not to wait minutes for the
 // board; the slopes it waits for are the same.

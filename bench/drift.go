@@ -45,10 +45,10 @@ type Sentinel struct {
 	Shift, Error float64
 }
 
-// JudgeSentinel says what the sentinel visits of a run, in the order of time, show
+// judgeSentinel says what the sentinel visits of a run, in the order of time, show
 // of drift; nil before the second one that was not dropped. A runner calls it after
 // every visit and ends the run where the shift is Beyond what it may be.
-func JudgeSentinel(visits []RoundRecord) *Sentinel {
+func judgeSentinel(visits []RoundRecord) *Sentinel {
 	var medians, variances []float64 // logarithms, squared standard errors
 	s := &Sentinel{}
 	for _, v := range visits {
@@ -436,7 +436,7 @@ func twoSided(difference, err, dof float64) float64 {
 func driftOf(log *Log, measurements []Measurement, of conditions) Drift {
 	list := residuals(measurements, of)
 	return Drift{
-		Sentinel:    JudgeSentinel(underLastLock(log.Rounds)),
+		Sentinel:    judgeSentinel(underLastLock(log.Rounds)),
 		Trend:       trendOf(list),
 		Temperature: correlationOf(list, func(r residual) *float64 { return r.temperature }),
 		Clock:       correlationOf(list, func(r residual) *float64 { return r.clock }),

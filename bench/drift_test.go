@@ -148,7 +148,7 @@ func TestSentinel(t *testing.T) {
 		for _, ms := range c.levels {
 			visits = append(visits, sentinelVisit(random, ms, c.cv))
 		}
-		s := JudgeSentinel(visits)
+		s := judgeSentinel(visits)
 		if drifted, stops := s.Beyond(driftLimit), s.Beyond(0.03); drifted != c.drifted || stops != c.stops {
 			t.Errorf("%s: %s: beyond 1 %% %v, beyond 3 %% %v; want %v, %v", c.name, s, drifted, stops, c.drifted, c.stops)
 		}
@@ -156,7 +156,7 @@ func TestSentinel(t *testing.T) {
 	one := sentinelVisit(random, 10, 0.01)
 	lost, other, plain := one, one, one
 	lost.Status, other.ID, plain.Sentinel = Dropped, "another@1/e/fp32/b1", false
-	if s := JudgeSentinel([]RoundRecord{one, lost, other, plain}); s != nil {
+	if s := judgeSentinel([]RoundRecord{one, lost, other, plain}); s != nil {
 		t.Errorf("one visit that counts is judged: %s", s)
 	}
 }

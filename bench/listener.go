@@ -52,117 +52,95 @@ func (l *listener) take(line []byte) error {
 	if err != nil {
 		return fmt.Errorf("worker said something that is no record: %w", err)
 	}
-	read := func(v any) error {
-		if err := json.Unmarshal(line, v); err != nil {
-			return fmt.Errorf("worker sent a damaged record of type %q: %w", kind, err)
-		}
-		return nil
-	}
 	r := l.runner
 	switch kind {
 	case "begin":
-		var m beginMessage
-		if err := read(&m); err != nil {
-			return err
-		}
-		if m.ID != l.at || m.Stage == "build" {
-			l.began = r.now()
-		}
-		l.at, l.stage, l.allow = m.ID, m.Stage, m.Allow
-		if m.Stage == settleStage && r.pace.done == 0 {
-			r.prepared = r.now() // as far as is known yet
-		}
-		return nil
+		return said(kind, line, l.begins)
 	case "model":
-		var m ModelRecord
-		if err := read(&m); err != nil {
-			return err
-		}
-		r.models = append(r.models, m)
-		for _, v := range l.spec.Visits {
-			if v.Point.modelKey() == m.key() {
-				r.done[visitID{0, v.Round, v.Point}] = true
-			}
-		}
-		return r.append(m)
+		return said(kind, line, l.modelled)
 	case "point":
-		var p PointRecord
-		if err := read(&p); err != nil {
-			return err
-		}
-		if p.Failed != "" || p.Skipped != "" {
-			return r.fail(p)
-		}
-		if err := r.append(p); err != nil {
-			return err
-		}
-		if p.Check != nil && !p.Check.Pass && !p.Sentinel {
-			l.visited(p.Point, p.Round)
-		}
-		return nil
+		return said(kind, line, l.opened)
 	case "round":
-		var round RoundRecord
-		if err := read(&round); err != nil {
-			return err
-		}
-		if reason := round.invalid(); reason != "" {
-			return fmt.Errorf("worker sent a %s", reason)
-		}
-		return l.round(round)
+		return said(kind, line, l.round)
 	case "settle":
-		var settle SettleRecord
-		if err := read(&settle); err != nil {
-			return err
-		}
-		return r.settle(settle)
+		return said(kind, line, r.settle)
 	case "copies":
-		var copies CopyRecord
-		if err := read(&copies); err != nil {
-			return err
-		}
-		if reason := copies.invalid(); reason != "" {
-			return fmt.Errorf("worker sent %s", reason)
-		}
-		return r.append(copies)
+		return said(kind, line, l.copied)
 	case "energy":
-		var energy EnergyRecord
-		if err := read(&energy); err != nil {
-			return err
-		}
-		return l.metered(energy)
+		return said(kind, line, l.metered)
 	case "layers":
-		var layers LayerRecord
-		if err := read(&layers); err != nil {
-			return err
-		}
-		return r.layered(layers)
+		return said(kind, line, r.layered)
 	case "probe":
-		r.clocks.probe = &ClockProbe{}
-		if err := read(r.clocks.probe); err != nil {
-			return err
-		}
-		r.clocks.probe.Type = ""
-		return nil
+		return said(kind, line, func(p ClockProbe) error {
+			p.Type = ""
+			r.clocks.probe = &p
+			return nil
+		})
 	case "reading":
-		var reading ReadingRecord
-		if err := read(&reading); err != nil {
-			return err
-		}
-		return r.note(reading)
+		return said(kind, line, func(reading ReadingRecord) error { return r.note(reading) })
 	case "done":
-		var m doneMessage
-		if err := read(&m); err != nil {
-			return err
-		}
-		l.done = true
-		r.clocks.lost = m.LockLost
-		r.measuring += m.MeasuringSeconds
-		return nil
+		return said(kind, line, l.ended)
 	}
 	return fmt.Errorf("worker sent a record of unknown type %q", kind)
 }
 
+// said gives a line to who takes what it says.
+func said[T any](kind string, line []byte, take func(T) error) error {
+	var v T
+	if err := json.Unmarshal(line, &v); err != nil {
+		return fmt.Errorf("worker sent a damaged record of type %q: %w", kind, err)
+	}
+	return take(v)
+}
+
+func (l *listener) begins(m beginMessage) error {
+	r := l.runner
+	if m.ID != l.at || m.Stage == "build" {
+		l.began = r.now()
+	}
+	l.at, l.stage, l.allow = m.ID, m.Stage, m.Allow
+	if m.Stage == settleStage && r.pace.done == 0 {
+		r.prepared = r.now() // as far as is known yet
+	}
+	return nil
+}
+
+func (l *listener) modelled(m ModelRecord) error {
+	r := l.runner
+	r.models = append(r.models, m)
+	for _, v := range l.spec.Visits {
+		if v.Point.modelKey() == m.key() {
+			r.done[visitID{0, v.Round, v.Point}] = true
+		}
+	}
+	return r.append(m)
+}
+
+func (l *listener) opened(p PointRecord) error {
+	r := l.runner
+	if p.Failed != "" || p.Skipped != "" {
+		return r.fail(p)
+	}
+	if err := r.append(p); err != nil {
+		return err
+	}
+	if p.Check != nil && !p.Check.Pass && !p.Sentinel {
+		l.visited(p.Point, p.Round)
+	}
+	return nil
+}
+
+func (l *listener) ended(m doneMessage) error {
+	l.done = true
+	l.runner.clocks.lost = m.LockLost
+	l.runner.measuring += m.MeasuringSeconds
+	return nil
+}
+
 func (l *listener) round(round RoundRecord) error {
+	if reason := round.invalid(); reason != "" {
+		return fmt.Errorf("worker sent a %s", reason)
+	}
 	r := l.runner
 	if err := r.append(round); err != nil {
 		return err
@@ -186,6 +164,14 @@ func (l *listener) round(round RoundRecord) error {
 	e.Done, e.Total, e.Left = r.pace.done, r.pace.total, r.pace.left()
 	r.Events(e)
 	return nil
+}
+
+// copied writes down a visit's copies.
+func (l *listener) copied(copies CopyRecord) error {
+	if reason := copies.invalid(); reason != "" {
+		return fmt.Errorf("worker sent %s", reason)
+	}
+	return l.runner.append(copies)
 }
 
 // metered writes down a point's energy.

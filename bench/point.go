@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"genbench/models"
 )
 
 // A Point is one cell of the grid: what is measured, apart from the machine it
@@ -14,7 +16,7 @@ type Point struct {
 	Engine     string `json:"engine"`
 	Precision  string `json:"precision"`
 	Batch      int    `json:"batch"`      // images per inference
-	Resolution int    `json:"resolution"` // input height and width; 0 for a file without one image
+	Resolution int    `json:"resolution"` // input height and width; 0 for a file without one image, or that was not opened
 	// Graph says how an inference is submitted to a GPU (M5), one of GraphModes; empty
 	// where nobody asked, which is as the engine does.
 	Graph string `json:"graph,omitempty"`
@@ -27,9 +29,14 @@ type Point struct {
 }
 
 // String is the point's id in journals and on the command line:
-// MODEL@RESOLUTION/ENGINE/PRECISION/bBATCH[/graph=…][/cache=…][/gap=…].
+// MODEL@RESOLUTION/ENGINE/PRECISION/bBATCH[/graph=…][/cache=…][/gap=…]. A file
+// without a resolution stands there by its path alone.
 func (p Point) String() string {
-	s := fmt.Sprintf("%s@%d/%s/%s/b%d", p.Model, p.Resolution, p.Engine, p.Precision, p.Batch)
+	s := p.Model
+	if p.Resolution != 0 || !models.IsFile(p.Model) {
+		s += "@" + strconv.Itoa(p.Resolution)
+	}
+	s += fmt.Sprintf("/%s/%s/b%d", p.Engine, p.Precision, p.Batch)
 	if p.Graph != "" {
 		s += "/graph=" + p.Graph
 	}
@@ -86,14 +93,17 @@ func ParsePoint(s string) (Point, error) {
 	if p.Engine, ok = last(); !ok || p.Engine == "" {
 		return bad("no engine")
 	}
-	at := strings.LastIndexByte(rest, '@')
-	if at < 1 {
-		return bad("no resolution")
+	p.Model = rest
+	if !models.IsFile(rest) {
+		at := strings.LastIndexByte(rest, '@')
+		if at < 1 {
+			return bad("no resolution")
+		}
+		if p.Resolution, err = strconv.Atoi(rest[at+1:]); err != nil || p.Resolution < 0 {
+			return bad("no resolution")
+		}
+		p.Model = rest[:at]
 	}
-	if p.Resolution, err = strconv.Atoi(rest[at+1:]); err != nil || p.Resolution < 0 {
-		return bad("no resolution")
-	}
-	p.Model = rest[:at]
 	if p.String() != s {
 		return bad("not in its usual form")
 	}

@@ -183,10 +183,10 @@ func HostProtocol() Protocol {
 	}
 }
 
-// GPUProtocol holds a GPU's numbers before a profile sets how often all is
+// gpuProtocol holds a GPU's numbers before a profile sets how often all is
 // replicated: sections 4 to 7 of the protocol as they stand. Nothing in them has
 // been calibrated on a board yet.
-func GPUProtocol() Protocol {
+func gpuProtocol() Protocol {
 	p := HostProtocol()
 	p.RampSamples, p.RampTime = 5, 300*time.Millisecond
 	p.RoundSamples, p.RoundTime, p.RoundCap = 100, time.Second, 5*time.Second
@@ -250,16 +250,16 @@ func Profiles() []Profile {
 }
 
 // NewProtocol gives the protocol of a profile on a host device.
-func NewProtocol(profile string) (Protocol, error) { return ProtocolFor(profile, hardware.Host) }
+func NewProtocol(profile string) (Protocol, error) { return protocolFor(profile, hardware.Host) }
 
-// ProtocolFor gives the protocol of a profile on a kind of device.
-func ProtocolFor(profile string, kind hardware.DeviceKind) (Protocol, error) {
+// protocolFor gives the protocol of a profile on a kind of device.
+func protocolFor(profile string, kind hardware.DeviceKind) (Protocol, error) {
 	var names []string
 	for _, p := range Profiles() {
 		if p.Name == profile {
 			proto := HostProtocol()
 			if kind != hardware.Host {
-				proto = GPUProtocol()
+				proto = gpuProtocol()
 			}
 			proto.Profile = profile
 			p.set(&proto, kind)

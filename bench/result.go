@@ -324,7 +324,12 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		m.Enqueue = &e
 	}
 
-	bootstrap := newBootstrap(samples, log.Run.Seed, m.Point.String())
+	m.resample(newBootstrap(samples, log.Run.Seed, m.Point.String()), pooled)
+	m.conditions(of, launches, kept)
+}
+
+// resample fills in what the pooled samples tell of tails and of throughput.
+func (m *Measurement) resample(bootstrap *bootstrap, pooled []float64) {
 	quantiles := []float64{0.90, 0.95, 0.99, 0.999}
 	enough := quantiles[:0]
 	for _, q := range quantiles {
@@ -351,7 +356,6 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		}
 		*into = t
 	}
-	m.conditions(of, launches, kept)
 }
 
 // builds gives the build that each launch measured, for an engine whose builds of one

@@ -44,7 +44,7 @@ func TestSteadyProof(t *testing.T) {
 // The clock has to stand still in the windows that make the proof, within what the
 // protocol allows, and where it never does the proof says so.
 func TestSteadyClock(t *testing.T) {
-	p := GPUProtocol()
+	p := gpuProtocol()
 	const mhz = 1400
 	for _, c := range []struct {
 		name    string

@@ -22,6 +22,8 @@ type Suite struct {
 	Profile string `json:"profile,omitempty" yaml:"profile"`
 	// Threads an inference may use; 0 leaves the choice to the caller.
 	Threads int `json:"threads,omitempty" yaml:"threads"`
+	// Clocks is what to do about those of a GPU; empty leaves the choice to the caller.
+	Clocks ClockPolicy `json:"clocks,omitempty" yaml:"clocks"`
 	// Seed of the random order; nil draws one.
 	Seed *uint64 `json:"seed,omitempty" yaml:"seed"`
 
@@ -88,7 +90,7 @@ type suiteFile struct {
 }
 
 // ParseSuite reads a suite file: YAML with the keys name, doc, grid, profile,
-// threads, seed and protocol, where grid has the axes of Grid and protocol the
+// threads, clocks, seed and protocol, where grid has the axes of Grid and protocol the
 // numbers of Protocol to replace, with durations such as 500ms. A key that is not
 // known is an error with its line and the nearest key that is.
 func ParseSuite(text []byte, path string) (Suite, error) {
@@ -104,6 +106,11 @@ func ParseSuite(text []byte, path string) (Suite, error) {
 	if len(s.Grid.Models) == 0 || len(s.Grid.Precisions) == 0 || len(s.Grid.Batches) == 0 {
 		return Suite{}, fmt.Errorf("read suite %s: its grid needs models, precisions and batches", path)
 	}
+	if s.Clocks != "" {
+		if _, err := ParseClockPolicy(string(s.Clocks)); err != nil {
+			return Suite{}, fmt.Errorf("read suite %s: clocks: %w", path, err)
+		}
+	}
 	profile := s.Profile
 	if profile == "" {
 		profile = Profiles()[0].Name
@@ -115,7 +122,7 @@ func ParseSuite(text []byte, path string) (Suite, error) {
 // Protocol gives the numbers of a profile with those replaced that the suite's
 // file holds.
 func (s Suite) Protocol(profile string, kind hardware.DeviceKind) (Protocol, error) {
-	p, err := ProtocolFor(profile, kind)
+	p, err := protocolFor(profile, kind)
 	if err != nil {
 		if s.file != "" {
 			err = fmt.Errorf("read suite %s: %w", s.file, err)

@@ -14,6 +14,7 @@ name: mine
 doc: two networks, spaced
 profile: publish
 threads: 2
+clocks: lock:1410
 seed: 9
 grid:
   models: [genet-small, resnet-18]
@@ -34,7 +35,7 @@ func TestSuiteFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Name != "mine" || s.Profile != "publish" || s.Threads != 2 || s.Seed == nil || *s.Seed != 9 ||
+	if s.Name != "mine" || s.Profile != "publish" || s.Threads != 2 || s.Clocks != LockedClocks(1410) || s.Seed == nil || *s.Seed != 9 ||
 		len(s.Grid.Models) != 2 || s.Grid.Resolution != 64 || len(s.Grid.Gaps) != 2 || s.Grid.Gaps[1] != 10*time.Millisecond {
 		t.Errorf("%+v", s)
 	}
@@ -42,7 +43,7 @@ func TestSuiteFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := ProtocolFor("publish", hardware.Host)
+	want, err := protocolFor("publish", hardware.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,15 +57,16 @@ func TestBadSuiteFiles(t *testing.T) {
 	change := func(old, with string) string { return strings.Replace(wholeSuite, old, with, 1) }
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", change("threads:", "thraeds:"), `mine.yaml: line 5: unknown key "thraeds": did you mean threads`},
-		{"unknown axis", change("  batches:", "  batchs:"), `line 11: unknown key "batchs": did you mean batches`},
-		{"unknown number", change("round_time:", "round_tmie:"), `line 17: unknown key "round_tmie": did you mean round_time`},
+		{"unknown axis", change("  batches:", "  batchs:"), `line 12: unknown key "batchs": did you mean batches`},
+		{"unknown number", change("round_time:", "round_tmie:"), `line 18: unknown key "round_tmie": did you mean round_time`},
 		{"key twice", change("threads: 2", "name: again"), "line 5"},
-		{"wrong type", change("[1, 8]", "[one]"), "line 11"},
+		{"wrong type", change("[1, 8]", "[one]"), "line 12"},
 		{"no duration", change("250ms", "soon"), `invalid duration "soon"`},
 		{"no YAML", change("[1, 8]", "[1, 8"), "line 1"},
 		{"no name", change("name: mine", "name: ''"), "it has no name"},
 		{"no grid", "name: empty", "its grid needs models"},
 		{"no profile", change("publish", "publsh"), `unknown profile "publsh"`},
+		{"no policy", change("lock:1410", "1410"), `read suite mine.yaml: clocks: "1410" is no policy of clocks`},
 		{"impossible", change("launches: 3", "launches: 0"), "launches 0: want at least 1"},
 	} {
 		_, err := ParseSuite([]byte(c.text), "mine.yaml")
@@ -86,7 +88,7 @@ func TestBuiltIn(t *testing.T) {
 	}
 	for _, profile := range Profiles() {
 		for _, kind := range []hardware.DeviceKind{hardware.Host, hardware.CUDA} {
-			p, err := ProtocolFor(profile.Name, kind)
+			p, err := protocolFor(profile.Name, kind)
 			if err == nil {
 				err = p.Check()
 			}

@@ -85,7 +85,7 @@ const (
 // simulate makes a run of one small network on the engine "sim".
 func simulate(t *testing.T, profile string, kind hardware.DeviceKind) *simulation {
 	t.Helper()
-	protocol, err := ProtocolFor(profile, kind)
+	protocol, err := protocolFor(profile, kind)
 	if err != nil {
 		t.Fatal(err)
 	}

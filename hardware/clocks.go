@@ -88,7 +88,7 @@ func (s *CUDAStream) MeterClock() (lap func() (mhz float64, err error), err erro
 		if err != nil {
 			return 0, err
 		}
-		mhz, ok := EffectiveClock(from, to)
+		mhz, ok := effectiveClock(from, to)
 		from = to
 		if !ok {
 			return 0, errors.New("no multiprocessor answered both at the start and at the end")

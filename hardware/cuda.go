@@ -427,10 +427,10 @@ func (s *CUDAStream) Ticks() (ticks Ticks, err error) {
 	return ticks, nil
 }
 
-// EffectiveClock is the median clock of the multiprocessors between two readings,
+// effectiveClock is the median clock of the multiprocessors between two readings,
 // in MHz: cycles counted by time passed. It is false where no multiprocessor is in
 // both.
-func EffectiveClock(from, to Ticks) (mhz float64, ok bool) {
+func effectiveClock(from, to Ticks) (mhz float64, ok bool) {
 	first := make(map[uint64]tick, len(from))
 	for _, t := range from {
 		first[t.multiprocessor] = t

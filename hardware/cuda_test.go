@@ -327,7 +327,7 @@ func TestEffectiveClock(t *testing.T) {
 		}
 		t.Logf("%s: %.0f MHz", d.Info().Name, mhz)
 	}
-	if _, ok := EffectiveClock(Ticks{{0, 5, 5}}, Ticks{{1, 9, 9}, {0, 5, 9}}); ok {
+	if _, ok := effectiveClock(Ticks{{0, 5, 5}}, Ticks{{1, 9, 9}, {0, 5, 9}}); ok {
 		t.Error("a clock without a multiprocessor in both readings")
 	}
 }

@@ -45,11 +45,11 @@ func (h DeviceHolder) String() string {
 // however its holder ends.
 type DeviceLock struct{ f *os.File }
 
-// LockDevice takes the lock of a device for a run whose result goes to directory.
+// lockDevice takes the lock of a device for a run whose result goes to directory.
 // The error is a *DeviceHeldError where another process has it. Its file lies in
 // the user's runtime directory (XDG_RUNTIME_DIR), or in the cache, and stays
 // there: a file that is removed while others open it locks nobody out.
-func LockDevice(id, directory string) (*DeviceLock, error) {
+func lockDevice(id, directory string) (*DeviceLock, error) {
 	base := os.Getenv("XDG_RUNTIME_DIR")
 	if !filepath.IsAbs(base) {
 		var err error
@@ -96,14 +96,14 @@ func LockDevice(id, directory string) (*DeviceLock, error) {
 // leave its holder alone, which measures.
 const lockPoll = time.Second
 
-// AwaitDevice is LockDevice with patience: while another process has the device it
-// asks again, until ctx ends or limit has passed, and gives the last answer.
-// waiting is told of every new holder.
+// AwaitDevice takes the lock of a device for a run whose result goes to directory. While
+// another process has the device it asks again, until ctx ends or limit has passed;
+// then the answer is a *DeviceHeldError. waiting is told of every new holder.
 func AwaitDevice(ctx context.Context, id, directory string, limit time.Duration, waiting func(DeviceHolder)) (*DeviceLock, error) {
 	until := time.Now().Add(limit)
 	var told DeviceHolder
 	for {
-		lock, err := LockDevice(id, directory)
+		lock, err := lockDevice(id, directory)
 		var held *DeviceHeldError
 		left := time.Until(until)
 		if !errors.As(err, &held) || left <= 0 {

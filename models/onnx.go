@@ -252,21 +252,26 @@ func (g *onnxGraph) weight(p Param) string {
 // scaleSuffix ends the name of a tensor's scale, for 8-bit weights and activations.
 const scaleSuffix = "/scale"
 
-// addNode writes one node of the network and the helpers that it takes in ONNX. The
-// names of those have a slash, which no state-dict key has.
-func (g *onnxGraph) addNode(i int, node Node) error {
-	in := make([]string, len(node.Inputs), len(node.Inputs)+4)
-	inShapes := make([]Shape, len(node.Inputs))
-	for k, j := range node.Inputs {
+// inputs are what a node reads, with its weights behind its activations, of which the
+// shapes are.
+func (g *onnxGraph) inputs(node Node) (names []string, shapes []Shape) {
+	for _, j := range node.Inputs {
 		if j == Image {
-			in[k], inShapes[k] = g.image, g.network.InputShape(g.batch)
+			names, shapes = append(names, g.image), append(shapes, g.network.InputShape(g.batch))
 		} else {
-			in[k], inShapes[k] = g.values[j], g.shapes[j]
+			names, shapes = append(names, g.values[j]), append(shapes, g.shapes[j])
 		}
 	}
 	for _, p := range node.Params() {
-		in = append(in, g.weight(p))
+		names = append(names, g.weight(p))
 	}
+	return names, shapes
+}
+
+// addNode writes one node of the network and the helpers that it takes in ONNX. The
+// names of those have a slash, which no state-dict key has.
+func (g *onnxGraph) addNode(i int, node Node) error {
+	in, inShapes := g.inputs(node)
 	out := g.values[i]
 	emit := func(op string, attributes ...attribute) {
 		g.node(node.Name, op, in, out, attributes...)
@@ -308,13 +313,10 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 			g.once("slice/axes", []int{1}, ElemInt64, intBytes(1)))
 		emit("Slice")
 	case MaxPool:
-		pads, _ := poolPads(inShapes[0], g.shapes[i], op.Kernel, op.Stride, op.Pad)
-		emit("MaxPool",
-			attribute{"kernel_shape", []int{op.Kernel, op.Kernel}},
-			attribute{"pads", pads},
-			attribute{"strides", []int{op.Stride, op.Stride}})
+		window, _ := poolWindow(inShapes[0], g.shapes[i], op.Kernel, op.Stride, op.Pad)
+		emit("MaxPool", window...)
 	case AvgPool:
-		pads, extended := poolPads(inShapes[0], g.shapes[i], op.Kernel, op.Stride, op.Pad)
+		window, extended := poolWindow(inShapes[0], g.shapes[i], op.Kernel, op.Stride, op.Pad)
 		countPad := 0
 		if op.CountPad {
 			if extended {
@@ -322,11 +324,7 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 			}
 			countPad = 1
 		}
-		emit("AveragePool",
-			attribute{"count_include_pad", countPad},
-			attribute{"kernel_shape", []int{op.Kernel, op.Kernel}},
-			attribute{"pads", pads},
-			attribute{"strides", []int{op.Stride, op.Stride}})
+		emit("AveragePool", append([]attribute{{"count_include_pad", countPad}}, window...)...)
 	case GlobalAvgPool:
 		emit("GlobalAveragePool")
 	case Flatten:
@@ -382,11 +380,11 @@ func (g *onnxGraph) reshape(wanted, tensor string, shape ...int) string {
 	return name
 }
 
-// poolPads gives the padding that makes ONNX's downward rounding produce the
-// output extent, and whether it is more than the pool's own. ceil_mode is not
-// used because exporters and runtimes disagree about a window that starts in the
-// padding.
-func poolPads(in, out Shape, kernel, stride, pad int) (pads []int, extended bool) {
+// poolWindow gives the attributes of a pool's window, with the padding that makes
+// ONNX's downward rounding produce the output extent, and whether that is more than the
+// pool's own. ceil_mode is not used because exporters and runtimes disagree about a
+// window that starts in the padding.
+func poolWindow(in, out Shape, kernel, stride, pad int) (window []attribute, extended bool) {
 	end := func(n, m int) int {
 		e := (m-1)*stride + kernel - n - pad
 		if e > pad {
@@ -395,7 +393,11 @@ func poolPads(in, out Shape, kernel, stride, pad int) (pads []int, extended bool
 		}
 		return pad
 	}
-	return []int{pad, pad, end(in[2], out[2]), end(in[3], out[3])}, extended
+	return []attribute{
+		{"kernel_shape", []int{kernel, kernel}},
+		{"pads", []int{pad, pad, end(in[2], out[2]), end(in[3], out[3])}},
+		{"strides", []int{stride, stride}},
+	}, extended
 }
 
 func (g *onnxGraph) node(name, op string, in []string, out string, attributes ...attribute) {

@@ -35,15 +35,20 @@ func (l *lift) conv(s *step) error {
 		PadH: win.before[0] + v.pads[0], PadW: win.before[1] + v.pads[1], Dilation: win.dilations[0], Groups: int(s.attributeInt("group", 1)),
 	}
 	params := []fileParam{{tensor: kernel}}
-	if _, ok := l.known(node, 2); ok {
-		bias, err := l.stored(node, 2)
-		if err != nil {
-			return err
-		}
-		op.Bias = true
-		params = append(params, fileParam{tensor: bias})
+	if op.Bias, err = l.ownBias(node, &params); err != nil {
+		return err
 	}
 	return l.weighted(node, op, v.node, params)
+}
+
+// ownBias takes a node's third input, which it need not have, for its bias.
+func (l *lift) ownBias(node *fileNode, params *[]fileParam) (has bool, err error) {
+	if _, has = l.known(node, 2); !has {
+		return false, nil
+	}
+	bias, err := l.stored(node, 2)
+	*params = append(*params, fileParam{tensor: bias})
+	return true, err
 }
 
 // weighted adds a node whose tensors are those of the file, in the order of the
@@ -96,13 +101,8 @@ func (l *lift) linear(s *step) error {
 		if a != 1 || b != 1 || s.attributeInt("transA", 0) != 0 {
 			return l.unsupported(node, "alpha %g, beta %g, transA %d; want 1, 1, 0", a, b, s.attributeInt("transA", 0))
 		}
-		if _, ok := l.known(node, 2); ok {
-			bias, err := l.stored(node, 2)
-			if err != nil {
-				return err
-			}
-			op.Bias = true
-			params = append(params, fileParam{tensor: bias})
+		if op.Bias, err = l.ownBias(node, &params); err != nil {
+			return err
 		}
 	}
 	return l.weighted(node, op, x, params)

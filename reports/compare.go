@@ -263,7 +263,7 @@ const mostRows = 100
 // same, the rest folded. Verdicts and doubts link to their explanations as
 // footnotes, which a comment, a summary and a file all show.
 func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
-	var b bytes.Buffer
+	b := comparisonPage{notes: map[string]bool{}}
 	mark := "✅"
 	switch c.ExitCode() {
 	case 0:
@@ -277,47 +277,9 @@ func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
 	if c.Advisory != "" {
 		fmt.Fprintf(&b, "> **Advisory:** %s.\n\n", marked(clean(c.Advisory)).markdown())
 	}
-	notes := map[string]bool{}
-	linked := func(v verdict.Verdict) string {
-		notes[string(v)] = true
-		return fmt.Sprintf("%s[^%s]", escapeMarkdown(string(v)), v)
-	}
 	for _, f := range c.Families {
 		fmt.Fprintf(&b, "%s.\n\n", escapeMarkdown(design(c, f)))
-		var grave, well []verdict.Row
-		for _, r := range bySeverity(f.Rows) {
-			if r.Verdict == verdict.Same {
-				well = append(well, r)
-			} else {
-				grave = append(grave, r)
-			}
-		}
-		table := func(rows []verdict.Row) {
-			b.WriteString("| point | base | new | ratio | interval | verdict | detectable | |\n| --- | ---: | ---: | ---: | --- | --- | ---: | --- |\n")
-			for i, r := range rows {
-				if i == mostRows {
-					fmt.Fprintf(&b, "| … %d more: see the other formats | | | | | | | |\n", len(rows)-mostRows)
-					break
-				}
-				cells := compareCells(f, r)
-				doubts := ""
-				for _, d := range r.Doubts {
-					notes[string(d.Code)] = true
-					doubts += fmt.Sprintf("[^%s]", d.Code)
-				}
-				text := strings.TrimSpace(prose{remark(r)}.tableCell() + " " + doubts)
-				fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", prose{mono(cells[0])}.tableCell(), cells[1], cells[2], cells[3], cells[4], linked(r.Verdict), cells[7], text)
-			}
-			b.WriteByte('\n')
-		}
-		if len(grave) > 0 {
-			table(grave)
-		}
-		if len(well) > 0 {
-			fmt.Fprintf(&b, "<details><summary>%s the same</summary>\n\n", count(len(well), "point"))
-			table(well)
-			b.WriteString("</details>\n\n")
-		}
+		b.family(f)
 	}
 	if len(c.Differences) > 0 {
 		b.WriteString("Around the points:\n\n")
@@ -330,19 +292,75 @@ func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
 		fmt.Fprintf(&b, "- %s\n", prose{clean(d)}.line())
 	}
 	fmt.Fprintf(&b, "\n%s, %s on %s. Detectable: the least true change found with 80 %% power.\n\n", prose{"base ", mono(c.Base.ID), ", new ", mono(c.New.ID)}.line(), strings.ToLower(kind(c.New)), escapeMarkdown(deviceText(c.New)))
+	b.footnotes(c)
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// A comparisonPage is a comparison in Markdown, as far as it is written.
+type comparisonPage struct {
+	bytes.Buffer
+	notes map[string]bool // verdicts and doubts that need a footnote
+}
+
+// family writes the rows of one metric, those that are the same folded.
+func (b *comparisonPage) family(f verdict.Family) {
+	var grave, well []verdict.Row
+	for _, r := range bySeverity(f.Rows) {
+		if r.Verdict == verdict.Same {
+			well = append(well, r)
+		} else {
+			grave = append(grave, r)
+		}
+	}
+	if len(grave) > 0 {
+		b.table(f, grave)
+	}
+	if len(well) > 0 {
+		fmt.Fprintf(b, "<details><summary>%s the same</summary>\n\n", count(len(well), "point"))
+		b.table(f, well)
+		b.WriteString("</details>\n\n")
+	}
+}
+
+func (b *comparisonPage) table(f verdict.Family, rows []verdict.Row) {
+	b.WriteString("| point | base | new | ratio | interval | verdict | detectable | |\n| --- | ---: | ---: | ---: | --- | --- | ---: | --- |\n")
+	for i, r := range rows {
+		if i == mostRows {
+			fmt.Fprintf(b, "| … %d more: see the other formats | | | | | | | |\n", len(rows)-mostRows)
+			break
+		}
+		cells := compareCells(f, r)
+		doubts := ""
+		for _, d := range r.Doubts {
+			doubts += b.noted(string(d.Code))
+		}
+		judged := escapeMarkdown(string(r.Verdict)) + b.noted(string(r.Verdict))
+		text := strings.TrimSpace(prose{remark(r)}.tableCell() + " " + doubts)
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", prose{mono(cells[0])}.tableCell(), cells[1], cells[2], cells[3], cells[4], judged, cells[7], text)
+	}
+	b.WriteByte('\n')
+}
+
+// noted is the sign of a footnote.
+func (b *comparisonPage) noted(of string) string {
+	b.notes[of] = true
+	return fmt.Sprintf("[^%s]", of)
+}
+
+// footnotes explains what has a sign.
+func (b *comparisonPage) footnotes(c *verdict.Comparison) {
 	for _, v := range verdictsOf(c) {
-		if notes[string(v)] {
-			fmt.Fprintf(&b, "[^%s]: %s\n", v, marked(v.Meaning()).markdown())
+		if b.notes[string(v)] {
+			fmt.Fprintf(b, "[^%s]: %s\n", v, marked(v.Meaning()).markdown())
 		}
 	}
 	infos, _ := rowDoubts(c)
 	for _, info := range infos {
-		if notes[string(info.Code)] {
-			fmt.Fprintf(&b, "[^%s]: %s: %s; %s\n", info.Code, escapeMarkdown(string(info.Code)), marked(info.Means).markdown(), marked(info.Advice).markdown())
+		if b.notes[string(info.Code)] {
+			fmt.Fprintf(b, "[^%s]: %s: %s; %s\n", info.Code, escapeMarkdown(string(info.Code)), marked(info.Means).markdown(), marked(info.Advice).markdown())
 		}
 	}
-	_, err := w.Write(b.Bytes())
-	return err
 }
 
 // comparedPoint is a row in JSON; what is not known is null.

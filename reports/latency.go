@@ -91,26 +91,7 @@ func againstBatch(r *bench.Result, rows []row, batches []int) figure {
 	pl.X.Tick.Marker = plot.ConstantTicks(batchTicks(batches))
 	logAxis(&pl.Y, y, 0.05, 9)
 	for _, line := range groups {
-		l := look(line[0])
-		pl.Add(painter(func(c draw.Canvas, p *plot.Plot) {
-			tx, ty := p.Transforms(&c)
-			var path []vg.Point
-			for _, row := range line {
-				path = append(path, vg.Point{X: tx(float64(row.Point.Batch)), Y: ty(row.Latency.Value / 1e6)})
-			}
-			width := vg.Length(1)
-			if l.bold {
-				width = 1.8
-			}
-			c.StrokeLines(draw.LineStyle{Color: l.color, Width: width}, path)
-			for i, row := range line {
-				var ends []vg.Point
-				for _, end := range span(row.Latency, 1e-6) {
-					ends = append(ends, vg.Point{X: path[i].X, Y: ty(end)})
-				}
-				mark(c, l, path[i], ends...)
-			}
-		}))
+		pl.Add(overBatches(line, look(line[0])))
 	}
 	// A line that reaches the largest batch has its name at the right, the others
 	// have it where they end.
@@ -162,6 +143,29 @@ func againstBatch(r *bench.Result, rows []row, batches []int) figure {
 			}
 			noteHomeless(data, placeTags(data, tags, obstacles, drawn))
 		},
+	}
+}
+
+// overBatches draws the latencies of one point over its batches, with their intervals.
+func overBatches(line []row, l look) painter {
+	return func(c draw.Canvas, p *plot.Plot) {
+		tx, ty := p.Transforms(&c)
+		var path []vg.Point
+		for _, row := range line {
+			path = append(path, vg.Point{X: tx(float64(row.Point.Batch)), Y: ty(row.Latency.Value / 1e6)})
+		}
+		width := vg.Length(1)
+		if l.bold {
+			width = 1.8
+		}
+		c.StrokeLines(draw.LineStyle{Color: l.color, Width: width}, path)
+		for i, row := range line {
+			var ends []vg.Point
+			for _, end := range span(row.Latency, 1e-6) {
+				ends = append(ends, vg.Point{X: path[i].X, Y: ty(end)})
+			}
+			mark(c, l, path[i], ends...)
+		}
 	}
 }
 

@@ -229,7 +229,7 @@ func arms(base, fresh Arm) [2]namedArm { return [2]namedArm{{"base", base}, {"ne
 // judge tests a family's rows, one for each of the matches.
 func (f *Family) judge(alpha float64, matches []matched) {
 	var at []int
-	var flips []Flip
+	var flips []flip
 	var p, slower []float64
 	below := map[int][]float64{}
 	for i := range f.Rows {
@@ -248,7 +248,7 @@ func (f *Family) judge(alpha float64, matches []matched) {
 		slower = append(slower, min(1, 2*flip.Above(0)))
 	}
 	f.Tested = len(at)
-	adjusted, watch := Holm(p), BenjaminiHochberg(slower)
+	adjusted, watch := holm(p), benjaminiHochberg(slower)
 	for k, i := range at {
 		r, flip := &f.Rows[i], flips[k]
 		margin := math.Log1p(r.Margin)
@@ -260,7 +260,7 @@ func (f *Family) judge(alpha float64, matches []matched) {
 		case r.Adjusted <= alpha && flip.Center() > 0:
 			r.Verdict = Regressed
 			if pairs := matches[i].cycles(f.Metric); pairs != nil {
-				inCycles := NewFlip(pairs)
+				inCycles := newFlip(pairs)
 				ratio := math.Exp(inCycles.Center())
 				r.Cycles = &ratio
 				if within(inCycles, margin, alpha) {
@@ -324,7 +324,7 @@ const watchLevel = 0.10
 
 // within says whether two one-sided tests at a level put the difference inside the
 // margin.
-func within(f Flip, margin, level float64) bool {
+func within(f flip, margin, level float64) bool {
 	return f.Below(margin) <= level && f.Above(-margin) <= level
 }
 

@@ -6,8 +6,8 @@
 //	  -> Differences   what differs around the points; a comparison that it spoils is refused (R9)
 //	  -> Match         the points of both, and what is missing, extra or without numbers
 //	  -> Pairs         one log ratio a launch pair (R1)
-//	  -> Flip          the exact sign-flip test, its interval, its estimate
-//	  -> Holm          over all points of a metric (R3); Benjamini-Hochberg for the watch list
+//	  -> flip          the exact sign-flip test, its interval, its estimate
+//	  -> holm          over all points of a metric (R3); Benjamini-Hochberg for the watch list
 //	  -> Verdict       against a margin (R2), with the least effect that would have been found (R4)
 //
 // The margin is what one is ready to overlook, 1 % for median latency; it is never

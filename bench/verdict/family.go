@@ -8,10 +8,10 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// Holm adjusts the probabilities of a family so that comparing each with alpha
+// holm adjusts the probabilities of a family so that comparing each with alpha
 // keeps the chance of any false claim at alpha (Holm, Scandinavian Journal of
 // Statistics 6, 1979). The order is kept.
-func Holm(p []float64) []float64 {
+func holm(p []float64) []float64 {
 	adjusted := make([]float64, len(p))
 	largest := 0.0
 	for rank, i := range ranked(p) {
@@ -21,10 +21,10 @@ func Holm(p []float64) []float64 {
 	return adjusted
 }
 
-// BenjaminiHochberg adjusts the probabilities of a family so that among those at
+// benjaminiHochberg adjusts the probabilities of a family so that among those at
 // or below alpha the expected share of false claims is alpha (Benjamini and
 // Hochberg, Journal of the Royal Statistical Society B 57, 1995).
-func BenjaminiHochberg(p []float64) []float64 {
+func benjaminiHochberg(p []float64) []float64 {
 	adjusted := make([]float64, len(p))
 	smallest := 1.0
 	order := ranked(p)

@@ -25,20 +25,20 @@ import (
 // (TestRanksAgainstMean).
 type Pairs []float64
 
-// A Flip is the test of one point's pairs, ready for questions.
-type Flip struct {
+// A flip is the test of one point's pairs, ready for questions.
+type flip struct {
 	walsh []float64 // the n(n+1)/2 means of two differences or of one with itself, sorted
 	below []float64 // below[k] is P(statistic <= k) under flipped signs
 }
 
-// NewFlip prepares the test.
-func NewFlip(pairs Pairs) Flip { return flipWith(pairs, signedRank(len(pairs))) }
+// newFlip prepares the test.
+func newFlip(pairs Pairs) flip { return flipWith(pairs, signedRank(len(pairs))) }
 
-// flipWith is NewFlip for one who has the distribution, which all points of as many
+// flipWith is newFlip for one who has the distribution, which all points of as many
 // pairs share.
-func flipWith(pairs Pairs, below []float64) Flip {
+func flipWith(pairs Pairs, below []float64) flip {
 	n := len(pairs)
-	f := Flip{below: below, walsh: make([]float64, 0, n*(n+1)/2)}
+	f := flip{below: below, walsh: make([]float64, 0, n*(n+1)/2)}
 	for i, a := range pairs {
 		for _, b := range pairs[i:] {
 			f.walsh = append(f.walsh, (a+b)/2)
@@ -70,11 +70,11 @@ func signedRank(n int) []float64 {
 
 // Center estimates the common difference: the median of the Walsh averages, after
 // Hodges and Lehmann (Annals of Mathematical Statistics 34, 1963).
-func (f Flip) Center() float64 { return sortedMedian(f.walsh) }
+func (f flip) Center() float64 { return sortedMedian(f.walsh) }
 
 // Above is the probability of pairs that lie as far above theta as these, or
 // farther, if the true difference were theta: small values speak for more.
-func (f Flip) Above(theta float64) float64 {
+func (f flip) Above(theta float64) float64 {
 	// The Walsh averages at or below theta count how far the statistic falls short
 	// of its largest value; an average equal to theta speaks against us.
 	at, _ := slices.BinarySearchFunc(f.walsh, theta, func(w, t float64) int {
@@ -87,14 +87,14 @@ func (f Flip) Above(theta float64) float64 {
 }
 
 // Below is the mirror of Above: small values speak for less than theta.
-func (f Flip) Below(theta float64) float64 {
+func (f flip) Below(theta float64) float64 {
 	at, _ := slices.BinarySearch(f.walsh, theta)
 	return f.below[len(f.walsh)-at]
 }
 
 // Bounds inverts the test: outside of low and high, Above and Below reject at this
 // one-sided level. Where there are too few pairs for the level they are infinite.
-func (f Flip) Bounds(level float64) (low, high float64) {
+func (f flip) Bounds(level float64) (low, high float64) {
 	// The k-th smallest average bounds from below if P(statistic <= k-1) <= level.
 	k, _ := slices.BinarySearchFunc(f.below, level, func(p, level float64) int {
 		if p <= level {

@@ -51,7 +51,7 @@ func TestFlipAgainstEnumeration(t *testing.T) {
 				below++
 			}
 		}
-		f := NewFlip(pairs)
+		f := newFlip(pairs)
 		all := math.Exp2(float64(n))
 		if got, want := f.Above(theta), float64(above)/all; math.Abs(got-want) > 1e-12 {
 			t.Errorf("n=%d: Above = %v, flipping all signs gives %v", n, got, want)
@@ -92,13 +92,13 @@ func TestFlipAgainstR(t *testing.T) {
 	for i := range before {
 		pairs[i] = before[i] - after[i]
 	}
-	if p := NewFlip(pairs).Above(0); math.Abs(p-0.01953125) > 1e-9 {
+	if p := newFlip(pairs).Above(0); math.Abs(p-0.01953125) > 1e-9 {
 		t.Errorf("p = %v, want 0.01953125", p)
 	}
 }
 
 func TestEqualPairsSayNothing(t *testing.T) {
-	f := NewFlip(make(Pairs, 12))
+	f := newFlip(make(Pairs, 12))
 	if f.Above(0) != 1 || f.Below(0) != 1 {
 		t.Errorf("pairs without a difference: above %v, below %v, want 1", f.Above(0), f.Below(0))
 	}
@@ -126,8 +126,8 @@ func TestPairsFor(t *testing.T) {
 func TestFamilies(t *testing.T) {
 	p := []float64{0.04, 0.01, 0.03, 0.005}
 	for name, c := range map[string]struct{ got, want []float64 }{
-		"Holm":              {Holm(p), []float64{0.06, 0.03, 0.06, 0.02}},
-		"BenjaminiHochberg": {BenjaminiHochberg(p), []float64{0.04, 0.02, 0.04, 0.02}},
+		"Holm":              {holm(p), []float64{0.06, 0.03, 0.06, 0.02}},
+		"BenjaminiHochberg": {benjaminiHochberg(p), []float64{0.04, 0.02, 0.04, 0.02}},
 	} {
 		for i := range c.want {
 			if math.Abs(c.got[i]-c.want[i]) > 1e-12 {
@@ -136,7 +136,7 @@ func TestFamilies(t *testing.T) {
 			}
 		}
 	}
-	if len(Holm(nil)) != 0 || len(BenjaminiHochberg(nil)) != 0 {
+	if len(holm(nil)) != 0 || len(benjaminiHochberg(nil)) != 0 {
 		t.Error("an empty family is not empty")
 	}
 }
@@ -191,7 +191,7 @@ func TestRanksAgainstMean(t *testing.T) {
 				}
 				pairs[i] = effect + sd*r.NormFloat64()
 			}
-			if 2*NewFlip(pairs).Above(0) <= level {
+			if 2*newFlip(pairs).Above(0) <= level {
 				ranks++
 			}
 			if 2*byMean(pairs) <= level {
@@ -220,7 +220,7 @@ func TestDetectable(t *testing.T) {
 			for i := range pairs {
 				pairs[i] = effect + r.NormFloat64()
 			}
-			if 2*NewFlip(pairs).Above(0) <= c.level {
+			if 2*newFlip(pairs).Above(0) <= c.level {
 				found++
 			}
 		}

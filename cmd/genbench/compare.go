@@ -30,11 +30,15 @@ type judgeFlags struct {
 
 func (f *judgeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.metrics, "metric", []string{verdict.Metrics()[0].Name}, "what is compared: latency, p99, throughput, energy; each is a family of its own")
-	flags.StringVar(&f.threshold, "threshold", "", "relative change to overlook, such as 1% or 0.01 (default: 1% latency, 3% p99, 2% throughput, 3% energy)")
+	metrics := verdict.Metrics()
+	names := namesOf(metrics, func(m verdict.Metric) string { return m.Name })
+	thresholds := namesOf(metrics, func(m verdict.Metric) string { return fmt.Sprintf("%g%% %s", 100*m.Threshold, m.Name) })
+	flags.StringSliceVar(&f.metrics, "metric", names[:1], fmt.Sprintf("what is compared: %s; each is a family of its own", strings.Join(names, ", ")))
+	flags.StringVar(&f.threshold, "threshold", "", fmt.Sprintf("relative change to overlook, such as 1%% or 0.01 (default: %s)", strings.Join(thresholds, ", ")))
 	flags.Float64Var(&f.alpha, "alpha", 0.05, "chance of a false alarm among all points of a metric")
 	flags.BoolVar(&f.strict, "strict", false, "exit 11 where anything is undecided or advisory")
-	flags.StringVar(&f.format, "format", "text", "text, md, json, csv, junit or github")
+	formats := namesOf(reports.CompareFormats(), func(f reports.CompareFormat) string { return f.Name })
+	flags.StringVar(&f.format, "format", formats[0], orList(formats))
 	flags.StringVarP(&f.output, "output", "o", "", "file to write (default: print)")
 	flags.StringArrayVar(&f.also, "also", nil, "the same in another format: FORMAT=FILE, once for each")
 }

@@ -21,7 +21,7 @@ func (a *app) exportCommand() *cobra.Command {
 	var (
 		output, precision, weights, form string
 		batch, resolution                int
-		calibration                      = bench.Calibration{Images: calibrationImages}
+		calibration                      bench.Calibration
 	)
 	cmd := &cobra.Command{
 		Use:   "export MODEL -o FILE.onnx",
@@ -82,8 +82,7 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write")
 	cmd.Flags().StringVar(&precision, "precision", "fp32", "element type of compute")
 	cmd.Flags().StringVar(&form, "kernels", kernelForms[0], kernelsUsage)
-	cmd.Flags().StringVar(&calibration.Directory, "calibrate", "", calibrateUsage)
-	cmd.Flags().StringVar((*string)(&calibration.Method), "calibration", string(models.Percentile), calibrationUsage)
+	addCalibration(cmd, &calibration)
 	cmd.Flags().StringVar(&weights, "weights", synthetic, weightsUsage)
 	cmd.Flags().IntVar(&batch, "batch", 1, "images per inference")
 	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
@@ -93,11 +92,26 @@ func (a *app) exportCommand() *cobra.Command {
 // kernelForms are the names of models.Kernels, in their order.
 var kernelForms = [...]string{"fused", "operators"}
 
-const (
-	kernelsUsage     = "form of an int8 model: fused, as TensorRT wants it, or operators, as ONNX Runtime does"
-	calibrateUsage   = "directory of JPEG and PNG images to calibrate int8 and fp8 on (default: synthetic images)"
-	calibrationUsage = "how ranges of int8 and fp8 follow from values: min-max, percentile or entropy"
-)
+const kernelsUsage = "form of an int8 model: fused, as TensorRT wants it, or operators, as ONNX Runtime does"
+
+// addCalibration adds the flags of the ranges of int8 and fp8 to a command.
+func addCalibration(cmd *cobra.Command, c *bench.Calibration) {
+	c.Images = calibrationImages
+	flags := cmd.Flags()
+	flags.StringVar(&c.Directory, "calibrate", "", "directory of JPEG and PNG images to calibrate int8 and fp8 on (default: synthetic images)")
+	flags.StringVar((*string)(&c.Method), "calibration", string(models.Percentile), "how ranges of int8 and fp8 follow from values: "+orList(calibrationNames()))
+}
+
+func calibrationNames() []string {
+	return namesOf(models.CalibrationMethods(), func(m models.CalibrationMethod) string { return string(m) })
+}
+
+func checkCalibration(method models.CalibrationMethod) error {
+	if !slices.Contains(models.CalibrationMethods(), method) {
+		return fmt.Errorf("--calibration %q: want one of %s", method, orList(calibrationNames()))
+	}
+	return nil
+}
 
 func kernelsNamed(form string) (models.Kernels, error) {
 	i := slices.Index(kernelForms[:], form)
@@ -109,8 +123,8 @@ func kernelsNamed(form string) (models.Kernels, error) {
 
 // ranges calibrates through the reference engine.
 func (a *app) ranges(ctx context.Context, c bench.Calibration, network *models.Network) (*models.Ranges, error) {
-	if !slices.Contains(models.CalibrationMethods(), c.Method) {
-		return nil, fmt.Errorf("--calibration %q: want one of %v", c.Method, models.CalibrationMethods())
+	if err := checkCalibration(c.Method); err != nil {
+		return nil, err
 	}
 	i := slices.IndexFunc(a.drivers, func(d engines.Driver) bool { return d.Reference })
 	if i < 0 {

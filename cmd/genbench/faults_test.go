@@ -275,6 +275,23 @@ func TestTwoRunsOnOneDevice(t *testing.T) {
 	// A third is patient, and says whom it waits for.
 	third := begin(t, []string{p.runtimeDir()}, "run", "--wait", "1m", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1", "--out", other)
 	third.until(t, fmt.Sprintf("for device host: process %d measures on it since ", p.Process.Pid))
+	// So is a run that is made again: here from a copy of what stands in the journal.
+	kept, err := os.ReadFile(filepath.Join(p.dir, bench.JournalName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := t.TempDir()
+	if err := os.WriteFile(filepath.Join(begun, bench.JournalName), kept[:bytes.LastIndexByte(kept, '\n')+1], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	replay := begin(t, []string{p.runtimeDir()}, "replay", begun, "--wait", "1m", "--out", filepath.Join(t.TempDir(), "again"))
+	replay.until(t, fmt.Sprintf("for device host: process %d measures on it since ", p.Process.Pid))
+	if err := replay.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code, rest := replay.end(t); code != exitInterrupted || !strings.Contains(rest, "before anything was measured") {
+		t.Errorf("replay: exit code %d, %q; want 130", code, rest)
+	}
 	// Nor may it be resumed while it runs.
 	if code, rest := begin(t, []string{p.runtimeDir()}, "run", "--resume", p.dir).end(t); code != exitUnavailable {
 		t.Errorf("resumed while it runs: exit code %d, %q", code, rest)

@@ -11,7 +11,7 @@ import (
 )
 
 // followUsage explains --follow.
-const followUsage = "directory of a run that has just ended here: the device counts as warm and the machine as looked at, and that\n" +
+const followUsage = "directory of a run that has just ended here: the device counts as warm and the machine as looked at, and that " +
 	"run's expected outputs are taken over if binary and configuration are the same; what a gate's launches do"
 
 // A manner is how a run is carried out, apart from what it measures.
@@ -23,8 +23,8 @@ type manner struct {
 }
 
 // manner reads the run that is followed.
-func (f runFlags) manner() (manner, error) {
-	how := manner{noReport: f.noReport, until: f.patience()}
+func (f runFlags) manner(until time.Time) (manner, error) {
+	how := manner{noReport: f.noReport, until: until}
 	if f.follow == "" {
 		return how, nil
 	}

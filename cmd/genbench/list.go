@@ -55,9 +55,10 @@ func (a *app) listModels(_ context.Context, asJSON bool) error {
 		if m.Top1 != nil {
 			top1 = strconv.FormatFloat(*m.Top1, 'f', 1, 64)
 		}
-		rows = append(rows, []string{m.Name, m.Family, m.Source, strconv.Itoa(m.Resolution), count(m.Params), count(m.MACs), top1, m.Top1Source})
+		rows = append(rows, []string{m.Name, m.Family, m.Source, m.Top1Source, strconv.Itoa(m.Resolution), count(m.Params), count(m.MACs), top1})
 	}
-	return table(a.stdout, []string{"name", "family", "source", "resolution", "params", "MACs", "top-1 %", "top-1 source"}, rows, nil, 3)
+	s := sheet{[]string{"name", "family", "source", "top-1 source", "resolution", "params", "MACs", "top-1 %"}, rows, 4}
+	return s.print(a.stdout, a.width(), "", "top-1 source", "source", "family")
 }
 
 // An engineStatus is a row of `list engines`.
@@ -137,18 +138,20 @@ func (a *app) writeEngines(list []engineStatus) error {
 		if s.Available {
 			available, version = "yes", *s.Version
 			if s.Library != nil {
-				library = *s.Library
+				library = publicPath(*s.Library)
 			} else {
 				library = "built in"
 			}
 		}
 		rows = append(rows, []string{s.Name, available, version, library, s.Doc})
 	}
-	if err := table(a.stdout, []string{"engine", "available", "version", "library", "what it is"}, rows, nil, 5); err != nil {
+	s := sheet{[]string{"engine", "available", "version", "library", "what it is"}, rows, 5}
+	if err := s.print(a.stdout, a.width(), "what it is", "library"); err != nil {
 		return err
 	}
 	for _, m := range missingEngines(list) {
-		fmt.Fprintf(a.stdout, "\n%s\n", m)
+		fmt.Fprintln(a.stdout)
+		paragraphs{a.stdout, a.width()}.write("", m)
 	}
 	return nil
 }
@@ -184,9 +187,12 @@ func (a *app) listSuites(_ context.Context, asJSON bool) error {
 	if asJSON {
 		return writeJSON(a.stdout, suites)
 	}
+	p := paragraphs{a.stdout, a.width()}
 	for _, s := range suites {
-		fmt.Fprintf(a.stdout, "%s: %s\n", s.Name, s.Doc)
-		fmt.Fprintf(a.stdout, "  models %v\n  precisions %v\n  batches %v\n", s.Grid.Models, s.Grid.Precisions, s.Grid.Batches)
+		p.write("", s.Name+": "+s.Doc)
+		p.write("  models ", fmt.Sprint(s.Grid.Models))
+		p.write("  precisions ", fmt.Sprint(s.Grid.Precisions))
+		p.write("  batches ", fmt.Sprint(s.Grid.Batches))
 	}
 	return nil
 }
@@ -200,10 +206,12 @@ func (a *app) listPrecisions(_ context.Context, asJSON bool) error {
 	for _, p := range list {
 		rows = append(rows, []string{string(p.Name), p.Doc, fmt.Sprint(p.Tolerance.MinCosine), fmt.Sprint(p.Tolerance.MaxRelErr)})
 	}
-	if err := table(a.stdout, []string{"precision", "what it is", "least cosine", "largest error"}, rows, nil, 2); err != nil {
+	s := sheet{[]string{"precision", "what it is", "least cosine", "largest error"}, rows, 2}
+	if err := s.print(a.stdout, a.width(), "what it is"); err != nil {
 		return err
 	}
-	fmt.Fprintln(a.stdout, "\nleast cosine, largest error: how near to fp32 the logits must be; the error is over their root mean square")
+	fmt.Fprintln(a.stdout)
+	paragraphs{a.stdout, a.width()}.write("", "least cosine, largest error: how near to fp32 the logits must be; the error is over their root mean square")
 	return nil
 }
 
@@ -216,7 +224,7 @@ func (a *app) listProfiles(_ context.Context, asJSON bool) error {
 		}
 		list = append(list, protocol)
 		if !asJSON {
-			fmt.Fprintf(a.stdout, "%-8s %s\n", p.Name, p.Doc)
+			paragraphs{a.stdout, a.width()}.write(fmt.Sprintf("%-8s ", p.Name), p.Doc)
 		}
 	}
 	if asJSON {

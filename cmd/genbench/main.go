@@ -14,7 +14,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -124,14 +122,9 @@ func (a *app) command() *cobra.Command {
 		a.compareCommand(), a.gateCommand(), a.calibrateCommand(), a.baselineCommand(), a.historyCommand(),
 		a.setupCommand(), a.doctorCommand(), a.selftestCommand(), a.clocksCommand(), a.truthCommand(), a.workerCommand(),
 	)
-	// Flags are wrapped to the terminal, or to what is read well where there is none.
-	width := min(cmp.Or(a.width(), readable), readable)
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", width)))
+	a.fitHelp(root)
 	return root
 }
-
-// readable is the widest that help gets.
-const readable = 120
 
 // exactArgs is cobra.ExactArgs with the exit code of a usage error and a name for
 // what is missing.

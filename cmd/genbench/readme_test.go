@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"genbench/bench"
 )
 
 // The README promises commands, flags and files; they must exist.
@@ -47,5 +49,21 @@ func TestREADME(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
 			t.Errorf("link %s: %v", m[1], err)
 		}
+	}
+}
+
+// The README's suite file is one.
+func TestREADMESuite(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "```yaml\n")
+	suite, _, ended := strings.Cut(rest, "```\n")
+	if !found || !ended {
+		t.Fatal("the README shows no suite file")
+	}
+	if _, err := bench.ParseSuite([]byte(suite), "README.md"); err != nil {
+		t.Error(err)
 	}
 }

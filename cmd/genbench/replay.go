@@ -13,6 +13,7 @@ import (
 
 func (a *app) replayCommand() *cobra.Command {
 	var out string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "replay DIR",
 		Short: "Repeat a run from its own file and show both",
@@ -21,14 +22,19 @@ func (a *app) replayCommand() *cobra.Command {
 		Example: "  genbench replay genbench-20260301-090000 --out again",
 		Args:    exactArgs(1, "the directory of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.replay(cmd.Context(), args[0], out)
+			until, err := patience(wait)
+			if err != nil {
+				return err
+			}
+			return a.replay(cmd.Context(), args[0], out, until)
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "directory for the new result (default: genbench-DATE-TIME)")
+	addWait(cmd, &wait)
 	return cmd
 }
 
-func (a *app) replay(ctx context.Context, dir, out string) error {
+func (a *app) replay(ctx context.Context, dir, out string, until time.Time) error {
 	before, err := bench.LoadResult(dir)
 	if err != nil {
 		return usage(err)
@@ -49,7 +55,7 @@ func (a *app) replay(ctx context.Context, dir, out string) error {
 	if out == "" {
 		out = defaultDir(time.Now())
 	}
-	runErr := a.carryOut(ctx, plan, device, out, manner{})
+	runErr := a.carryOut(ctx, plan, device, out, manner{until: until})
 	after, err := bench.LoadResult(out)
 	if after == nil {
 		if runErr != nil {

@@ -67,7 +67,7 @@ func (a *app) reportCommand() *cobra.Command {
 			return damage
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "", "text, md, csv, json, gobench, bencher or smaller-is-better")
+	cmd.Flags().StringVar(&format, "format", "", orList(namesOf(reports.Formats(), func(f reports.Format) string { return f.Name })))
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write (default: print)")
 	return cmd
 }

@@ -5,16 +5,15 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 	"genbench/engines"
 	"genbench/hardware"
 	"genbench/hardware/native"
-	"genbench/models"
 	"genbench/reports"
 )
 
@@ -62,8 +60,7 @@ type runFlags struct {
 	emulated   bool
 	energy     bool
 	layers     bool
-	calibrate  string
-	calibrator string
+	calibrated bench.Calibration
 	dryRun     bool
 	wait       time.Duration
 
@@ -72,7 +69,6 @@ type runFlags struct {
 
 func (a *app) runCommand() *cobra.Command {
 	var f runFlags
-	usual := bench.HostProtocol()
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Measure networks, print a table and write a report with pictures",
@@ -85,11 +81,12 @@ func (a *app) runCommand() *cobra.Command {
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.given = cmd.Flags().Changed
-			if f.wait < 0 {
-				return usage(fmt.Errorf("--wait %s: want a time from 0s", f.wait))
+			until, err := patience(f.wait)
+			if err != nil {
+				return err
 			}
 			if f.resume == "" {
-				return a.measure(cmd.Context(), f)
+				return a.measure(cmd.Context(), f, until)
 			}
 			others := cmd.Flags().NFlag() - 1
 			if f.given("wait") {
@@ -98,10 +95,30 @@ func (a *app) runCommand() *cobra.Command {
 			if others > 0 {
 				return usage(errors.New("--resume goes on with what the run was asked for and takes no other flag but --wait"))
 			}
-			return a.resume(cmd.Context(), f.resume, f.patience())
+			return a.resume(cmd.Context(), f.resume, until)
 		},
 	}
+	f.add(cmd)
+	complete := func(flag string, names func() []string) {
+		err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return names(), cobra.ShellCompDirectiveNoFileComp
+		})
+		if err != nil {
+			panic(err) // the flag is one of those above
+		}
+	}
+	complete("models", func() []string { names, _ := completeModels(nil, nil, ""); return names })
+	complete("engines", func() []string {
+		return namesOf(a.drivers, func(d engines.Driver) string { return d.Name })
+	})
+	return cmd
+}
+
+// add adds the flags to the command.
+func (f *runFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	usual := bench.HostProtocol()
+	onGPU := bench.Grid{}.On(hardware.CUDA)
 	flags.StringVar(&f.suite, "suite", "default", "grid to start from: a name of genbench list suites, or a YAML file")
 	flags.StringSliceVar(&f.models, "models", nil, "networks, or paths of ONNX files, instead of the suite's")
 	flags.StringArrayVar(&f.shapes, "shape", nil, "shape of an ONNX file's input, such as input:1x3x224x224; may be repeated")
@@ -112,11 +129,11 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: every one available but the reference)")
 	flags.IntSliceVar(&f.batches, "batches", nil, "images per inference instead of the suite's")
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
-	flags.StringSliceVar(&f.points, "points", nil, "the only points of the grid to measure, by their ids as `genbench run --dry-run` prints them; may be repeated")
+	flags.StringSliceVar(&f.points, "points", nil, "`ids` of the only points of the grid to measure, as genbench run --dry-run prints them; may be repeated")
 	flags.IntVar(&f.resolution, "resolution", 0, "input height and width (default: each network's own)")
-	flags.StringSliceVar(&f.graph, "graph", nil, "how inferences are submitted to a GPU: eager, graph, blocked (default there: eager,graph)")
-	flags.StringSliceVar(&f.cache, "cache", nil, "what an inference finds in a GPU's cache: rotate, hot, cold (default there: rotate)")
-	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle times before every inference, such as 0s,1ms,10ms,50ms,200ms")
+	flags.StringSliceVar(&f.graph, "graph", nil, fmt.Sprintf("how inferences are submitted to a GPU: %s (default there: %s)", strings.Join(bench.GraphModes(), ", "), strings.Join(onGPU.Graph, ",")))
+	flags.StringSliceVar(&f.cache, "cache", nil, fmt.Sprintf("what an inference finds in a GPU's cache: %s (default there: %s)", strings.Join(bench.CacheModes(), ", "), strings.Join(onGPU.Cache, ",")))
+	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle `times` before every inference, such as 0s,1ms,10ms,50ms,200ms")
 	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: drawn, and recorded)")
 	flags.IntVar(&f.threads, "threads", 0, "host threads an inference may use (default: all usable processors)")
@@ -130,42 +147,24 @@ func (a *app) runCommand() *cobra.Command {
 	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
 	flags.BoolVar(&f.energy, "energy", false, "measure the energy of an inference as well, in a pass after the others, where the device counts it")
 	flags.BoolVar(&f.layers, "layers", false, "time every layer as well, in a pass after the others, with the engine's own profiler or events")
-	flags.StringVar(&f.calibrate, "calibrate", "", calibrateUsage)
-	flags.StringVar(&f.calibrator, "calibration", string(models.Percentile), calibrationUsage)
+	addCalibration(cmd, &f.calibrated)
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
-	flags.BoolVar(&f.noReport, "no-report", false, "write the journal alone; `genbench report DIR` makes the rest")
+	flags.BoolVar(&f.noReport, "no-report", false, "write the journal alone; genbench report DIR makes the rest")
 	flags.StringVar(&f.follow, "follow", "", followUsage)
 	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
-	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for another run on the device, and for other work on the machine, to end (default: not at all)")
+	addWait(cmd, &f.wait)
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
-	complete := func(flag string, names func() []string) {
-		err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return names(), cobra.ShellCompDirectiveNoFileComp
-		})
-		if err != nil {
-			panic(err) // the flag is one of those above
-		}
-	}
-	complete("models", func() []string { names, _ := completeModels(nil, nil, ""); return names })
-	complete("engines", func() []string {
-		var names []string
-		for _, d := range a.drivers {
-			names = append(names, d.Name)
-		}
-		return names
-	})
-	return cmd
 }
 
-// measure carries out `genbench run`.
-func (a *app) measure(ctx context.Context, f runFlags) error {
+// measure carries out `genbench run`, with others waited for no longer than until.
+func (a *app) measure(ctx context.Context, f runFlags, until time.Time) error {
 	started := time.Now()
 	device, err := openDevice(f.device)
 	if err != nil {
 		return err
 	}
 	defer device.Close()
-	how, err := f.manner()
+	how, err := f.manner(until)
 	if err != nil {
 		return usage(err)
 	}
@@ -199,261 +198,6 @@ func (a *app) measure(ctx context.Context, f runFlags) error {
 // defaultDir names a result after the time it was begun.
 func defaultDir(started time.Time) string {
 	return "genbench-" + started.UTC().Format("20060102-150405")
-}
-
-// config resolves flags into what is asked for: the suite's grid with every axis
-// that a flag names replaced.
-func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
-	var c bench.Config
-	suite, err := findSuite(f.suite)
-	if err != nil {
-		return c, err
-	}
-	profile := f.profile
-	if suite.Profile != "" && !f.given("profile") {
-		profile = suite.Profile
-	}
-	if !slices.Contains(profileNames(), profile) {
-		return c, unknown("profile", profile, profileNames(), "genbench list profiles")
-	}
-	protocol, err := suite.Protocol(profile, device.Kind)
-	if err != nil {
-		return c, err
-	}
-	c = bench.Config{Suite: suite.Name, Grid: suite.Grid, Protocol: protocol, Seed: f.seed, Threads: suite.Threads, AllowEmulated: f.emulated, Energy: f.energy, Layers: f.layers,
-		Calibration: bench.Calibration{Method: models.CalibrationMethod(f.calibrator), Directory: f.calibrate, Images: calibrationImages}}
-	if f.models != nil {
-		c.Grid.Models = f.models
-	}
-	if f.engines != nil {
-		c.Grid.Engines = f.engines
-	}
-	if f.precisions != nil {
-		c.Grid.Precisions = f.precisions
-	}
-	if f.batches != nil {
-		c.Grid.Batches = f.batches
-	}
-	if f.graph != nil {
-		c.Grid.Graph = f.graph
-	}
-	if f.cache != nil {
-		c.Grid.Cache = f.cache
-	}
-	if f.gaps != nil {
-		c.Grid.Gaps = f.gaps
-	}
-	c.Grid = c.Grid.On(device.Kind)
-	replace(f, "resolution", &c.Grid.Resolution, f.resolution)
-	replace(f, "launches", &c.Protocol.Launches, f.launches)
-	replace(f, "rel-width", &c.Protocol.RelWidth, f.relWidth)
-	switch {
-	case f.given("max-launches") && profile == "ci":
-		return c, errors.New("--max-launches: the profile ci has a fixed number of launches and looks at no interval before the last")
-	case f.given("max-launches"):
-		c.Protocol.MaxLaunches = f.most
-	case f.given("launches"):
-		c.Protocol.MaxLaunches = 0 // a number that was asked for is fixed
-	case f.given("rel-width") && profile != "ci":
-		c.Protocol.MaxLaunches = max(c.Protocol.MaxLaunches, c.Protocol.Launches, widthLaunches)
-	}
-	replace(f, "timeout", &c.Protocol.Watchdog, f.timeout)
-	replace(f, "sentinel-every", &c.Protocol.SentinelEvery, f.sentinel)
-	replace(f, "max-steal", &c.Protocol.DropSteal, f.maxSteal)
-	replace(f, "max-foreign", &c.Protocol.DropForeign, f.maxForeign)
-	replace(f, "threads", &c.Threads, f.threads)
-	replace(f, "points", &c.Points, f.points)
-	c.Device, c.NVML = device.ID, os.Getenv(nvmlVariable)
-	if c.Clocks, err = clockPolicy(f, device); err != nil {
-		return c, err
-	}
-	if f.weights != synthetic {
-		c.Weights = f.weights
-	}
-	if c.Shapes, err = models.ParseShapes(f.shapes); err != nil {
-		return c, fmt.Errorf("--shape: %w", err)
-	}
-	usable, err := hardware.AllowedCPUs()
-	if err != nil {
-		return c, err
-	}
-	if f.cpus != "" {
-		if c.CPUs, err = hardware.ParseCPUs(f.cpus); err != nil {
-			return c, fmt.Errorf("--cpus: %w", err)
-		}
-		usable = c.CPUs
-	}
-	if c.Threads == 0 {
-		c.Threads = len(usable)
-	}
-	switch {
-	case f.given("seed"):
-	case suite.Seed != nil:
-		c.Seed = *suite.Seed
-	default:
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return c, err
-		}
-		c.Seed = uint64(binary.LittleEndian.Uint32(b[:])) // short enough to retype
-	}
-	return c, a.checkConfig(&c)
-}
-
-// calibrationImages is on how many images int8 and fp8 are calibrated: a tensor of them has
-// hundreds of thousands of values, and the reference takes a second for each image
-// of a large network.
-const calibrationImages = 16
-
-// widthLaunches is how many launches a width that is asked for may take, those of the
-// profile included (S5).
-const widthLaunches = 12
-
-// replace sets what a flag was given for.
-func replace[T any](f runFlags, flag string, to *T, value T) {
-	if f.given(flag) {
-		*to = value
-	}
-}
-
-// findSuite takes the name of a suite or the path of a suite file.
-func findSuite(name string) (bench.Suite, error) {
-	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return bench.Suite{}, fmt.Errorf("read suite: %w", err)
-		}
-		return bench.ParseSuite(text, name)
-	}
-	suite, err := bench.SuiteNamed(name)
-	if err != nil {
-		return suite, fmt.Errorf("%w; a suite file ends in .yaml", unknown("suite", name, suiteNames(), "genbench list suites"))
-	}
-	return suite, nil
-}
-
-// checkConfig finds everything that is wrong with a config at once.
-func (a *app) checkConfig(c *bench.Config) error {
-	var problems []error
-	once := func(axis string, values []string) []string {
-		seen := map[string]bool{}
-		var unique []string
-		for _, v := range values {
-			if v = strings.TrimSpace(v); v != "" && !seen[v] {
-				seen[v] = true
-				unique = append(unique, v)
-			}
-		}
-		if len(unique) == 0 && axis != "engines" {
-			problems = append(problems, fmt.Errorf("--%s names nothing", axis))
-		}
-		return unique
-	}
-	c.Grid.Models = once("models", c.Grid.Models)
-	c.Grid.Precisions = once("precisions", c.Grid.Precisions)
-	c.Grid.Engines = once("engines", c.Grid.Engines)
-	for i, name := range c.Grid.Models {
-		if models.IsFile(name) {
-			if err := checkFile(name, c.Shapes); err != nil {
-				problems = append(problems, err)
-			}
-			continue
-		}
-		n, err := models.New(name, c.Grid.Resolution)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		c.Grid.Models[i] = n.Name // an alias becomes the name it stands for
-		if c.Weights == "" {
-			continue
-		}
-		_, source, err := withWeights(n, c.Weights)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		if err := source.close(); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	c.Grid.Models = once("models", c.Grid.Models)
-	for _, name := range c.Grid.Precisions {
-		if err := knownPrecision(name); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	for _, name := range c.Grid.Engines {
-		if _, err := knownEngine(a.drivers, name); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	if len(c.Grid.Batches) == 0 {
-		problems = append(problems, errors.New("--batches names nothing"))
-	}
-	seen := map[int]bool{}
-	var batches []int
-	for _, b := range c.Grid.Batches {
-		if b < 1 {
-			problems = append(problems, fmt.Errorf("--batches %d: a batch has at least 1 image", b))
-		}
-		if !seen[b] {
-			batches = append(batches, b)
-		}
-		seen[b] = true
-	}
-	c.Grid.Batches = batches
-	for _, axis := range []struct {
-		name   string
-		values *[]string
-		known  []string
-	}{{"graph", &c.Grid.Graph, bench.GraphModes()}, {"cache", &c.Grid.Cache, bench.CacheModes()}} {
-		if *axis.values == nil {
-			continue // not an axis of this run
-		}
-		*axis.values = once(axis.name, *axis.values)
-		for _, v := range *axis.values {
-			if !slices.Contains(axis.known, v) {
-				problems = append(problems, unknown(axis.name+" mode", v, axis.known, "genbench run --help"))
-			}
-		}
-	}
-	gaps := map[time.Duration]bool{}
-	for _, gap := range c.Grid.Gaps {
-		if gap < 0 || gap > time.Minute {
-			problems = append(problems, fmt.Errorf("--gaps %s: want a time from 0s to 1m", gap))
-		}
-		gaps[gap] = true
-	}
-	c.Grid.Gaps = slices.Sorted(maps.Keys(gaps))
-	if c.Threads < 1 {
-		problems = append(problems, fmt.Errorf("--threads %d: want at least 1", c.Threads))
-	}
-	if c.Grid.Resolution < 0 {
-		problems = append(problems, fmt.Errorf("--resolution %d: want a positive number", c.Grid.Resolution))
-	}
-	if slices.ContainsFunc(c.Grid.Precisions, func(p string) bool { return models.Precision(p).Calibrated() }) && !slices.Contains(models.CalibrationMethods(), c.Calibration.Method) {
-		var names []string
-		for _, m := range models.CalibrationMethods() {
-			names = append(names, string(m))
-		}
-		problems = append(problems, fmt.Errorf("--calibration %q: want one of %s", c.Calibration.Method, strings.Join(names, ", ")))
-	}
-	if err := c.Protocol.Check(); err != nil {
-		problems = append(problems, fmt.Errorf("protocol: %w", err))
-	}
-	return errors.Join(problems...)
-}
-
-// checkFile refuses a file that is damaged, or that leaves a shape open which
-// nothing tells.
-func checkFile(path string, shapes map[string]models.Shape) error {
-	file, err := models.OpenONNX(path)
-	if err != nil {
-		return err
-	}
-	_, err = file.Resolve(0, shapes)
-	return errors.Join(err, file.Close())
 }
 
 // openDevice opens what is measured on; one that is not there is as an engine that
@@ -527,7 +271,11 @@ func (a *app) printPlan(plan *bench.Plan) error {
 	skips := map[string]int{}
 	var reasons []string
 	for _, p := range plan.Points {
-		row := []string{p.Point.Model, fmt.Sprint(p.Point.Resolution), p.Point.Engine, p.Point.Precision}
+		resolution := "–"
+		if p.Point.Resolution != 0 {
+			resolution = strconv.Itoa(p.Point.Resolution)
+		}
+		row := []string{p.Point.Model, resolution, p.Point.Engine, p.Point.Precision}
 		for _, axis := range ways {
 			row = append(row, axis.of(p.Point))
 		}
@@ -748,20 +496,4 @@ func publicPath(path string) string {
 		return "~/" + rest
 	}
 	return path
-}
-
-func suiteNames() []string {
-	var names []string
-	for _, s := range bench.Suites() {
-		names = append(names, s.Name)
-	}
-	return names
-}
-
-func profileNames() []string {
-	var names []string
-	for _, p := range bench.Profiles() {
-		names = append(names, p.Name)
-	}
-	return names
 }

@@ -14,21 +14,25 @@ import (
 // clocksUsage explains `genbench run --clocks`.
 const clocksUsage = "what to do about the clocks of a GPU: auto, float, lock:base or lock:MHZ (default on a GPU: auto)"
 
-// clockPolicy resolves --clocks for a device. The default on a GPU is auto: protocol C5
+// clockPolicy resolves --clocks, or the suite's clocks, for a device. The default on a GPU is auto: protocol C5
 // has a run that may not lock go on with floating clocks, so that asking costs nothing
 // where it is refused, and where it is granted only a lock makes class Q1.
-func clockPolicy(f runFlags, device hardware.Info) (bench.ClockPolicy, error) {
-	switch {
-	case device.Kind == hardware.Host && f.given("clocks"):
-		return "", errors.New("--clocks is for GPUs; a host's clocks are its governor's: `genbench doctor` tells of it, and --cpus binds the measuring process")
-	case device.Kind == hardware.Host:
-		return "", nil
-	case !f.given("clocks"):
-		return bench.AutoClocks, nil
+func clockPolicy(f runFlags, suite bench.Suite, device hardware.Info) (bench.ClockPolicy, error) {
+	asker, asked := "--clocks", f.clocks
+	if !f.given("clocks") {
+		asker, asked = fmt.Sprintf("suite %s: clocks", suite.Name), string(suite.Clocks)
 	}
-	policy, err := bench.ParseClockPolicy(f.clocks)
+	switch {
+	case asked == "" && !f.given("clocks") && device.Kind == hardware.Host:
+		return "", nil
+	case asked == "" && !f.given("clocks"):
+		return bench.AutoClocks, nil
+	case device.Kind == hardware.Host:
+		return "", fmt.Errorf("%s: the device is a host, whose clocks are its governor's: `genbench doctor` tells of it, and --cpus binds the measuring process", asker)
+	}
+	policy, err := bench.ParseClockPolicy(asked)
 	if err != nil {
-		return "", fmt.Errorf("--clocks: %w", err)
+		return "", fmt.Errorf("%s: %w", asker, err)
 	}
 	return policy, nil
 }
@@ -151,7 +155,7 @@ func checkClocks(config bench.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	if c.refused != nil {
-		return &exitError{exitUnavailable, fmt.Errorf("--clocks %s: %w; without --clocks they float", config.Clocks, c.refused)}
+		return &exitError{exitUnavailable, fmt.Errorf("--clocks %s: %w; `--clocks float` leaves them to the driver", config.Clocks, c.refused)}
 	}
 	request := c.request(config.Clocks.MHz())
 	if err := c.nvml.CheckClockRequest(request); err != nil {

@@ -232,6 +232,10 @@ func TestGateFixesClocks(t *testing.T) {
 func TestRunRefusesClocks(t *testing.T) {
 	b := newBoard(t)
 	holder, _ := b.hold(t, []string{"FAKE_NVML_UUID=GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00"}, "345")
+	locked := filepath.Join(t.TempDir(), "locked.yaml")
+	if err := os.WriteFile(locked, []byte(clocksSuite+"clocks: lock:1410\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		env  []string
 		args []string
@@ -241,7 +245,10 @@ func TestRunRefusesClocks(t *testing.T) {
 		{nil, []string{"--clocks", "fast"}, exitUsage, `--clocks: "fast" is no policy of clocks`},
 		{nil, []string{"--clocks", "lock:1400"}, exitUsage, "1400 MHz is no SM clock of this board: the nearest are 345 and 1410"},
 		{nil, []string{"--clocks", "lock:1410"}, exitUnavailable, fmt.Sprintf("process %d holds them", holder.Process.Pid)},
-		{nil, []string{"--clocks", "auto", "--device", "host", "--engines", "fake-spin"}, exitUsage, "--clocks is for GPUs"},
+		{nil, []string{"--clocks", "auto", "--device", "host", "--engines", "fake-spin"}, exitUsage, "--clocks: the device is a host"},
+		{nil, []string{"--suite", locked}, exitUnavailable, fmt.Sprintf("process %d holds them", holder.Process.Pid)},
+		{nil, []string{"--suite", locked, "--device", "host"}, exitUsage, "suite clocks: clocks: the device is a host"},
+		{nil, []string{"--suite", locked, "--clocks", "lock:1400"}, exitUsage, "1400 MHz is no SM clock of this board"},
 		{[]string{"FAKE_NVML_UUID=GPU-other"}, []string{"--clocks", "lock:base"}, exitUnavailable, "shows no GPU GPU-a0a1"},
 		{[]string{nvmlVariable + "=/nowhere/libnvidia-ml.so.1"}, []string{"--clocks", "lock:1410"}, exitUnavailable, "looked for /nowhere"},
 	} {

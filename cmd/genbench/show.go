@@ -7,9 +7,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/olekukonko/tablewriter"
-	"github.com/olekukonko/tablewriter/renderer"
-	"github.com/olekukonko/tablewriter/tw"
 	"github.com/spf13/cobra"
 
 	"genbench/models"
@@ -33,7 +30,7 @@ func (a *app) showCommand() *cobra.Command {
 			"  genbench show mine.onnx --shape input:1x3x224x224",
 		Args:              exactArgs(1, "one model or file"),
 		ValidArgsFunction: completeModelsAndFiles,
-		RunE: func(_ *cobra.Command, args []string) (err error) {
+		RunE: func(_ *cobra.Command, args []string) error {
 			if models.IsFile(args[0]) {
 				if resolution != 0 || weights != synthetic {
 					return usage(fmt.Errorf("show %s: an ONNX file has its own weights and takes --shape, not --weights or --resolution", args[0]))
@@ -54,40 +51,7 @@ func (a *app) showCommand() *cobra.Command {
 			default:
 				return usage(fmt.Errorf("--precision %s: want fp32, or int8, in which not every layer computes in integers", precision))
 			}
-			network, source, err := withWeights(network, weights)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, source.close()) }()
-			cost, err := models.CostOf(network)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(a.stdout, struct {
-					Name       string `json:"name"`
-					Resolution int    `json:"resolution"`
-					models.Cost
-					Weights *weightsSource `json:"weights,omitempty"`
-				}{network.Name, network.Resolution, cost, source.file()})
-			}
-			rows := make([][]string, 0, len(cost.Layers))
-			var bytes int64
-			for _, l := range cost.Layers {
-				in := make([]string, len(l.Inputs))
-				for i, s := range l.Inputs {
-					in[i] = s.String()
-				}
-				rows = append(rows, []string{l.Name, l.Op, strings.Join(in, " "), l.Output.String(), count(l.Params), count(l.MACs), count(l.WeightBytes + l.ActivationBytes)})
-				bytes += l.WeightBytes + l.ActivationBytes
-			}
-			fmt.Fprintf(a.stdout, "%s at %d×%d: %s parameters, %s MACs an image, %d layers\n", network.Name, network.Resolution, network.Resolution, count(cost.Params), count(cost.MACs), len(cost.Layers))
-			if source.file() != nil {
-				fmt.Fprintf(a.stdout, "weights %s: every tensor fits\n", source)
-			}
-			fmt.Fprintln(a.stdout)
-			return table(a.stdout, []string{"layer", "op", "in", "out", "params", "MACs", "bytes"}, rows,
-				[]string{"total", "", "", "", count(cost.Params), count(cost.MACs), count(bytes)}, 4)
+			return a.showLayers(network, weights, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -97,6 +61,44 @@ func (a *app) showCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "shape of an ONNX file's input, name:1x3x224x224; once for each input")
 	cmd.Flags().IntVar(&resolution, "resolution", 0, "input height and width (default: the network's own)")
 	return cmd
+}
+
+// showLayers prints every layer of a network, and whether weights fit it.
+func (a *app) showLayers(network *models.Network, weights string, asJSON bool) (err error) {
+	network, source, err := withWeights(network, weights)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, source.close()) }()
+	cost, err := models.CostOf(network)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(a.stdout, struct {
+			Name       string `json:"name"`
+			Resolution int    `json:"resolution"`
+			models.Cost
+			Weights *weightsSource `json:"weights,omitempty"`
+		}{network.Name, network.Resolution, cost, source.file()})
+	}
+	rows := make([][]string, 0, len(cost.Layers))
+	var bytes int64
+	for _, l := range cost.Layers {
+		in := make([]string, len(l.Inputs))
+		for i, s := range l.Inputs {
+			in[i] = s.String()
+		}
+		rows = append(rows, []string{l.Name, l.Op, strings.Join(in, " "), l.Output.String(), count(l.Params), count(l.MACs), count(l.WeightBytes + l.ActivationBytes)})
+		bytes += l.WeightBytes + l.ActivationBytes
+	}
+	fmt.Fprintf(a.stdout, "%s at %d×%d: %s parameters, %s MACs an image, %d layers\n", network.Name, network.Resolution, network.Resolution, count(cost.Params), count(cost.MACs), len(cost.Layers))
+	if source.file() != nil {
+		fmt.Fprintf(a.stdout, "weights %s: every tensor fits\n", source)
+	}
+	fmt.Fprintln(a.stdout)
+	return table(a.stdout, []string{"layer", "op", "in", "out", "params", "MACs", "bytes"}, rows,
+		[]string{"total", "", "", "", count(cost.Params), count(cost.MACs), count(bytes)}, 4)
 }
 
 // showQuantization prints what becomes of every layer in an int8 export.
@@ -156,34 +158,4 @@ func writeJSON(w io.Writer, v any) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
-}
-
-// table prints rows in columns, those from numbers on aligned to the right.
-func table(w io.Writer, header []string, rows [][]string, footer []string, numbers int) error {
-	align := make([]tw.Align, len(header))
-	for i := range align {
-		align[i] = tw.AlignLeft
-		if i >= numbers {
-			align[i] = tw.AlignRight
-		}
-	}
-	format := tw.CellFormatting{AutoFormat: tw.Off, AutoWrap: tw.WrapNone}
-	section := tw.CellConfig{Formatting: format, Alignment: tw.CellAlignment{PerColumn: align}, Padding: tw.CellPadding{Global: tw.Padding{Right: "  ", Overwrite: true}}}
-	t := tablewriter.NewTable(w,
-		tablewriter.WithConfig(tablewriter.Config{Header: section, Row: section, Footer: section}),
-		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{
-			Borders:  tw.BorderNone,
-			Settings: tw.Settings{Separators: tw.SeparatorsNone, Lines: tw.Lines{ShowHeaderLine: tw.On, ShowFooterLine: tw.On, ShowTop: tw.Off, ShowBottom: tw.Off}},
-		})),
-	)
-	t.Header(header)
-	for _, row := range rows {
-		if err := t.Append(row); err != nil {
-			return err
-		}
-	}
-	if footer != nil {
-		t.Footer(footer)
-	}
-	return t.Render()
 }

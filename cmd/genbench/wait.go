@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"genbench/bench"
 	"genbench/hardware"
 )
@@ -15,8 +17,18 @@ import (
 // quietPoll is how long after one look at a busy machine the next follows.
 const quietPoll = 5 * time.Second
 
-// patience is until when a run waits for others.
-func (f runFlags) patience() time.Time { return time.Now().Add(f.wait) }
+// addWait adds --wait to the flags of a command that measures.
+func addWait(cmd *cobra.Command, wait *time.Duration) {
+	cmd.Flags().DurationVar(wait, "wait", 0, "how long to wait for another run on the device, and for other work on the machine, to end (default: not at all)")
+}
+
+// patience is until when a run that was given --wait waits for others.
+func patience(wait time.Duration) (until time.Time, err error) {
+	if wait < 0 {
+		return until, usage(fmt.Errorf("--wait %s: want a time from 0s", wait))
+	}
+	return time.Now().Add(wait), nil
+}
 
 // lockDevice keeps a second run off the device. It waits until then for one that is
 // there, and says who it is.

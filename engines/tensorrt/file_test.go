@@ -13,110 +13,23 @@ import (
 
 	"genbench/engines"
 	"genbench/engines/enginetest"
-	"genbench/hardware"
 	"genbench/models"
 )
 
-// opening opens a file of a test with its inputs' contents.
-func opening(t *testing.T, path string, batch int) (*models.File, []models.Value) {
-	t.Helper()
-	f, err := models.OpenONNX(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	shapes, err := f.Resolve(batch, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values, err := f.Values(shapes, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f, values
-}
-
-// fileOutput builds a file, runs it and gives its output.
-func fileOutput(t *testing.T, e engines.Engine, stream hardware.Stream, path string, batch int) models.Tensor {
-	t.Helper()
-	f, values := opening(t, path, batch)
-	s, err := e.(engines.FileEngine).BuildFile(t.Context(), f, values, stream, engines.BuildOptions{Precision: models.FP32, Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := stream.Time(s.Call(), make([]hardware.Sample, 2)); err != nil {
-		t.Fatal(err)
-	}
-	out, err := s.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.SetInput(models.SyntheticInput(models.Shape{1, 3, 8, 8})); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("a file's input is set: %v", err)
-	}
-	return out
-}
-
-// TestFileIsTheNetwork runs a network's file beside the network.
 func TestFileIsTheNetwork(t *testing.T) {
 	fake(t)
 	engine, stream := openFake(t)
-	n := enginetest.Miniatures()[0].Network
-	model, err := models.ONNX(n, models.ExportOptions{Batch: 2, Precision: models.FP32})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "model.onnx")
-	if err := os.WriteFile(path, model, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	got := fileOutput(t, engine, stream, path, 2)
-	s, err := engine.Build(t.Context(), n, stream, engines.BuildOptions{Precision: models.FP32, Batch: 2, Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := s.SetInput(models.SyntheticInput(n.InputShape(2))); err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Time(s.Call(), make([]hardware.Sample, 1)); err != nil {
-		t.Fatal(err)
-	}
-	want, err := s.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !got.Shape.Equal(want.Shape) || !slices.Equal(got.Data, want.Data) {
-		t.Errorf("got %v %v, want %v %v", got.Shape, got.Data, want.Shape, want.Data)
-	}
+	enginetest.FileIsNetwork(t, engine, stream)
 }
 
-// foreign is a file with two inputs, integers and floats, whose batch is open, and two
-// outputs of which the first is none of floats and the second of half ones and of a
-// shape that the file leaves open: twice = ids + ids; scaled = float16(float(twice) * x).
+// foreign is the file of enginetest.FileOfOtherTypes.
 var foreign = filepath.Join("..", "onnxruntime", "testdata", "two-inputs.onnx")
 
 func TestFileOfOtherTypes(t *testing.T) {
 	fake(t)
 	engine, stream := openFake(t)
 	for _, batch := range []int{3, 1} { // a plan belongs to its shapes
-		got := fileOutput(t, engine, stream, foreign, batch)
-		if !got.Shape.Equal(models.Shape{batch, 4}) {
-			t.Fatalf("the output has shape %v", got.Shape)
-		}
-		_, values := opening(t, foreign, batch)
-		for i, v := range got.Data {
-			id := float32(binary.LittleEndian.Uint64(values[0].Data[8*i:]))
-			x := math.Float32frombits(binary.LittleEndian.Uint32(values[1].Data[4*i:]))
-			if want := 2 * id * x; math.Abs(float64(v-want)) > math.Abs(float64(want))/1024 {
-				t.Errorf("element %d is %v, want %v", i, v, want)
-			}
-		}
+		enginetest.FileOfOtherTypes(t, engine, stream, foreign, batch)
 	}
 }
 
@@ -124,7 +37,7 @@ func TestFileThatCannotBeBuilt(t *testing.T) {
 	fake(t)
 	opened, stream := openFake(t)
 	engine := opened.(*engine)
-	f, values := opening(t, foreign, 1)
+	f, values := enginetest.OpenFile(t, foreign, 1)
 	for word, c := range map[string]struct {
 		fault  string
 		change func(*[]models.Value)

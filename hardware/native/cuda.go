@@ -25,10 +25,10 @@ type CUDA struct {
 	version int
 }
 
-// MinCUDA is the oldest driver that genbench works with, as cuDriverGetVersion
+// minCUDA is the oldest driver that genbench works with, as cuDriverGetVersion
 // counts: 1000 times the major version of the CUDA it supports and 10 times the
 // minor.
-const MinCUDA = 11080
+const minCUDA = 11080
 
 // A CUDAError is a driver call that failed. Its text is the call, CUDA's name of
 // the error, the driver's words and what to do about it.
@@ -87,8 +87,8 @@ func OpenCUDA(name string) (*CUDA, error) {
 	switch {
 	case c.api.cuDriverGetVersion == nil:
 		err = fmt.Errorf("%s is no CUDA driver: it has no %s", c.path, C.GoString(C.gb_cuda_name(missing)))
-	case c.version < MinCUDA:
-		err = fmt.Errorf("%s supports CUDA %s, want %s or newer: update the NVIDIA driver", c.path, cudaVersion(c.version), cudaVersion(MinCUDA))
+	case c.version < minCUDA:
+		err = fmt.Errorf("%s supports CUDA %s, want %s or newer: update the NVIDIA driver", c.path, cudaVersion(c.version), cudaVersion(minCUDA))
 	case missing != C.gb_call_none:
 		err = fmt.Errorf("%s, a driver of CUDA %s, has no %s", c.path, cudaVersion(c.version), C.GoString(C.gb_cuda_name(missing)))
 	default:
