@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"path/filepath"
 	"runtime"
@@ -142,6 +143,39 @@ func (s *simulation) in(t *testing.T, dir string, past *Log) *simulated {
 	return out
 }
 
+// described are the models that simulations have had computed so far. They are the same
+// in all, and take longer than the rest of a simulation.
+var described catalogue
+
+type catalogue struct {
+	sync.Mutex
+	models map[modelKey]ModelRecord
+}
+
+// add keeps what depends on nothing but the model.
+func (c *catalogue) add(records []ModelRecord) {
+	c.Lock()
+	defer c.Unlock()
+	for _, m := range records {
+		if m.Model == simulatedModel && m.Precision == string(models.FP32) && m.Weights == "synthetic" {
+			if c.models == nil {
+				c.models = map[modelKey]ModelRecord{}
+			}
+			c.models[m.key()] = m
+		}
+	}
+}
+
+// knownModels are those that a simulation was given, or does not compute again.
+func (s *simulation) knownModels() []ModelRecord {
+	if s.known != nil || s.config.Weights != "" {
+		return s.known
+	}
+	described.Lock()
+	defer described.Unlock()
+	return slices.Collect(maps.Values(described.models))
+}
+
 // bubble is the body of a simulation, inside of the virtual clock.
 func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated) {
 	began := time.Now()
@@ -191,7 +225,7 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 	launcher := &simulatedLauncher{simulation: s, drivers: drivers, now: now}
 	runner := &Runner{
 		Groups: s.groups,
-		Plan:   plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.known, now: now,
+		Plan:   plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.knownModels(), now: now,
 		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}
@@ -200,6 +234,7 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 		runner.Clocks = s.board
 	}
 	out.err = runner.Run(ctx)
+	described.add(runner.models)
 	out.took = time.Since(began)
 	close(s.released)
 	cancel()
