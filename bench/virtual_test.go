@@ -51,12 +51,13 @@ type simulation struct {
 	noCounter string
 	// layers is what an engine's profiler tells; nil for engines without one.
 	layers func(inferences int) ([]engines.Layer, error)
-	// known models of an earlier run.
+	// known models of an earlier run; nil are those that other simulations computed.
 	known []ModelRecord
+	// groups are of a run that it follows.
+	groups map[string]int
 	// board has clocks that can be locked; nil where they can't.
 	board *simulatedBoard
 	// interrupt cancels the run at a time; 0 never.
-	groups    map[string]int // of a run that it follows
 	interrupt time.Duration
 
 	released chan struct{} // ends what hangs, when the run is over
