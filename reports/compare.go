@@ -158,12 +158,18 @@ func remark(r verdict.Row) string {
 
 // design says in one line how a family was judged.
 func design(c *verdict.Comparison, f verdict.Family) string {
-	pairs := 0
+	least, most := math.MaxInt, 0 // pairs of the rows that have any
 	for _, r := range f.Rows {
-		pairs = max(pairs, len(r.Pairs))
+		if n := len(r.Pairs); n > 0 {
+			least, most = min(least, n), max(most, n)
+		}
+	}
+	pairs := count(most, "launch pair")
+	if least < most {
+		pairs = fmt.Sprintf("%d to %s", least, pairs)
 	}
 	return fmt.Sprintf("%s (%s): margin %.3g %%, %s, %s tested together, chance of a false alarm at most %.3g %%",
-		f.Metric.Name, f.Metric.Doc, 100*f.Threshold, count(pairs, "launch pair"), count(f.Tested, "point"), 100*c.Alpha)
+		f.Metric.Name, f.Metric.Doc, 100*f.Threshold, pairs, count(f.Tested, "point"), 100*c.Alpha)
 }
 
 // rowDoubts lists the codes that rows carry, with how many rows each.

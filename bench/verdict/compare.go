@@ -103,6 +103,8 @@ type Row struct {
 	Reason  string // of a verdict without a test, or of a doubt
 	// Refused says that the row would be the same, but for pairs that are unfit.
 	Refused bool
+	// GivenUp says that a further look would hardly have decided the row.
+	GivenUp bool
 	// Watch marks an undecided row that Benjamini and Hochberg at 10 % would have
 	// looked at. It fails nothing.
 	Watch bool
@@ -299,23 +301,21 @@ func (f *Family) judge(alpha float64, matches []matched) {
 // found while neither settled does not say that there is none where both have.
 const unfitShare = 0.25
 
-// detect fills in what each tested row would have found. The power of so many pairs
-// is drawn once for all rows that have them.
+// detect fills in what each tested row would have found.
 func (f *Family) detect(alpha float64) {
-	units := map[int]float64{}
 	for i := range f.Rows {
-		r := &f.Rows[i]
-		n := len(r.Pairs)
-		if n == 0 {
-			continue
+		if r := &f.Rows[i]; len(r.Pairs) > 0 {
+			r.detects(detectable(len(r.Pairs), alpha/float64(f.Tested)))
 		}
-		if _, known := units[n]; !known {
-			units[n] = detectable(n, alpha/float64(f.Tested))
-		}
-		r.Detectable = math.Inf(1)
-		if unit := units[n]; !math.IsInf(unit, 1) {
-			r.Detectable = math.Expm1(math.Log1p(r.Margin) + unit*r.Pairs.spread())
-		}
+	}
+}
+
+// detects fills in what a row would have found, by what its test finds in standard
+// deviations of a pair.
+func (r *Row) detects(unit float64) {
+	r.Detectable = math.Inf(1)
+	if !math.IsInf(unit, 1) {
+		r.Detectable = math.Expm1(math.Log1p(r.Margin) + unit*r.Pairs.spread())
 	}
 }
 

@@ -122,8 +122,13 @@ func TestPacedPointsHaveNoRate(t *testing.T) {
 	if rate, why := rateOf(&launch{rounds: []*bench.RoundRecord{&r}}); rate != 100 || why != "" {
 		t.Errorf("back to back: %g, %q; want 100", rate, why)
 	}
+	// On a GPU the host waits longer than the device computes.
+	r.HostNS = []int64{2e7, 2e7}
+	if rate, why := rateOf(&launch{rounds: []*bench.RoundRecord{&r}}); rate != 50 || why != "" {
+		t.Errorf("with a host that waits: %g, %q; want 50", rate, why)
+	}
 	r.ID += "/gap=10ms"
-	if rate, why := rateOf(&launch{rounds: []*bench.RoundRecord{&r}}); rate != 0 || why != bench.NoPacedThroughput {
+	if rate, why := rateOf(&launch{rounds: []*bench.RoundRecord{&r}}); rate != 0 || !strings.Contains(why, "gap") {
 		t.Errorf("spaced: %g, %q; want the reason", rate, why)
 	}
 }
@@ -222,7 +227,7 @@ func TestUnfitPairs(t *testing.T) {
 		if row.Verdict != c.want || row.Unfit != c.unfit || row.Refused != (c.want == Undecided) {
 			t.Errorf("%s: %v with %d unfit pairs, refused %v; want %v with %d", c.name, row.Verdict, row.Unfit, row.Refused, c.want, c.unfit)
 		}
-		if got.Open() {
+		if len(got.Open()) > 0 {
 			t.Errorf("%s: more pairs are asked for, which would not make it steady", c.name)
 		}
 	}
@@ -455,12 +460,28 @@ func TestStand(t *testing.T) {
 	}
 	comparison := func(rows ...Row) *Comparison { return &Comparison{Families: []Family{{Rows: rows}}} }
 	first := comparison(row(1, Regressed), row(2, Improved), row(3, Same), row(4, Undecided))
-	second := comparison(row(1, Undecided), row(2, Undecided), row(3, Undecided), row(4, Regressed))
-	if !first.Open() || comparison(row(1, Same), row(2, Missing)).Open() {
-		t.Error("a comparison is open if and only if a row is undecided")
+	given := row(5, Undecided)
+	given.GivenUp = true
+	first.Families[0].Rows = append(first.Families[0].Rows, given)
+	// Another metric had the sixth measured on.
+	also := given
+	also.Point.Batch = 6
+	first.Families[0].Rows = append(first.Families[0].Rows, also, row(7, Regressed), row(8, Regressed))
+	more := row(6, Regressed)
+	more.Pairs = Pairs{1, 1}
+	shifted := row(8, ClockShift)
+	shifted.Pairs = Pairs{1, 1}
+	first.Alpha = 0.01
+	second := comparison(row(1, Undecided), row(2, Undecided), row(3, Undecided), row(4, Regressed), row(5, Regressed), more, row(7, ClockShift), shifted)
+	second.Alpha = 0.04
+	if open := first.Open(); len(open) != 1 || open[0].Batch != 4 || len(comparison(row(1, Same), row(2, Missing)).Open()) > 0 {
+		t.Errorf("points %v are open; want the undecided one that was not given up", open)
 	}
 	second.Stand(first)
-	for i, want := range []Verdict{Regressed, Improved, Undecided, Regressed} {
+	if second.Alpha != 0.05 {
+		t.Errorf("the chance of a false alarm is told as %g, want that of both looks", second.Alpha)
+	}
+	for i, want := range []Verdict{Regressed, Improved, Undecided, Regressed, Undecided, Regressed, Regressed, ClockShift} {
 		if got := second.Families[0].Rows[i].Verdict; got != want {
 			t.Errorf("row %d: %v, want %v", i+1, got, want)
 		}
@@ -507,6 +528,44 @@ func TestConfirm(t *testing.T) {
 	}
 	if c.ExitCode() != 10 {
 		t.Errorf("exit code %d", c.ExitCode())
+	}
+	// What cannot be measured again is not acquitted.
+	for _, v := range []Verdict{Invalid, Missing} {
+		flagged := &Comparison{Families: []Family{{Rows: []Row{{Verdict: Regressed, Pairs: Pairs{1}}}}}}
+		flagged.Confirm(&Comparison{Families: []Family{{Rows: []Row{{Verdict: v, Reason: "it is gone"}}}}})
+		if row := flagged.Families[0].Rows[0]; row.Verdict != v || !strings.Contains(row.Reason, "it is gone") {
+			t.Errorf("flagged, then %s: %s, %q", v, row.Verdict, row.Reason)
+		}
+	}
+}
+
+// A metric that some launches cannot tell leaves a row without pairs, however many
+// launches could.
+func TestSomeLaunchesLackTheMetric(t *testing.T) {
+	o := live
+	m, err := MetricNamed("p99")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Metrics = []Metric{m}
+	arm := func(seed uint64, last int) Arm {
+		log := story{launches: 12, points: 1, seed: seed}.log()
+		for i := range log.Rounds {
+			n := 700
+			if log.Rounds[i].Launch == 12 {
+				n = last
+			}
+			log.Rounds[i].DeviceNS = slices.Repeat([]int64{1e6}, n)
+		}
+		return Arm{Logs: []*bench.Log{log}}
+	}
+	c, err := Compare(arm(1, 700), arm(2, 650), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := c.Families[0].Rows[0]
+	if row.Verdict != Undecided || len(row.Pairs) > 0 || row.open() || !strings.Contains(row.Reason, "650 samples") {
+		t.Errorf("row %+v", row)
 	}
 }
 

@@ -4,7 +4,7 @@
 //
 //	two results, or the arms of a gate
 //	  -> Differences   what differs around the points; a comparison that it spoils is refused (R9)
-//	  -> Match         the points of both, and what is missing, extra or without numbers
+//	  -> match         the points of both (Couples), and what is missing, extra or without numbers
 //	  -> Pairs         one log ratio a launch pair (R1)
 //	  -> flip          the exact sign-flip test, its interval, its estimate
 //	  -> holm          over all points of a metric (R3); Benjamini-Hochberg for the watch list
@@ -13,6 +13,7 @@
 // The margin is what one is ready to overlook, 1 % for median latency; it is never
 // below the machine's own noise floor where a Calibration has measured that (R5).
 // A gate looks twice, after 12 and after 20 pairs, and splits the chance of a false
-// alarm between them (Looks); what it flags is measured again before a build fails
-// (R6). `make false-alarms` simulates all of it.
+// alarm between them (Looks); points that the second look would hardly decide are
+// spared it (GiveUp). What it flags is measured again before a build fails (R6).
+// `make false-alarms` simulates all of it.
 package verdict

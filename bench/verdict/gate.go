@@ -15,21 +15,11 @@ const (
 	Confirming = 12
 )
 
-// Open says whether a comparison left a point undecided that more pairs may decide.
-func (c *Comparison) Open() bool {
-	for _, f := range c.Families {
-		for _, r := range f.Rows {
-			if r.Verdict == Undecided && !r.Refused && len(r.Pairs) > 0 {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Stand carries what an earlier look claimed over to this one: a look spends its
-// own part of alpha, and what it found is found.
+// own part of alpha, and what it found is found. Nor does a row change that got no new
+// pairs: those it has were tested once.
 func (c *Comparison) Stand(earlier *Comparison) {
+	c.Alpha += earlier.Alpha
 	for i := range c.Families {
 		c.Families[i].stand(&earlier.Families[i])
 	}
@@ -42,19 +32,29 @@ func (f *Family) stand(earlier *Family) {
 	}
 	for i := range f.Rows {
 		r := &f.Rows[i]
-		if was := before[r.Point]; r.Verdict == Undecided && (was.Verdict == Regressed || was.Verdict == Improved) {
-			r.Verdict, r.Watch, r.Refused = was.Verdict, false, false
+		was := before[r.Point]
+		found := was.Verdict == Regressed || was.Verdict == Improved
+		switch same := len(r.Pairs) == len(was.Pairs); {
+		case found && (same || r.Verdict == Undecided):
+			r.Verdict, r.Watch, r.Refused, r.Cycles = was.Verdict, false, false, was.Cycles
 			r.Reason = fmt.Sprintf("decided at the first look, by %d pairs", len(was.Pairs))
+		case was.GivenUp && same:
+			r.Verdict, r.GivenUp, r.Reason, r.Detectable = Undecided, true, was.Reason, was.Detectable
 		}
 	}
 }
 
-// Flagged lists the points that regressed, each once, as the new arm has them.
+// Flagged lists the points that regressed, as the new arm has them.
 func (c *Comparison) Flagged() []bench.Point {
+	return c.points(func(r Row) bool { return r.Verdict == Regressed })
+}
+
+// points lists those of some rows, each once.
+func (c *Comparison) points(of func(Row) bool) []bench.Point {
 	var list []bench.Point
 	for _, f := range c.Families {
 		for _, r := range f.Rows {
-			if r.Verdict == Regressed && !slices.Contains(list, r.Point) {
+			if of(r) && !slices.Contains(list, r.Point) {
 				list = append(list, r.Point)
 			}
 		}
@@ -81,6 +81,10 @@ func (f *Family) confirm(again *Family) {
 			continue
 		}
 		was := second[r.Point]
+		if was.Verdict == Invalid || was.Verdict == Missing {
+			r.Verdict, r.Reason = was.Verdict, "flagged, and could not be measured again: "+was.Reason
+			continue
+		}
 		confirmed := was.Verdict == Regressed
 		r.Confirmed = &confirmed
 		if !confirmed {

@@ -291,21 +291,22 @@ func (m matched) row(metric Metric) Row {
 		return r
 	}
 	var sumBase, sumNew float64
+	without := func(v Verdict, reason string) Row { // one launch that tells nothing spoils the row
+		r.Verdict, r.Reason, r.Pairs, r.Unfit = v, reason, nil, 0
+		return r
+	}
 	for _, both := range m.pairs(metric) {
 		b, why := metric.of(both.base)
 		if why != "" {
-			r.Verdict, r.Reason = Undecided, "base: "+why
-			return r
+			return without(Undecided, "base: "+why)
 		}
 		n, why := metric.of(both.fresh)
 		if why != "" {
-			r.Verdict, r.Reason = Undecided, "new: "+why
-			return r
+			return without(Undecided, "new: "+why)
 		}
 		d := math.Log(n) - math.Log(b)
 		if math.IsNaN(d) || math.IsInf(d, 0) {
-			r.Verdict, r.Reason = Invalid, fmt.Sprintf("launch %d gives the %s %v against %v", both.base.key.launch, metric.Name, n, b)
-			return r
+			return without(Invalid, fmt.Sprintf("launch %d gives the %s %v against %v", both.base.key.launch, metric.Name, n, b))
 		}
 		if metric.HigherIsBetter {
 			d = -d

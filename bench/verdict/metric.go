@@ -89,13 +89,13 @@ func p99Of(l *launch) (float64, string) {
 
 // rateOf counts inferences a second; images are a constant factor of a point.
 func rateOf(l *launch) (float64, string) {
-	if p, err := bench.ParsePoint(l.rounds[0].ID); err == nil && p.Gap > 0 {
-		return 0, bench.NoPacedThroughput
+	if p, err := bench.ParsePoint(l.rounds[0].ID); err == nil && p.NoThroughput() != "" {
+		return 0, p.NoThroughput()
 	}
 	n, total := 0, 0.0 // a hostile journal overflows an integer
 	for _, r := range l.rounds {
 		n += len(r.DeviceNS)
-		for _, ns := range r.DeviceNS {
+		for _, ns := range r.WallNS() {
 			total += float64(ns)
 		}
 	}

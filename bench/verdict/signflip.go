@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
@@ -124,12 +125,28 @@ const designDraws = 4000
 // detectable is the difference, in standard deviations of a pair, that the test of
 // n pairs finds with 80 % power at a two-sided level, without a margin: the 80th
 // percentile of how far the lower bound of pure noise falls below zero. It is drawn
-// from normal noise with a fixed seed. Where the level is out of reach of so few
-// pairs it is infinite.
+// from normal noise with a fixed seed, once for as many pairs and a level. Where the
+// level is out of reach of so few pairs it is infinite.
 func detectable(n int, level float64) float64 {
 	if SmallestP(n) > level {
 		return math.Inf(1)
 	}
+	type design struct {
+		pairs int
+		level float64
+	}
+	if known, ok := designs.Load(design{n, level}); ok {
+		return known.(float64)
+	}
+	found := drawDetectable(n, level)
+	designs.Store(design{n, level}, found)
+	return found
+}
+
+// designs are what detectable has drawn.
+var designs sync.Map
+
+func drawDetectable(n int, level float64) float64 {
 	if n > 40 { // past where drawing is quick the ranks behave as t does
 		t := distuv.StudentsT{Sigma: 1, Nu: float64(n - 1)}
 		return (t.Quantile(1-level/2) + t.Quantile(0.8)) / math.Sqrt(float64(n)*3/math.Pi)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -105,14 +106,11 @@ func medianOfRound(samples []float64) float64 {
 	return sortedMedian(s)
 }
 
-// familyOf judges pairs as Compare does.
-func familyOf(data []trial, from, to int, margin, alpha float64, only []int) *Family {
+// familyOf judges the pairs that each of some points has, as Compare does.
+func familyOf(pairs map[int]Pairs, margin, alpha float64) *Family {
 	f := &Family{Metric: Metrics()[0], Threshold: margin}
-	for i, t := range data {
-		if only != nil && !slices.Contains(only, i) {
-			continue
-		}
-		f.Rows = append(f.Rows, Row{Point: bench.Point{Batch: i + 1}, Pairs: t.pairs(from, to), Margin: margin, Ratio: bench.Estimate{Level: 0.95}})
+	for _, i := range slices.Sorted(maps.Keys(pairs)) {
+		f.Rows = append(f.Rows, Row{Point: bench.Point{Batch: i + 1}, Pairs: pairs[i], Margin: margin, Ratio: bench.Estimate{Level: 0.95}})
 	}
 	f.judge(alpha, make([]matched, len(f.Rows)))
 	return f
@@ -121,16 +119,43 @@ func familyOf(data []trial, from, to int, margin, alpha float64, only []int) *Fa
 // gate is what `genbench gate` decides: two looks, and a confirmation where asked.
 // It lists the points that it fails the build for.
 func gate(data []trial, margin float64, confirm bool) []int {
-	looks := Looks(FirstLook, SecondLook, 0.05)
-	first := familyOf(data, 0, FirstLook, margin, looks[0].Alpha, nil)
-	f := familyOf(data, 0, SecondLook, margin, looks[1].Alpha, nil)
-	f.stand(first)
+	f, _ := looked(data, margin, true)
 	flagged := f.flagged()
 	if !confirm || len(flagged) == 0 {
 		return flagged
 	}
-	f.confirm(familyOf(data, SecondLook, SecondLook+Confirming, margin, 0.05, flagged))
+	again := map[int]Pairs{}
+	for _, i := range flagged {
+		again[i] = data[i].pairs(SecondLook, SecondLook+Confirming)
+	}
+	f.confirm(familyOf(again, margin, 0.05))
 	return f.flagged()
+}
+
+// looked is a gate's family after both looks, and how many points had the second;
+// sparing gives up those that it would hardly decide.
+func looked(data []trial, margin float64, sparing bool) (f *Family, second int) {
+	looks := Looks(FirstLook, SecondLook, 0.05)
+	pairs := map[int]Pairs{}
+	for i, t := range data {
+		pairs[i] = t.pairs(0, FirstLook)
+	}
+	first := familyOf(pairs, margin, looks[0].Alpha)
+	if sparing {
+		first.giveUp(looks[1])
+	}
+	for i, r := range first.Rows {
+		if r.open() {
+			pairs[i] = data[i].pairs(0, SecondLook)
+			second++
+		}
+	}
+	if second == 0 {
+		return first, 0
+	}
+	f = familyOf(pairs, margin, looks[1].Alpha)
+	f.stand(first)
+	return f, second
 }
 
 func (f *Family) flagged() []int {
@@ -258,6 +283,86 @@ func TestPromisedPower(t *testing.T) {
 		if power < 0.8-3*math.Sqrt(0.8*0.2/float64(draws)) {
 			t.Errorf("%d points: power %.0f %%, promised 80 %%", points, 100*power)
 		}
+	}
+}
+
+// Giving points up after the first look costs little power, and spares most of the
+// second where nothing has changed and noise hides it.
+func TestGivingUpCostsLittlePower(t *testing.T) {
+	draws := 400
+	if testing.Short() {
+		draws = 100
+	}
+	const points = 20
+	alpha := Looks(FirstLook, SecondLook, 0.05)[1].Alpha
+	for _, sd := range []float64{0.005, 0.02, 0.10} { // of a pair
+		w := world{launch: sd / math.Sqrt2, samples: 1}
+		effect := Detectable(SecondLook, points, alpha, 0.01, sd)
+		r := rand.New(rand.NewPCG(15, uint64(sd*1e4)))
+		lost, found, measured := 0, 0, 0
+		for range draws {
+			data := w.draw(r, points, SecondLook, true, effect)
+			whole, _ := looked(data, 0.01, false)
+			spared, second := looked(data, 0.01, true)
+			measured += second
+			if slices.Contains(whole.flagged(), 0) {
+				found++
+				if !slices.Contains(spared.flagged(), 0) {
+					lost++
+				}
+			}
+		}
+		t.Logf("pairs of %.1f %%: of %d found by two whole looks %d are lost; %.1f of %d points have the second", 100*sd, found, lost, float64(measured)/float64(draws), points)
+		// With three standard errors of the simulation.
+		if limit := 0.02 * float64(found); float64(lost) > limit+3*math.Sqrt(limit) {
+			t.Errorf("pairs of %.1f %%: %d of %d lost, want one in fifty at most", 100*sd, lost, found)
+		}
+		if sd == 0.10 && measured > draws*points/4 {
+			t.Errorf("pairs of %.1f %%: %d of %d points measured on, want a quarter at most", 100*sd, measured, draws*points)
+		}
+	}
+}
+
+// The chance of a verdict that a row is given is that with which one comes.
+func TestProspect(t *testing.T) {
+	const sd, margin, rows = 0.01, 0.01, 10
+	next := Looks(FirstLook, SecondLook, 0.05)[1]
+	r := rand.New(rand.NewPCG(16, 1))
+	type bin struct{ draws, said, came float64 }
+	bins := make([]bin, 5)
+	var slight bin // below leastProspect
+	for range 20000 {
+		truth := 0.08 * (r.Float64() - 0.5) // wide and flat, as the prediction has it
+		pairs := make(Pairs, SecondLook)
+		for i := range pairs {
+			pairs[i] = truth + sd*r.NormFloat64()
+		}
+		said := Row{Pairs: pairs[:FirstLook], Margin: margin}.prospect(next, rows)
+		flip := newFlip(pairs)
+		bound := math.Log1p(margin)
+		came := min(1, 2*min(flip.Above(bound), flip.Below(-bound))) <= next.Alpha/rows || within(flip, bound, next.Alpha)
+		of := []*bin{&bins[min(len(bins)-1, int(said*float64(len(bins))))]}
+		if said < leastProspect {
+			of = append(of, &slight)
+		}
+		for _, b := range of {
+			b.draws++
+			b.said += said
+			if came {
+				b.came++
+			}
+		}
+	}
+	for i, b := range append(bins, slight) {
+		said, came := b.said/b.draws, b.came/b.draws
+		t.Logf("%5.0f draws: said %.3f, came %.3f", b.draws, said, came)
+		if math.Abs(said-came) > 0.06 || i == len(bins) && came > leastProspect {
+			t.Errorf("a chance of %.3f came true in %.3f of %.0f draws", said, came, b.draws)
+		}
+	}
+	same := Row{Pairs: Pairs{0.5, 0.5, 0.5, 0.5, 0.5, 0.5}, Margin: margin}
+	if got := same.prospect(next, rows); got != 1 {
+		t.Errorf("pairs without a spread are given a chance of %g", got)
 	}
 }
 

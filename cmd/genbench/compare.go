@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -178,7 +177,10 @@ func (a *app) loadArms(base, fresh string) (x, y verdict.Arm, err error) {
 		done <- err
 	}()
 	y, err = a.loadArm(fresh)
-	return x, y, cmp.Or(<-done, err)
+	if baseErr := <-done; baseErr != nil {
+		err = baseErr
+	}
+	return x, y, err
 }
 
 // loadArm reads one side. What is not there is a wrong use; what is there and

@@ -39,14 +39,15 @@ func (a *app) gateCommand() *cobra.Command {
 		Use:   "gate --base REF --new REF [-- RUN FLAGS]",
 		Short: "Measure two versions in turn on this machine and fail on a regression",
 		Long: "Both versions are launched in turn, point by point and in random order, so that what the machine\n" +
-			"does meets both alike. After 12 such pairs, or 20 where 12 do not decide, each point is judged;\n" +
-			"what regressed is measured again with 12 new pairs before the gate fails. A point that looks the same\n" +
-			"but whose launches did not settle stays undecided.\n\n" +
+			"does meets both alike. After 12 such pairs each point is judged; what they leave undecided gets 8\n" +
+			"more, where those may decide it. What regressed is measured again with 12 new pairs before the gate\n" +
+			"fails. A point that looks the same but whose launches did not settle stays undecided.\n\n" +
 			"REF is one of\n" + refForms() +
 			"\nWhat follows -- is given to `genbench run` of both versions.\n\n" +
-			"Exit codes: 0 no regression, 2 usage, 3 an engine is unavailable or the threshold lies below this\n" +
-			"machine's noise floor, 4 points are invalid, 5 points are missing, 10 regression confirmed, 11\n" +
-			"undecided under --strict, 12 not comparable, 130 interrupted.",
+			"Exit codes: 0 no regression, 1 a version crashed or an internal error such as a full disk, 2 usage, 3 an\n" +
+			"engine is unavailable, the device is in use or the threshold lies below this machine's noise floor, 4\n" +
+			"points are invalid, 5 points are missing, 10 regression confirmed, 11 undecided or clock_shift under\n" +
+			"--strict, 12 not comparable, 130 interrupted.",
 		Example: "  genbench gate --base bin/genbench-main --new bin/genbench -- --models genet-large\n" +
 			"  genbench gate --base \"--threads 2\" --new \"--threads 1\"\n" +
 			"  genbench gate --base onnxruntime@1.30.0 --new onnxruntime@1.32.0 --format md -o verdict.md\n" +
@@ -61,7 +62,7 @@ func (a *app) gateCommand() *cobra.Command {
 	flags.StringVar(&f.built, "built", "genbench-built", "the binary that --build makes, relative to the checkout")
 	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
 	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; threads, engine, library and model never do here")
-	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and 20")
+	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and up to 20; of the confirmation, too")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
 	return cmd
@@ -97,7 +98,7 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 	}
 	defer d.close()
 	if err := d.resolve(ctx, f); err != nil {
-		return err
+		return d.interrupted(err)
 	}
 	if err := d.warmUp(ctx); err != nil {
 		return d.interrupted(err)
@@ -128,12 +129,12 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*verdict.Comparison, error) {
 	looks := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)
 	o.Level = 1 - o.Alpha
-	plan := []verdict.Look{looks[0], looks[1]}
+	plan, confirming := []verdict.Look{looks[0], looks[1]}, verdict.Confirming
 	if f.pairs > 0 {
-		plan = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}
+		plan, confirming = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}, f.pairs
 	}
 	first := d.batch("pairs", d.couples)
-	d.announce(first, plan)
+	d.announce(first, plan, confirming)
 	var c *verdict.Comparison
 	for i, look := range plan {
 		spent := o
@@ -156,24 +157,28 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 			next.Stand(c)
 		}
 		c = next
-		if !c.Open() {
+		if i+1 == len(plan) {
 			break
 		}
+		c.GiveUp(plan[i+1])
+		open := c.Open()
+		if len(open) == 0 {
+			break
+		}
+		first.account(d.stderr)
+		d.narrow(first, d.named(open))
+		more := plan[i+1].Pairs - look.Pairs
+		fmt.Fprintf(d.stderr, "%d of %s may be decided by more pairs: %d more %s\n",
+			len(open), plural(len(d.couples), "point", "points"), more, seconds(first.planned(more).Seconds()))
 	}
 	first.account(d.stderr)
 	flagged := c.Flagged()
 	if len(flagged) == 0 {
 		return c, nil
 	}
-	pairs := verdict.Confirming
-	if f.pairs > 0 {
-		pairs = f.pairs
-	}
-	second := d.batch("confirm", slices.DeleteFunc(slices.Clone(d.couples), func(c verdict.Couple) bool {
-		return c.New == nil || !slices.Contains(flagged, *c.New)
-	}))
-	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs %s\n", len(flagged), pairs, seconds(second.planned(pairs).Seconds()))
-	if err := d.fight(ctx, second, pairs); err != nil {
+	second := d.batch("confirm", d.named(flagged))
+	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs %s\n", len(flagged), confirming, seconds(second.planned(confirming).Seconds()))
+	if err := d.fight(ctx, second, confirming); err != nil {
 		return c, err
 	}
 	second.account(d.stderr)
@@ -184,6 +189,13 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 	}
 	c.Confirm(again)
 	return c, nil
+}
+
+// named are the couples of some points, named as the new version has them.
+func (d *duel) named(points []bench.Point) []verdict.Couple {
+	return slices.DeleteFunc(slices.Clone(d.couples), func(c verdict.Couple) bool {
+		return c.New == nil || !slices.Contains(points, *c.New)
+	})
 }
 
 // A duel runs two versions in turn.
@@ -385,16 +397,12 @@ func roundUp(share float64) float64 {
 }
 
 // announce prints the time plan (S7).
-func (d *duel) announce(b *batch, plan []verdict.Look) {
-	var parts []string
-	for i, look := range plan {
-		text := fmt.Sprintf("%d pairs %s", look.Pairs, seconds(b.planned(look.Pairs).Seconds()))
-		if i > 0 {
-			text += " where that leaves a point undecided"
-		}
-		parts = append(parts, text)
+func (d *duel) announce(b *batch, plan []verdict.Look, confirming int) {
+	text := fmt.Sprintf("%d pairs %s", plan[0].Pairs, seconds(b.planned(plan[0].Pairs).Seconds()))
+	if len(plan) > 1 {
+		text += fmt.Sprintf(", at most %s more for what they leave undecided", seconds(b.planned(plan[1].Pairs-plan[0].Pairs).Seconds()))
 	}
-	fmt.Fprintf(d.stderr, "plan: %s; what is flagged is measured again, at most %s\n", strings.Join(parts, ", "), seconds(b.planned(verdict.Confirming).Seconds()))
+	fmt.Fprintf(d.stderr, "plan: %s; what is flagged is measured again, at most %s\n", text, seconds(b.planned(confirming).Seconds()))
 }
 
 // launch runs one version once and reads its journal; after is the run that it
@@ -500,6 +508,10 @@ func (d *duel) interrupted(err error) error {
 	if !errors.Is(err, context.Canceled) {
 		return err
 	}
-	fmt.Fprintf(d.stderr, "genbench: interrupted; what was measured is in %s\n", d.dir)
+	measured := "nothing was measured yet"
+	if _, err := os.Stat(d.dir); err == nil {
+		measured = "what was measured is in " + d.dir
+	}
+	fmt.Fprintf(d.stderr, "genbench: interrupted; %s\n", measured)
 	return &exitError{code: exitInterrupted}
 }

@@ -56,20 +56,27 @@ type batch struct {
 	legs        []leg
 	base, fresh verdict.Arm   // of either, a journal for every leg of every pair
 	pairs       int           // that it has
-	before      int           // of them, of an earlier sitting
-	pair        time.Duration // planned
-	used        time.Duration // by all but those
+	before      int           // of them, of an earlier sitting or of more points
+	pair        time.Duration // planned for each further one
+	used        time.Duration // by all but those before
 }
 
 func (b *batch) planned(pairs int) time.Duration { return time.Duration(pairs) * b.pair }
 
 // batch begins a series of pairs over some points.
 func (d *duel) batch(name string, couples []verdict.Couple) *batch {
-	b := &batch{name: name, legs: d.legs(couples)}
+	b := &batch{name: name}
+	d.narrow(b, couples)
+	return b
+}
+
+// narrow has the further pairs of a batch take some points and no others. Their time is
+// planned and accounted for anew.
+func (d *duel) narrow(b *batch, couples []verdict.Couple) {
+	b.legs, b.pair, b.before, b.used = d.legs(couples), 0, b.pairs, 0
 	for _, l := range b.legs {
 		b.pair += d.pilots[0].of(l.points[0]) + d.pilots[1].of(l.points[1])
 	}
-	return b
 }
 
 // account sets the time used beside the plan.

@@ -28,7 +28,7 @@ var (
 	proofAA      = flag.Int("aa", 0, "A/A gates that `make gate-proof` runs, those kept before included")
 	proofPlanted = flag.Int("planted", 0, "gates with a planted slow-down that `make gate-proof` runs, those kept before included")
 	proofFlags   = flag.String("aa-flags", "", "flags of genbench run for the A/A gates, instead of the default suite")
-	proofPairs   = flag.Int("pairs", 0, "pairs of every gate, instead of 12 and 20")
+	proofPairs   = flag.Int("pairs", 0, "pairs of every gate, instead of 12 and up to 20")
 )
 
 // A proofGate is what a real gate came to, kept in a file of its own so that a
@@ -51,7 +51,7 @@ type proofSetting struct {
 	Machine verdict.Machine `json:"machine"`
 	Engines string          `json:"engines"`
 	Flags   string          `json:"run_flags"`
-	Pairs   int             `json:"pairs"` // 0 is 12 and 20
+	Pairs   int             `json:"pairs"` // 0 is 12 and up to 20
 }
 
 func (s proofSetting) equal(o proofSetting) bool { return s.text() == o.text() }

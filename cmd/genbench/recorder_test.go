@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ import (
 // so that stories of gates take no measuring time.
 type recorder struct {
 	slower   map[string]float64 // by network: relative change at batch 1
+	noise    map[string]float64 // by network: how far its launches at batch 1 scatter, instead of by 0.3 %
 	lacks    string             // network that is not measured
 	spoils   string             // network whose rounds are all dropped
 	cpu      string             // another machine
@@ -52,6 +54,7 @@ func recorders() map[string]recorder {
 		"worse":     {unproven: "genet-small", slower: map[string]float64{"genet-small": 0.04}},
 		"fickle":    {changes: true},
 		"lasting":   {lasts: true},
+		"doubtful":  {noise: map[string]float64{"genet-small": 0.1}, slower: map[string]float64{"resnet-18": 0.0125}},
 	}
 }
 
@@ -198,15 +201,17 @@ func paced(records []any, prepared, warmup time.Duration) time.Duration {
 	return t
 }
 
-// visit makes up one round: 5 ms an image, launches 0.3 % apart.
+// visit makes up one round, of 5 ms an image.
 func (r recorder) visit(p bench.Point, launch int, noise *rand.Rand) []any {
 	if p.Model == r.missing {
 		return []any{bench.PointRecord{Type: "point", ID: p.String(), Launch: launch, Round: 1, Point: p, Failed: "it fails on purpose"}}
 	}
-	center := 5e6 * float64(p.Batch) * math.Exp(0.003*noise.NormFloat64())
+	center, scatter := 5e6*float64(p.Batch), 0.003
 	if p.Batch == 1 {
 		center *= 1 + r.slower[p.Model]
+		scatter = cmp.Or(r.noise[p.Model], scatter)
 	}
+	center *= math.Exp(scatter * noise.NormFloat64())
 	round := bench.RoundRecord{Type: "round", ID: p.String(), Launch: launch, Round: 1, Try: 1, Order: 1, Status: bench.OK, Steady: bench.SteadyProof{Met: p.Model != r.unproven}}
 	for range 10 {
 		round.DeviceNS = append(round.DeviceNS, int64(center*math.Exp(0.002*noise.NormFloat64())))
