@@ -24,9 +24,19 @@ type Driver struct {
 	// It runs only where it is asked for by name, and its latencies carry a
 	// warning.
 	Reference bool
+	// Library says where another library of the engine can be had; its zero value is an
+	// engine that has none.
+	Library Library
 	// Open finds the library and starts it. Where it is not installed the error
 	// is an *UnavailableError.
 	Open func(context.Context, hardware.Device) (Engine, error)
+}
+
+// A Library is where the vendor's library of an engine is named and kept.
+type Library struct {
+	Env    string // the environment variable that names its file
+	Folder string // in genbench's cache directory, with a folder for every version
+	Files  string // pattern of the file's name, as in path.Match
 }
 
 // An Engine is an opened inference library. It may be used from one goroutine at

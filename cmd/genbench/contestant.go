@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"genbench/engines"
 	"genbench/engines/library"
 )
 
@@ -29,7 +33,7 @@ func refForms() string {
 	return "  PATH of a genbench binary\n" +
 		"  PATH of an ONNX file (*.onnx)\n" +
 		"  PATH of an engine's library (libonnxruntime.so…)\n" +
-		"  ENGINE@VERSION of a library in genbench's cache directory\n" +
+		"  ENGINE@VERSION of a library in genbench's cache directory, where each has a folder\n" +
 		"  git:REVISION, built by --build in a checkout of its own\n" +
 		"  \"--flag value …\" of genbench run; a first letter that is no dash is taken for a PATH\n"
 }
@@ -54,12 +58,12 @@ func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contest
 		return a.buildRevision(ctx, revision, f)
 	}
 	if engine, version, ok := strings.Cut(ref, "@"); ok {
-		if _, err := knownEngine(a.drivers, engine); err == nil {
-			file, err := cachedLibrary(engine, version)
+		if d, err := knownEngine(a.drivers, engine); err == nil {
+			file, err := cachedLibrary(d, version)
 			if err != nil {
-				return c, &exitError{exitUnavailable, err}
+				return c, err
 			}
-			c.env, c.says = []string{libraryVariable(engine) + "=" + file}, fmt.Sprintf("%s %s", engine, version)
+			c.env, c.says = []string{d.Library.Env + "=" + file}, fmt.Sprintf("%s %s", engine, version)
 			return c, nil
 		}
 	}
@@ -76,13 +80,20 @@ func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contest
 		return c, nil
 	}
 	if base := filepath.Base(path); strings.Contains(base, ".so") {
+		// Engines share a library's name; one that cannot use this very file says so.
 		for _, d := range a.drivers {
-			if strings.HasPrefix(base, "lib"+d.Name) {
-				c.env, c.says = []string{libraryVariable(d.Name) + "=" + path}, "library "+base
-				return c, nil
+			named, err := filepath.Match(d.Library.Files, base)
+			if err != nil {
+				return c, fmt.Errorf("pattern of the library of %s: %w", d.Name, err)
+			}
+			if env := d.Library.Env + "=" + path; named && !slices.Contains(c.env, env) {
+				c.env, c.says = append(c.env, env), "library "+base
 			}
 		}
-		return c, usage(fmt.Errorf("REF %q: no engine's library is called so", ref))
+		if c.env == nil {
+			return c, usage(fmt.Errorf("REF %q: no engine's library is called so", ref))
+		}
+		return c, nil
 	}
 	if info.Mode()&0o111 == 0 {
 		return c, usage(fmt.Errorf("REF %q is a file that cannot be run", ref))
@@ -100,22 +111,42 @@ func (a *app) self() (contestant, error) {
 	return contestant{binary: path, argv0: os.Args[0], says: "this binary"}, nil
 }
 
-// libraryVariable names the environment variable that holds the path of an
-// engine's library.
-func libraryVariable(engine string) string { return "GENBENCH_" + strings.ToUpper(engine) }
-
-// cachedLibrary finds a version of a library that `genbench setup` fetched.
-func cachedLibrary(engine, version string) (string, error) {
+// cachedLibrary finds a version of an engine's library that `genbench setup` fetched,
+// or that was put beside those. VERSION is the folder's name, or a part of it between
+// hyphens: 1.32.0 of 1.32.0-linux-amd64.
+func cachedLibrary(d engines.Driver, version string) (string, error) {
+	if d.Library.Folder == "" {
+		return "", usage(fmt.Errorf("engine %s has no library of which there are versions", d.Name))
+	}
 	cache, err := library.CacheDir()
 	if err != nil {
 		return "", err
 	}
-	pattern := filepath.Join(cache, engine, version, "lib*.so*")
-	files, err := filepath.Glob(pattern)
-	if err != nil || len(files) == 0 {
-		return "", fmt.Errorf("engine %s %s unavailable: no %s; put the library there, or run `genbench setup %s`", engine, version, publicPath(pattern), engine)
+	folder := filepath.Join(cache, d.Library.Folder)
+	files, err := filepath.Glob(filepath.Join(folder, "*", d.Library.Files))
+	if err != nil {
+		return "", fmt.Errorf("look for %s %s: %w", d.Name, version, err)
 	}
-	return files[0], nil
+	found := map[string]string{} // by folder, the file with the longest name: others are links to it
+	var there []string
+	for _, file := range files {
+		name := filepath.Base(filepath.Dir(file))
+		if !slices.Contains(there, name) {
+			there = append(there, name)
+		}
+		if strings.Contains("-"+name+"-", "-"+version+"-") && len(file) > len(found[name]) {
+			found[name] = file
+		}
+	}
+	names := slices.Sorted(maps.Keys(found))
+	switch len(names) {
+	case 0:
+		return "", &exitError{exitUnavailable, fmt.Errorf("%s@%s: no such version below %s (%s); put its %s into a folder there",
+			d.Name, version, publicPath(folder), cmp.Or(strings.Join(there, ", "), "it holds none"), d.Library.Files)}
+	case 1:
+		return found[names[0]], nil
+	}
+	return "", usage(fmt.Errorf("%s@%s is one of %s: give the name in full", d.Name, version, strings.Join(names, ", ")))
 }
 
 // buildRevision checks a revision out beside the repository's own work tree and
@@ -135,7 +166,7 @@ func (a *app) buildRevision(ctx context.Context, revision string, f *gateFlags) 
 	}
 	fail := func(err error) (contestant, error) {
 		c.cleanup()
-		return contestant{}, err
+		return contestant{}, cmp.Or(ctx.Err(), err)
 	}
 	if out, err := exec.CommandContext(ctx, "git", "worktree", "add", "--detach", tree, revision).CombinedOutput(); err != nil {
 		return fail(usage(fmt.Errorf("check out %s: %w: %s", revision, err, strings.TrimSpace(string(out)))))

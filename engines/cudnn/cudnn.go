@@ -35,10 +35,11 @@ const minVersion = 8900
 // Driver is the entry for engines/all.
 func Driver() engines.Driver {
 	return engines.Driver{
-		Name:   "cudnn",
-		Doc:    "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16, int8, fp8",
-		Device: hardware.CUDA,
-		Open:   open,
+		Name:    "cudnn",
+		Doc:     "NVIDIA cuDNN 8.9 and 9, called directly; fp32, tf32, fp16, bf16, int8, fp8",
+		Device:  hardware.CUDA,
+		Library: engines.Library{Env: Env, Folder: "cudnn", Files: "libcudnn.so*"},
+		Open:    open,
 	}
 }
 

@@ -88,6 +88,7 @@ func driver(p provider, spec library.Spec) engines.Driver {
 	finder := library.NewFinder(spec)
 	return engines.Driver{
 		Name: p.engine, Doc: p.doc, Device: p.device,
+		Library: engines.Library{Env: spec.Env, Folder: spec.Engine, Files: spec.Files},
 		Open: func(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 			return open(ctx, &p, finder, device)
 		},

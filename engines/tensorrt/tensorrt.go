@@ -41,10 +41,11 @@ var majors = [...]int{11, 10, 8}
 // Driver is the entry for engines/all.
 func Driver() engines.Driver {
 	return engines.Driver{
-		Name:   "tensorrt",
-		Doc:    "NVIDIA TensorRT through a shim compiled against its headers",
-		Device: hardware.CUDA,
-		Open:   open,
+		Name:    "tensorrt",
+		Doc:     "NVIDIA TensorRT through a shim compiled against its headers",
+		Device:  hardware.CUDA,
+		Library: engines.Library{Env: LibraryEnv, Folder: "tensorrt", Files: "libnvinfer.so*"},
+		Open:    open,
 	}
 }
 
