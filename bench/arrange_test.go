@@ -105,6 +105,25 @@ func TestGraphsAreBounded(t *testing.T) {
 	}
 }
 
+// A point that is lost while it only watches for drift, before its first own visit, has
+// its reason in the result, whose exit code is that of the run.
+func TestLostWhileWatching(t *testing.T) {
+	for what, want := range map[string]State{"build": Failed, "graph": Skipped} {
+		s := brief(simulate(t, "quick", hardware.CUDA))
+		s.config.Protocol.SentinelEvery = time.Second
+		s.config.Grid.Graph = []string{Graphed}
+		s.refuses = func(engine, w string) bool { return engine == "sim" && w == what }
+		r := s.run(t)
+		m := r.point(t, "sim")
+		if len(r.Log.Points) == 0 || !r.Log.Points[0].Sentinel {
+			t.Fatalf("%s: the first visit is not the sentinel's", what)
+		}
+		if r.err != nil || m.State != want || m.Reason == "" || r.ExitCode() != ExitCode(r.Log) {
+			t.Errorf("%s: %v, %s %q, want %s; exit code %d of the result, %d of the run", what, r.err, m.State, m.Reason, want, r.ExitCode(), ExitCode(r.Log))
+		}
+	}
+}
+
 // What an engine does not let be done costs the point, with the reason, and no exit
 // code; and it is not tried again in every launch.
 func TestAxesAreRefused(t *testing.T) {

@@ -55,17 +55,19 @@ type launchSamples struct {
 
 type roundSamples struct {
 	ns    []float64
-	rank  []int32 // of each sample within the launch
-	block int     // length of the blocks that keep their order
+	wall  []float64 // of each sample, for the rate; on a host device the same
+	rank  []int32   // of each sample within the launch
+	block int       // length of the blocks that keep their order
 }
 
-// newBootstrap takes samples by launch and round, in the order of time.
-func newBootstrap(launches [][][]float64, seed uint64, point string) *bootstrap {
+// newBootstrap takes samples by launch and round, in the order of time, and what each
+// took of the wall clock, laid out alike; nil is the same.
+func newBootstrap(launches, walls [][][]float64, seed uint64, point string) *bootstrap {
 	h := fnv.New64a()
 	h.Write([]byte(point))
 	b := &bootstrap{random: rand.New(rand.NewPCG(seed, h.Sum64())), draws: bootstrapDraws}
 	total := 0
-	for _, rounds := range launches {
+	for k, rounds := range launches {
 		l := &launchSamples{}
 		type place struct {
 			ns            float64
@@ -73,7 +75,11 @@ func newBootstrap(launches [][][]float64, seed uint64, point string) *bootstrap 
 		}
 		var places []place
 		for i, ns := range rounds {
-			l.rounds = append(l.rounds, roundSamples{ns: ns, rank: make([]int32, len(ns)), block: blockLength(ns)})
+			wall := ns
+			if walls != nil {
+				wall = walls[k][i]
+			}
+			l.rounds = append(l.rounds, roundSamples{ns: ns, wall: wall, rank: make([]int32, len(ns)), block: blockLength(ns)})
 			for j, v := range ns {
 				places = append(places, place{v, i, j})
 			}
@@ -228,7 +234,7 @@ func (l *launchSamples) value(ranks []tailRank) drawn {
 	d := make(drawn, 1, 1+len(ranks))
 	for _, r := range l.rounds {
 		total := 0.0
-		for _, v := range r.ns {
+		for _, v := range r.wall {
 			total += v
 		}
 		d[0] += math.Log(float64(len(r.ns))/total) / float64(len(l.rounds))
@@ -252,7 +258,7 @@ func (l *launchSamples) remake(random *rand.Rand, ranks []tailRank) drawn {
 		for taken := 0; taken < n; {
 			at := random.IntN(n)
 			for range min(r.block, n-taken) {
-				total += r.ns[at]
+				total += r.wall[at]
 				l.counts[r.rank[at]]++
 				taken++
 				if at++; at == n {

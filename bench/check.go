@@ -51,4 +51,12 @@ func checkOutput(got, want []float32, tolerance models.Tolerance) (*Check, error
 	return c, nil
 }
 
+// worse tells which of two outputs vouches for less.
+func (c *Check) worse(than *Check) bool {
+	if c.Pass != than.Pass {
+		return !c.Pass
+	}
+	return c.MaxRelErr > than.MaxRelErr
+}
+
 func bad(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }

@@ -116,14 +116,23 @@ func (l *Log) ClockSetting() string {
 	return strings.Join(settings, ", then ")
 }
 
-// supersede drops the rounds of a launch that was begun anew under other clocks: a
-// launch is one state of the machine.
+// supersede drops what a launch gave that was begun anew under other clocks: a launch is
+// one state of the machine.
 func (l *Log) supersede(c ClocksRecord) {
+	if c.Restarts == 0 {
+		return
+	}
 	for i := range l.Rounds {
-		if r := &l.Rounds[i]; c.Restarts > 0 && r.Launch == c.Restarts && r.Status == OK {
+		r := &l.Rounds[i]
+		if r.Launch != c.Restarts {
+			continue
+		}
+		r.superseded = true
+		if r.Status == OK {
 			r.Status, r.DropReason = Dropped, fmt.Sprintf("launch %d was begun anew with clocks %s", c.Restarts, c)
 		}
 	}
+	l.Copies = slices.DeleteFunc(l.Copies, func(r CopyRecord) bool { return r.Launch == c.Restarts })
 }
 
 // underLastLock leaves out the sentinel's rounds from before its clock was last set

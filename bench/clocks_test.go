@@ -323,6 +323,56 @@ func TestLockLowered(t *testing.T) {
 	}
 }
 
+// A run that is interrupted after its lock was lowered goes on as it would have: drift is
+// looked for under the new clock alone, and the launch that was begun anew is whole.
+func TestResumedUnderALowerLock(t *testing.T) {
+	b := &simulatedBoard{}
+	s := onBoard(t, LockedClocks(1410), b)
+	s.config.Grid.Engines = []string{"sim", "sim-2"}
+	s.config.Protocol.Launches, s.config.Protocol.SentinelEvery = 3, time.Second
+	var hot atomic.Bool
+	s.latency = func(i inference) time.Duration {
+		if i.launch == 2 {
+			hot.Store(true)
+		}
+		mhz, _ := b.runs()
+		return time.Duration(10e6 * 1410 / mhz)
+	}
+	b.cap = func(time.Duration) float64 {
+		if hot.Load() {
+			return 1320
+		}
+		return 1433
+	}
+	whole := s.run(t)
+	if whole.err != nil || whole.Log.ClockSetting() != "locked at 1410 MHz, then locked at 1305 MHz" {
+		t.Fatalf("%v, clocks %q", whole.err, whole.Log.ClockSetting())
+	}
+	hot.Store(false)
+	s.interrupt = whole.took * 8 / 10
+	part := s.run(t)
+	if !errors.Is(part.err, context.Canceled) || part.Log.ClockSetting() != whole.Log.ClockSetting() {
+		t.Fatalf("%v, clocks %q", part.err, part.Log.ClockSetting())
+	}
+	s.interrupt = 0
+	r := s.resume(t, part.dir)
+	if r.err != nil || r.ExitCode() != 0 {
+		t.Fatalf("%v, exit code %d", r.err, r.ExitCode())
+	}
+	for _, m := range r.Measurements {
+		if m.State != Measured || m.Launches != s.config.Protocol.Launches {
+			t.Errorf("%s: %s %s, %d launches", m.Point, m.State, m.Reason, m.Launches)
+		}
+	}
+	visits := map[int]bool{}
+	for _, round := range r.Log.Rounds {
+		if round.Sentinel && visits[round.Round] {
+			t.Errorf("the sentinel's visit %d was made twice", round.Round)
+		}
+		visits[round.Round] = visits[round.Round] || round.Sentinel
+	}
+}
+
 // A board whose cap keeps falling is not followed without end.
 func TestLockLoweredNoFurther(t *testing.T) {
 	if testing.Short() {

@@ -312,11 +312,12 @@ func (r *Runner) forget(launch int) {
 	}
 }
 
-// heaviest is the point with the most arithmetic of those that have not failed.
+// heaviest is the point with the most arithmetic of those that have not failed; zero
+// where there is none.
 func (r *Runner) heaviest() Point {
 	var best PlannedPoint
 	for _, p := range r.Plan.Points {
-		if p.Skip == "" && !r.failed[p.Point] && p.MACs > best.MACs {
+		if p.Skip == "" && !r.failed[p.Point] && (best.Point == Point{} || p.MACs > best.MACs) {
 			best = p
 		}
 	}

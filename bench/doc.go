@@ -11,7 +11,7 @@
 //	                    warm-up, output check, one round
 //	  -> round          worker.round: windows until they agree, each timed by one C loop (hardware.Stream.Time);
 //	                    counters read at both ends, a GPU's clock events ten times a second between;
-//	                    then copies around inferences (worker.copies)
+//	                    then, on a GPU and not in `ci`, copies around inferences (worker.copies)
 //	  -> journal        Journal.Append: one JSON line, synced, after every round
 //	  -> Result         NewResult: estimates, intervals, doubts, quality; a pure function of the journal
 //
@@ -19,14 +19,15 @@
 //
 // What is timed. Device time is taken around the engine's own submitting call, with
 // input and output in place (M1); on the host a call has finished when it returns,
-// so device and host time are one. On a GPU a short pass after each round times up to 30
-// copies of the input from pinned memory, of the output to it, and inferences from host
-// to host by the host's clock, which stand in columns of their own beside enqueue time
-// (M2, worker.copies, hardware.Transfer). Throughput is images over the time of the block; a
-// point with gaps, whose pace was asked for, has none (M3, Measurement.estimate). Build,
-// first inference and the capturing of graphs are metrics of their own (M7,
-// PointRecord). The timed loop is one C call on a locked thread with the garbage
-// collector off (M8, quietly). Every visit compares an output with the fp32
+// so device and host time are one. On a GPU a short pass after each round, but not in
+// `ci`, times up to 30 copies of the input from pinned memory, of the output to it, and
+// inferences from host to host by the host's clock, which stand in columns of their own
+// beside enqueue time (M2, worker.copies, hardware.Transfer). Throughput is images over
+// the time of the block by the host's clock, waiting included; a point at which something
+// was asked for before every inference has none (M3, RoundRecord.WallNS,
+// Point.NoThroughput). Build, first inference and the capturing of graphs are metrics
+// of their own (M7, PointRecord). The timed loop is one C call on a locked thread with
+// the garbage collector off (M8, quietly). Every visit compares an output with the fp32
 // reference's, as closely as its precision allows, and a point that fails prints no
 // latency (M10, checkOutput); int8 and fp8 are calibrated before the first launch
 // (worker.calibrate). That the clock tells the truth is shown by a call of known length
@@ -50,36 +51,37 @@
 // figure is called amortised wherever it stands and has no tails (M4, worker.amortise).
 // Where something comes before every inference, a gap, a flush or a hold, it stays one.
 //
-// Warm-up. At least three inferences and 0.3 s (W1, worker.warmUp); the heaviest point
-// runs for 2 s before the first launch takes anything, on a GPU for 30 to 180 s until
-// its effective clock changes by less than 0.2 % and its temperature by less than half a
-// degree in 10 s, and for 5 to 60 s before later launches until they are within 0.5 %
-// and 3 degrees of where that left them; what was reached is in the journal, and what
-// was not is a doubt about the run (W2, worker.settle, SettleRecord). A round
-// leaves out its first inference, on a GPU five and 300 ms (W3, Protocol.ramp). Then
-// windows run, until the last three differ by at most 1 % and drift by less than
-// 0.25 % beyond what the noise within them explains, and on a GPU the mean clocks of
-// them, by its cycle counters, by at most 0.5 %, or 1 where a power cap holds clocks that
-// float; where three are too noisy to show a drift, more are taken (W4, worker.steady,
-// SteadyProof.judge). A round in which latency or clock still moves is taken and marked
-// unsteady; nothing is silent. Noise alone is no such mark: the interval tells of it. A
-// host's frequency is read at the windows' ends and judges nothing: it is of a moment. What latency does after the device
-// idled is measured on purpose: --gaps makes points of idle times, slept through in C
-// outside of what is timed (W5, worker.block).
+// Warm-up. At least three inferences and 0.3 s, on a GPU ten and 1 s (W1,
+// worker.warmUp); the heaviest point runs for 2 s before the first launch takes
+// anything, on a GPU for 30 to 180 s until its effective clock changes by less than
+// 0.2 % and its temperature by less than half a degree in 10 s, and for 5 to 60 s before
+// later launches until they are within 0.5 % and 3 degrees of where that left them; what
+// was reached is in the journal, and what was not is a doubt about the run (W2,
+// worker.settle, SettleRecord). A round leaves out its first inference, on a GPU five and
+// 300 ms (W3, Protocol.ramp). Then windows run, until the last three differ by at most
+// 1 % and drift by less than 0.25 % beyond what the noise within them explains, and on a
+// GPU the mean clocks of them, by its cycle counters, by at most 0.5 %, or 1 where a
+// power cap holds clocks that float; where three are too noisy to show a drift, more are
+// taken (W4, worker.steady, SteadyProof.judge). A round in which latency or clock still
+// moves is taken and marked unsteady; nothing is silent. Noise alone is no such mark: the
+// interval tells of it. A host's frequency is read at the windows' ends and judges
+// nothing: it is of a moment. What latency does after the device idled is measured on
+// purpose: --gaps makes points of idle times, slept through in C outside of what is timed
+// (W5, worker.block).
 //
 // Sampling. A round is made of the samples of those windows that agree, the last 2000
-// of them; where they are less than the larger of 10 samples and 0.5 s more are added,
-// as far as 2 s go (S1, Protocol.samples). `quick` takes 4 launches of one
-// round, `ci` 12 of one and never looks at the numbers before the last, `publish` 5
-// of 4 (S2, Profiles). Each round of a launch visits the points in a fresh permutation
-// of the run's seed (S3, Plan.Order). After its launches `publish` adds more, up to
-// 12, for those points alone whose interval is still too wide, and `quick` does where
-// --rel-width asks for a width; a point that does not come there is called imprecise
-// (S5, Runner.wide). Stopping on the width costs an interval up to four points of its 95
-// (TestStoppingCoverage). A high quantile is published only where enough independent
-// samples stand behind it, with an upper bound beside it (S6, tellsTail, upperBound,
-// effectiveSamples). The time planned, and the most it may become, is told before the run
-// and stands beside the time used (S7, Plan.MostSeconds, EndRecord).
+// of them; where they are less than the larger of 10 samples and 0.5 s, on a GPU of 100
+// and 1 s, more are added, as far as 2 s go, on a GPU 5 (S1, Protocol.samples). `quick`
+// takes 4 launches of one round, `ci` 12 of one and never looks at the numbers before
+// the last, `publish` 5 of 4 (S2, Profiles). Each round of a launch visits the points in
+// a fresh permutation of the run's seed (S3, Plan.Order). After its launches `publish`
+// adds more, up to 12, for those points alone whose interval is still too wide, and
+// `quick` does where --rel-width asks for a width; a point that does not come there is
+// called imprecise (S5, Runner.wide). Stopping on the width costs an interval up to four
+// points of its 95 (TestStoppingCoverage). A high quantile is published only where enough
+// independent samples stand behind it, with an upper bound beside it (S6, tellsTail,
+// upperBound, effectiveSamples). The time planned, and the most it may become, is told
+// before the run and stands beside the time used (S7, Plan.MostSeconds, EndRecord).
 //
 // Contamination (X, judgeRound). A round is dropped, kept in the journal with its
 // reason, and taken again up to three times when a hypervisor took more than 10 % of

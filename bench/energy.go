@@ -106,16 +106,27 @@ func openMeter(d hardware.Device, nvml string) (energyMeter, error) {
 // inferences are submitted or what they find in the cache alone are each measured: a GPU
 // that waits for its host draws power meanwhile, and so does every access to memory.
 func (w *worker) energy(ctx context.Context) error {
-	meter, err := w.meter(w.device)
-	var unavailable *hardware.EnergyUnavailableError
-	if err != nil && !errors.As(err, &unavailable) {
+	// A counter that hangs or crashes takes the first point's energy with it.
+	if err := w.begin(w.spec.Visits[0].Point, "energy counter", 0); err != nil {
 		return err
 	}
+	meter, err := w.meter(w.device)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	missing := ""
+	var unavailable *hardware.EnergyUnavailableError
+	if errors.As(err, &unavailable) {
+		missing = unavailable.Why
+	} else if err != nil {
+		missing = err.Error()
+	}
 	for _, v := range w.spec.Visits {
-		record := EnergyRecord{Type: "energy", ID: v.Point.String(), Launch: w.spec.Launch}
-		if unavailable != nil {
-			record.Missing = unavailable.Why
-		} else if record.Windows, err = w.windows(ctx, meter, v.Point); err != nil {
+		record := EnergyRecord{Type: "energy", ID: v.Point.String(), Launch: w.spec.Launch, Missing: missing}
+		if missing == "" {
+			record.Windows, err = w.windows(ctx, meter, v.Point)
+		}
+		if missing == "" && err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -127,6 +138,11 @@ func (w *worker) energy(ctx context.Context) error {
 		}
 	}
 	return w.say(doneMessage{Type: "done", MeasuringSeconds: w.busy.Seconds()})
+}
+
+// unmetered notes that a worker died on a point's energy.
+func (r *Runner) unmetered(d *death, launch int) error {
+	return (&listener{runner: r}).metered(EnergyRecord{Type: "energy", ID: d.at, Launch: launch, Missing: d.reason})
 }
 
 // windows takes a point's windows at rest and under load.
@@ -146,12 +162,12 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 	if err := w.arrange(ctx, session, p); err != nil {
 		return nil, err
 	}
-	_, inference, err := w.warmUp(session, p, time.Duration(first[0].Host))
+	warm, err := w.warmUp(session, p, time.Duration(first[0].Host))
 	if err != nil {
 		return nil, err
 	}
 	proto := w.spec.Config.Protocol
-	block := samples(max(1, int(proto.WindowTime/max(inference, 1))))
+	block := samples(max(1, int(proto.WindowTime/max(warm.median, 1))))
 	var all []EnergySample
 	for range proto.EnergyWindows {
 		var s EnergySample

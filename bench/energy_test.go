@@ -49,12 +49,24 @@ func TestEnergyPass(t *testing.T) {
 // Where nothing counts energy the result says why, and its latencies stand.
 func TestNoEnergy(t *testing.T) {
 	for name, c := range map[string]struct {
-		asked bool
-		want  string
-	}{"not asked for": {false, "no energy pass"}, "no counter": {true, "there is no counter"}} {
+		asked   bool
+		missing string
+		dies    bool
+		want    string
+	}{
+		"not asked for": {false, "", false, "no energy pass"},
+		"no counter":    {true, "there is no counter", false, "there is no counter"},
+		"it crashes":    {true, "", true, "SIGSEGV"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			s := simulate(t, "quick", hardware.Host)
-			s.config.Energy, s.noCounter = c.asked, "there is no counter"
+			s.config.Energy, s.noCounter = c.asked, c.missing
+			s.fault = func(i inference) string {
+				if c.dies && i.launch > s.config.Protocol.Launches {
+					return "SIGSEGV"
+				}
+				return ""
+			}
 			r := s.run(t)
 			m := r.point(t, "sim")
 			if r.err != nil || m.State != Measured || m.Energy != nil || !strings.Contains(m.NoEnergy, c.want) {

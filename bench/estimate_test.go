@@ -7,6 +7,23 @@ import (
 	"testing"
 )
 
+// Work is divided by what passed on the host's clock (M3), which on a GPU is longer than
+// the device's time; where something comes before every inference there is no rate.
+func TestThroughputIsOverWallTime(t *testing.T) {
+	for cache, want := range map[string]float64{Hot: 80, Cold: 0} {
+		p := pointOf("m")
+		p.Cache = cache
+		r := cleanRound(p, 1, 10)
+		for range r.DeviceNS {
+			r.HostNS = append(r.HostNS, 12.5e6)
+		}
+		m := newScript(t, PlannedPoint{Point: p}).begin().add(r).load().Measurements[0]
+		if got := m.Throughput; want == 0 && (got != nil || m.NoThroughput == "") || want > 0 && (got == nil || math.Abs(got.Value-want) > 1e-6) {
+			t.Errorf("%s: %+v, %q; want %g", cache, got, m.NoThroughput, want)
+		}
+	}
+}
+
 // The interval over launches must cover the truth 95 times in 100 when launches
 // differ as much as rounds do; the interval that takes every round for
 // independent, which is what most tools print, must be seen to fail on the same
@@ -242,7 +259,7 @@ func TestTails(t *testing.T) {
 func TestBootstrapIsSeeded(t *testing.T) {
 	run := nature{launches: 4, rounds: 2, samples: 20, launchSD: 0.003, roundSD: 0.002, scatter: 0.005}.draw(rand.New(rand.NewPCG(1, 1)))
 	low := func(seed uint64, point string) float64 {
-		_, tails := newBootstrap(run, seed, point).intervals([]float64{0.90})
+		_, tails := newBootstrap(run, nil, seed, point).intervals([]float64{0.90})
 		return *tails[0].Low
 	}
 	if low(1, "a") != low(1, "a") {
@@ -252,10 +269,10 @@ func TestBootstrapIsSeeded(t *testing.T) {
 		t.Error("the seed or the point changes nothing")
 	}
 	even := [][][]float64{{{5, 5, 5}}, {{5, 5, 5}}}
-	if rate, _ := newBootstrap(even, 1, "even").intervals(nil); rate.Low == nil || *rate.Low != *rate.High {
+	if rate, _ := newBootstrap(even, nil, 1, "even").intervals(nil); rate.Low == nil || *rate.Low != *rate.High {
 		t.Errorf("launches that agree give %+v, want an interval without width", rate)
 	}
-	if rate, _ := newBootstrap(even[:1], 1, "even").intervals(nil); rate.Low != nil {
+	if rate, _ := newBootstrap(even[:1], nil, 1, "even").intervals(nil); rate.Low != nil {
 		t.Errorf("one launch gives the interval %g", *rate.Low)
 	}
 }

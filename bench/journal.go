@@ -139,8 +139,11 @@ type (
 		// Disturbances are the classes of what was seen, also in a round that is kept.
 		Disturbances []Disturbance `json:"disturbances,omitempty"`
 
-		WarmupSamples int         `json:"warmup_n"`
-		Steady        SteadyProof `json:"steady_proof"`
+		WarmupSamples int `json:"warmup_n"`
+		// WarmupFar says that the last inference of the warm-up did not lie near the
+		// median of the last five (W1).
+		WarmupFar bool        `json:"warmup_far,omitempty"`
+		Steady    SteadyProof `json:"steady_proof"`
 		// ContextSwitches counts how often a worker's thread was made to give way.
 		ContextSwitches int64             `json:"involuntary_context_switches"`
 		Interval        hardware.Interval `json:"telemetry"`
@@ -150,6 +153,9 @@ type (
 		ClockMHz    *float64 `json:"sm_clock_eff_mhz"`
 		ClockReason string   `json:"sm_clock_eff_mhz_reason,omitempty"`
 		LockMHz     int      `json:"clock_requested_mhz,omitempty"`
+
+		// superseded marks a round whose launch was begun anew (Log.supersede).
+		superseded bool
 	}
 
 	// ReadingRecord is one row of counters.
@@ -429,8 +435,12 @@ func (l *Log) add(line []byte, first bool) string {
 		l.End = nil // that of the part which was interrupted
 		return appendRecord(&l.Resumes, into)
 	case "end":
-		l.End = new(EndRecord)
-		return into(l.End)
+		var end EndRecord
+		if reason := into(&end); reason != "" {
+			return reason // cut short, as the run was
+		}
+		l.End = &end
+		return ""
 	}
 	if !json.Valid(line) {
 		return fmt.Sprintf("damaged record of type %q", kind)
@@ -496,5 +506,22 @@ func (r *RoundRecord) invalid() string {
 			return fmt.Sprintf("round with a sample %d of %d ns", i, ns)
 		}
 	}
+	if len(r.HostNS) > 0 && len(r.HostNS) != len(r.DeviceNS) {
+		return fmt.Sprintf("round with %d host times of %d samples", len(r.HostNS), len(r.DeviceNS))
+	}
+	for i, ns := range r.HostNS {
+		if ns <= 0 {
+			return fmt.Sprintf("round with a host time %d of %d ns", i, ns)
+		}
+	}
 	return ""
+}
+
+// WallNS is how long each sample took by the host's clock, waiting included: what work
+// is divided by to give a rate (M3).
+func (r *RoundRecord) WallNS() []int64 {
+	if len(r.HostNS) > 0 {
+		return r.HostNS
+	}
+	return r.DeviceNS // which is the same on a host device
 }

@@ -138,6 +138,12 @@ func TestDamagedJournals(t *testing.T) {
 			t.Errorf("first warning %+v, want %s", r.Warnings[0], TornJournal)
 		}
 	})
+	t.Run("torn end", func(t *testing.T) {
+		r := whole(t).text(`{"type":"end","exit_code":130,"rea`).load()
+		if r.Log.TornLine != 4 || r.Log.End != nil || r.Log.Finished() {
+			t.Errorf("torn line %d, end %+v: half an end is none", r.Log.TornLine, r.Log.End)
+		}
+	})
 	t.Run("damage in the middle", func(t *testing.T) {
 		s := whole(t).text("{\"type\":\"round\",\"poi\x00\n").add(cleanRound(p, 3, 10))
 		r, err := LoadResult(s.dir)

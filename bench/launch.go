@@ -47,6 +47,7 @@ type Processes struct {
 type process struct {
 	cmd   *exec.Cmd
 	log   *os.File
+	from  int64 // where in the log this worker's words begin
 	pipe  *os.File
 	stdin io.WriteCloser
 	sent  chan error
@@ -60,11 +61,15 @@ func (l Processes) Start(ctx context.Context, spec LaunchSpec, name string) (Wor
 	if err != nil {
 		return nil, fmt.Errorf("create worker log: %w", err)
 	}
+	from, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create worker log: %w", err), log.Close())
+	}
 	pipe, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start worker: %w", err), log.Close())
 	}
-	p := &process{cmd: l.Command(ctx), log: log, pipe: pipe, sent: make(chan error, 1), lines: make(chan []byte)}
+	p := &process{cmd: l.Command(ctx), log: log, from: from, pipe: pipe, sent: make(chan error, 1), lines: make(chan []byte)}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.ExtraFiles = []*os.File{theirs} // becomes file descriptor 3
 	// A group of its own: Ctrl-C at a terminal reaches the parent alone, which
@@ -112,18 +117,18 @@ func (p *process) Wait() (string, []string) {
 	err := p.cmd.Wait()
 	death := ""
 	if err != nil {
-		death = deathOf(err, p.log.Name())
+		death = deathOf(err, p.log.Name(), p.from)
 	}
 	if err := <-p.sent; err != nil && death == "" {
 		death = fmt.Sprintf("its launch could not be sent: %v", err)
 	}
-	return death, tailOf(p.log.Name(), 20)
+	return death, tailOf(p.log.Name(), p.from, 20)
 }
 
 // deathOf says how a process ended. A fault inside an engine's C code is caught by
 // the Go runtime, which prints it and exits with a code that tells nothing; the
-// line it printed does.
-func deathOf(err error, log string) string {
+// line it printed does. Its words begin at from.
+func deathOf(err error, log string, from int64) string {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return err.Error()
@@ -136,6 +141,9 @@ func deathOf(err error, log string) string {
 		return exit.String()
 	}
 	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return exit.String()
+	}
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		if line := lines.Text(); isCrash(line) || strings.HasPrefix(line, "genbench: ") {
@@ -147,18 +155,20 @@ func deathOf(err error, log string) string {
 
 // tailOf gives the last lines of a log, or those around the first sign of a crash:
 // what a library said stands before it, pages of the Go runtime's own after it. A
-// log that cannot be read says so.
-func tailOf(path string, n int) []string {
+// log that cannot be read says so. What stands before from is another worker's.
+func tailOf(path string, from int64, n int) []string {
 	const most = 64 << 10
 	f, err := os.Open(path)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > most {
-		if _, err := f.Seek(-most, io.SeekEnd); err != nil {
-			return []string{err.Error()}
-		}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.Seek(max(from, info.Size()-most), io.SeekStart)
+	}
+	if err != nil {
+		return []string{err.Error()}
 	}
 	text, err := io.ReadAll(f)
 	if err != nil {

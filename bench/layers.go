@@ -119,13 +119,13 @@ func (w *worker) timeLayers(ctx context.Context, p Point) (layers []TimedLayer, 
 	if err := w.time(session, first); err != nil {
 		return nil, err
 	}
-	_, inference, err := w.warmUp(session, p, time.Duration(first[0].Host))
+	warm, err := w.warmUp(session, p, time.Duration(first[0].Host))
 	if err != nil {
 		return nil, err
 	}
-	inferences := min(w.spec.Config.Protocol.samples(inference), layerInferences)
+	inferences := min(w.spec.Config.Protocol.samples(warm.median), layerInferences)
 	// What watches the layers may take as long as they do.
-	if err := w.begin(p, "layers", 2*time.Duration(inferences)*inference); err != nil {
+	if err := w.begin(p, "layers", 2*time.Duration(inferences)*warm.median); err != nil {
 		return nil, err
 	}
 	start := w.now()

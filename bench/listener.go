@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -16,6 +17,12 @@ type listener struct {
 	began  int64 // of the current visit
 	done   bool
 }
+
+// errUndying is a worker that SIGKILL does not end, as one that waits inside a driver.
+var errUndying = errors.New("a worker that hung cannot be killed: it waits inside the system, most likely in the driver of the device; the device may need a reset")
+
+// undyingAfter is how long a worker that was killed may take to end.
+const undyingAfter = 30 * time.Second
 
 // listen takes lines until the worker closes its pipe. Silence longer than the
 // worker announced is a hang: kill is called and hung returned. So it is for an
@@ -40,8 +47,12 @@ func (l *listener) listen(lines <-chan []byte, readings <-chan ReadingRecord, ki
 				return err, false
 			}
 		case <-watchdog.C:
+			if hung {
+				return errUndying, hung
+			}
 			hung = true
 			kill()
+			watchdog.Reset(undyingAfter)
 		}
 	}
 }

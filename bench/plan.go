@@ -329,17 +329,6 @@ func (p *Plan) MostSeconds() float64 {
 	return p.PlannedSeconds()*float64(launches)/float64(proto.Launches) + settling.Seconds()
 }
 
-// heaviest is the index of the measurable point with the most arithmetic.
-func (p *Plan) heaviest() int {
-	best := -1
-	for i, point := range p.Points {
-		if point.Skip == "" && (best < 0 || point.MACs > p.Points[best].MACs) {
-			best = i
-		}
-	}
-	return best
-}
-
 // sentinel is the index of the measurable point that is most like ResNet-50 in
 // fp16 at batch 8, which the protocol names (D1); -1 without any. It is one of the
 // plan's own, so that it costs no network and no engine that was not asked for.

@@ -45,7 +45,7 @@ type Measurement struct {
 	// on a host, where device and host time are that, too.
 	Enqueue *Estimate
 	// Throughput is images a second: work over the time of the block (M3, E2). It is
-	// nil, with the reason in NoThroughput, for a paced point.
+	// nil, with the reason in NoThroughput, where inferences do not follow each other.
 	Throughput   *Estimate
 	NoThroughput string
 	// Cycles is the latency in cycles of the device's clock (E4); nil with the reason
@@ -230,28 +230,33 @@ func (m *Measurement) meter(log *Log, id string) {
 	}
 }
 
-// prepare takes in the point records: build times, the worst check, a failure.
+// prepare takes in the point records: build times, the worst check, why the point was
+// given up. A visit that only looked for drift can give it up too.
 func (m *Measurement) prepare(log *Log, id string) {
 	var builds, firsts []int64
 	for i := range log.Points {
 		p := &log.Points[i]
-		if p.ID != id || p.Sentinel {
+		if p.ID != id {
 			continue
 		}
-		if p.Failed != "" {
-			m.State, m.Reason, m.Log = Failed, p.Failed, p.Log
+		if p.Failed != "" || p.Skipped != "" {
+			if m.State == Pending { // the first one tells why
+				m.State, m.Reason, m.Log = Failed, p.Failed, p.Log
+				if p.Failed == "" {
+					m.State, m.Reason = Skipped, p.Skipped
+				}
+			}
 			continue
 		}
-		if p.Skipped != "" {
-			m.State, m.Reason = Skipped, p.Skipped
+		if p.Check != nil && (m.Check == nil || p.Check.worse(m.Check)) {
+			m.Check = p.Check
+		}
+		if p.Sentinel {
 			continue
 		}
 		builds, firsts = append(builds, p.BuildNS), append(firsts, p.FirstNS)
 		if m.InputsAsked == 0 {
 			m.Inputs, m.InputsAsked = p.RotatedInputs, p.InputsAsked
-		}
-		if p.Check != nil && (m.Check == nil || p.Check.MaxRelErr > m.Check.MaxRelErr) {
-			m.Check = p.Check
 		}
 	}
 	if len(builds) > 0 {
@@ -282,7 +287,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		m.DroppedMedian = quantile(dropped, 0.5)
 	}
 	slices.Sort(launches)
-	medians, samples := make([][]float64, len(launches)), make([][][]float64, len(launches))
+	medians, samples, walls := make([][]float64, len(launches)), make([][][]float64, len(launches)), make([][][]float64, len(launches))
 	launchMedians := make([]float64, len(launches))
 	var enqueued [][]float64
 	for i, l := range launches {
@@ -294,7 +299,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 			m.AmortisedOver = max(m.AmortisedOver, r.AmortisedOver)
 			ns := floats(r.DeviceNS)
 			m.Effective += effectiveSamples(ns)
-			pooled, samples[i] = append(pooled, ns...), append(samples[i], ns)
+			pooled, samples[i], walls[i] = append(pooled, ns...), append(samples[i], ns), append(walls[i], floats(r.WallNS()))
 			medians[i] = append(medians[i], float64(median(r.DeviceNS)))
 		}
 		launchMedians[i] = stat.Mean(medians[i], nil)
@@ -315,7 +320,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 	m.Spread = spreadOf(pooled, samples, builds, launchMedians)
 	if builds != nil {
 		// The highest level that is replicated, which an interval must be over (S4).
-		medians, samples = byBuild(medians, builds), byBuild(samples, builds)
+		medians, samples, walls = byBuild(medians, builds), byBuild(samples, builds), byBuild(walls, builds)
 		m.Builds = len(medians)
 	}
 	m.Latency = overLaunches(medians)
@@ -324,7 +329,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 		m.Enqueue = &e
 	}
 
-	m.resample(newBootstrap(samples, log.Run.Seed, m.Point.String()), pooled)
+	m.resample(newBootstrap(samples, walls, log.Run.Seed, m.Point.String()), pooled)
 	m.conditions(of, launches, kept)
 }
 
@@ -339,9 +344,7 @@ func (m *Measurement) resample(bootstrap *bootstrap, pooled []float64) {
 		}
 	}
 	rate, tails := bootstrap.intervals(enough)
-	if m.Point.Gap > 0 {
-		m.NoThroughput = NoPacedThroughput
-	} else {
+	if m.NoThroughput = m.Point.NoThroughput(); m.NoThroughput == "" {
 		perSecond := rate.Scaled(1e9 * float64(m.Point.Batch))
 		m.Throughput = &perSecond
 	}
@@ -400,10 +403,20 @@ func byBuild[T any](rounds [][]T, builds []int) [][]T {
 	return groups
 }
 
-// NoPacedThroughput is why a point with gaps has no throughput: the time of its
-// block (M3) is mostly the idling that was asked for, and work over the time of the
-// inferences alone is a rate that nothing ran at.
-const NoPacedThroughput = "inferences are spaced by a gap, which sets their rate"
+// NoThroughput is why a point has no throughput, empty where it has one: the time of
+// its block (M3) is to a good part what was asked for before every inference, and work
+// over the time of the inferences alone is a rate that nothing ran at.
+func (p Point) NoThroughput() string {
+	switch {
+	case p.Gap > 0:
+		return "inferences are spaced by a gap, which sets their rate"
+	case p.Cache == Cold:
+		return "the cache is emptied before every inference, which sets their rate"
+	case p.Graph == Blocked:
+		return "the stream is held until all of an inference is queued, which sets their rate"
+	}
+	return ""
+}
 
 func floats(ns []int64) []float64 {
 	v := make([]float64, len(ns))

@@ -8,7 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"genbench/hardware"
+	"genbench/models"
 )
 
 // ReopenJournal opens the journal of an interrupted run to go on with it, and
@@ -87,8 +91,11 @@ func (l *Log) Finished() bool { return l.End != nil && l.End.Reason == "" }
 // recall takes in what an interrupted part of the run left.
 func (r *Runner) recall(log *Log) {
 	r.models = log.Models
-	if n := len(log.Clocks); n > 0 {
-		r.clocks.set = log.Clocks[n-1]
+	for _, c := range log.Clocks {
+		r.clocks.set = c
+		if c.Restarts > 0 && c.Policy == clocksLocked {
+			r.clocks.lowered++
+		}
 	}
 	proto := r.Plan.Config.Protocol
 	for _, p := range log.Points {
@@ -106,6 +113,7 @@ func (r *Runner) recall(log *Log) {
 			r.done[visitID{l.Launch, 1, p}] = true
 		}
 	}
+	lock := 0 // of the sentinel's last visit
 	for i := range log.Rounds {
 		round := &log.Rounds[i]
 		p, err := ParsePoint(round.ID)
@@ -113,19 +121,23 @@ func (r *Runner) recall(log *Log) {
 			continue // of a point that is not in the plan, or its visit is made again
 		}
 		r.groups[round.ID] = max(round.AmortisedOver, 1)
-		last := round.Status == OK || round.Try > proto.Retries
+		last := round.Status == OK || round.Try > proto.Retries || round.superseded
 		if round.Sentinel {
 			if !last {
 				continue
 			}
-			if p != r.watch.point {
-				r.watch.point, r.watch.first = p, 0
+			if p != r.watch.point || round.LockMHz != lock {
+				r.watch.point, r.watch.first = p, 0 // at another clock it starts anew
 			}
+			lock = round.LockMHz
 			r.watch.seen, r.watch.due = round.Round, round.Start+proto.SentinelEvery.Nanoseconds()
 			if round.Status == OK && r.watch.first == 0 {
 				r.watch.first = float64(median(round.DeviceNS))
 			}
 			continue
+		}
+		if round.superseded {
+			continue // its visit is made again
 		}
 		if round.Status == OK {
 			r.keep(p, round.Launch, median(round.DeviceNS))
@@ -178,6 +190,14 @@ func (r RunRecord) Differences(other RunRecord) []string {
 	differ("kernel", a.Kernel, b.Kernel)
 	differ("pinned processors", a.PinnedCPUs, b.PinnedCPUs)
 	differ("devices", r.Devices, other.Devices)
+	gpu := func(what string, of func(hardware.GPU) any) {
+		differ(what, r.measuredGPU(of), other.measuredGPU(of))
+	}
+	gpu("driver", func(g hardware.GPU) any { return g.Driver })
+	gpu("VBIOS", func(g hardware.GPU) any { return g.VBIOS })
+	gpu("power limit, W", func(g hardware.GPU) any { return g.PowerLimitW })
+	gpu("ECC", func(g hardware.GPU) any { return g.ECC })
+	gpu("MIG", func(g hardware.GPU) any { return g.MIG })
 	engineOf := func(r RunRecord, name string) any {
 		for _, e := range r.Engines {
 			if e.Name == name && e.Available {
@@ -205,6 +225,48 @@ func (r RunRecord) Differences(other RunRecord) []string {
 		}
 	}
 	return list
+}
+
+// measuredGPU tells something of the GPU that a run measures on; nil on a host, or where
+// NVML does not know it.
+func (r RunRecord) measuredGPU(of func(hardware.GPU) any) any {
+	for _, g := range r.GPUs {
+		if slices.ContainsFunc(r.Devices, func(d hardware.Info) bool { return d.ID == g.UUID }) {
+			return of(g)
+		}
+	}
+	return nil
+}
+
+// ChangedFiles lists the models whose file, or whose weights' file, is no longer what the
+// log says was measured.
+func (l *Log) ChangedFiles() ([]string, error) {
+	var list []string
+	seen := map[string]bool{}
+	for _, m := range l.Models {
+		file, key := models.IsFile(m.Model), fmt.Sprintf("%s@%d", m.Model, m.Resolution)
+		if seen[key] || !file && l.Run.Config.Weights == "" {
+			continue
+		}
+		seen[key] = true
+		subject, err := l.Run.Config.openSubject(m.Model, m.Resolution, m.Batch)
+		if err != nil {
+			return nil, err
+		}
+		var now string
+		if file {
+			now, err = subject.file.SHA256()
+		} else {
+			now, err = hashWeights(subject.network)
+		}
+		if err := errors.Join(err, subject.close()); err != nil {
+			return nil, err
+		}
+		if now != m.WeightsSHA256 {
+			list = append(list, fmt.Sprintf("model %s: its file was sha256 %.12s then, %.12s now", m.Model, m.WeightsSHA256, now))
+		}
+	}
+	return list, nil
 }
 
 func skipped(reason string) string {

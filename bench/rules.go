@@ -99,8 +99,8 @@ func (j *ruleJudge) timing() []Rule {
 	} else {
 		rules = append(rules, notApplicable("M2", "device, host and enqueue time are one on a host device"))
 	}
-	if n := j.paced(); n > 0 {
-		rules = append(rules, met("M3", "work over the time of the block; none for %d paced points, whose gap sets it", n))
+	if n := len(j.measured) - j.rated(); n > 0 {
+		rules = append(rules, met("M3", "work over the time of the block; none for %d points, where something comes before every inference", n))
 	} else {
 		rules = append(rules, met("M3", "work over the time of the block"))
 	}
@@ -114,6 +114,11 @@ func (j *ruleJudge) timing() []Rule {
 // paced counts the points with gaps before their inferences.
 func (j *ruleJudge) paced() int {
 	return holding(j.measured, func(m *Measurement) bool { return m.Point.Gap > 0 })
+}
+
+// rated counts the points that can have a throughput.
+func (j *ruleJudge) rated() int {
+	return holding(j.measured, func(m *Measurement) bool { return m.Point.NoThroughput() == "" })
 }
 
 func (j *ruleJudge) amortised() Rule {
@@ -180,7 +185,7 @@ func (j *ruleJudge) machine() []Rule {
 
 func (j *ruleJudge) warmUp() []Rule {
 	p := j.r.Log.Run.Config.Protocol
-	rules := []Rule{all("W1", holding(j.kept, func(r *RoundRecord) bool { return r.WarmupSamples >= p.WarmupSamples }), len(j.kept), "rounds had their warm-up")}
+	rules := []Rule{all("W1", holding(j.kept, func(r *RoundRecord) bool { return r.WarmupSamples >= p.WarmupSamples && !r.WarmupFar }), len(j.kept), "rounds had their warm-up")}
 	if settles := j.r.Log.Settles; j.gpu && len(settles) > 0 {
 		rules = append(rules, all("W2", holding(settles, func(s SettleRecord) bool { return s.Met }), len(settles), "launches began with a steady clock and temperature"))
 	} else if p.Settle > 0 && !j.gpu {
@@ -227,12 +232,15 @@ func (j *ruleJudge) sampling() []Rule {
 	run := j.r.Log.Run
 	p := run.Config.Protocol
 	full := holding(j.kept, func(r *RoundRecord) bool {
-		var total time.Duration
+		n, total := len(r.DeviceNS), time.Duration(0)
 		for _, ns := range r.DeviceNS {
-			total += time.Duration(ns)
+			total += time.Duration(ns) * time.Duration(max(1, r.AmortisedOver))
+		}
+		if point, err := ParsePoint(r.ID); err == nil {
+			total += time.Duration(n) * point.Gap
 		}
 		enough := func(limit time.Duration) bool { return float64(total) >= (1-roundSlack)*float64(limit) }
-		return len(r.DeviceNS) >= p.RoundSamples && enough(p.RoundTime) || len(r.DeviceNS) >= p.RoundMin && enough(p.RoundCap)
+		return n >= p.RoundSamples && enough(p.RoundTime) || n >= p.RoundMin && enough(p.RoundCap) || p.RoundMost > 0 && n >= p.RoundMost
 	})
 	rules := []Rule{all("S1", full, len(j.kept), "rounds are full")}
 	whole := holding(j.measured, func(m *Measurement) bool { return len(m.Rounds)-m.Dropped() >= visitsOf(p, m.Rounds) })
@@ -280,17 +288,25 @@ func (j *ruleJudge) order() Rule {
 
 func (j *ruleJudge) contamination() []Rule {
 	evidence := holding(j.kept, func(r *RoundRecord) bool {
-		return r.Interval.ForeignCPUs != nil || r.Interval.GPU != nil && r.Interval.GPU.ForeignProcesses != nil
+		if r.EnqueueNS != nil { // timed on a GPU
+			return r.Interval.GPU != nil && r.Interval.GPU.ForeignProcesses != nil
+		}
+		return r.Interval.ForeignCPUs != nil
 	})
 	x := all("X", evidence, len(j.kept), "rounds show who else used the device")
-	if watched := holding(j.kept, func(r *RoundRecord) bool { return r.Interval.GPU != nil && r.Interval.GPU.Watch != nil }); j.gpu && x.State == RuleMet {
+	if watched := holding(j.kept, func(r *RoundRecord) bool {
+		return r.Interval.GPU != nil && r.Interval.GPU.Watch != nil && r.Interval.GPU.Watch.Looks > 0
+	}); j.gpu && x.State == RuleMet {
 		x = all("X", watched, len(j.kept), "rounds show who else used the device, and its clock events during the round")
 	}
 	rules := []Rule{x}
 	invalid := holding(j.r.Measurements, func(m Measurement) bool { return m.State == Invalid && len(m.Rounds) > 0 })
-	if invalid > 0 {
+	switch {
+	case invalid > 0:
 		rules = append(rules, met("X1", "%d points are invalid and keep their rows", invalid))
-	} else {
+	case !j.r.Log.Finished():
+		rules = append(rules, notMet("X1", "the run did not come to its end, so that lost rounds were not counted"))
+	default:
 		rules = append(rules, met("X1", "no point lost a quarter of its rounds"))
 	}
 	dropped := 0
@@ -342,7 +358,7 @@ func (j *ruleJudge) estimates() []Rule {
 	intervals := holding(j.measured, func(m *Measurement) bool { return m.Throughput != nil && m.Throughput.Low != nil })
 	rules := []Rule{
 		all("E1", holding(j.measured, func(m *Measurement) bool { return m.Latency.Low != nil }), len(j.measured), "medians have a t interval over launches"),
-		all("E2", intervals, len(j.measured)-j.paced(), "rates have a bootstrap interval"),
+		all("E2", intervals, j.rated(), "rates have a bootstrap interval"),
 		met("E3", "n, n_eff, spread, shares of variance and outliers are in the report"),
 		all("E4", holding(j.measured, func(m *Measurement) bool { return m.Cycles != nil }), len(j.measured), "points have their latency in cycles"),
 	}

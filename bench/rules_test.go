@@ -67,6 +67,11 @@ func TestRules(t *testing.T) {
 		r.AmortisedOver = 12
 		return r
 	}
+	hosted := func(r RoundRecord) RoundRecord {
+		none := 0.0
+		r.Interval.ForeignCPUs = &none
+		return r
+	}
 	for _, c := range []struct {
 		name    string
 		records []any
@@ -98,6 +103,13 @@ func TestRules(t *testing.T) {
 		{"clocks that were not judged", []any{onGPU(clocked(round(p, 1, 1, 100), 0))}, "W4", RuleNotMet},
 		{"watched", []any{watched(round(p, 1, 1, 100), &hardware.EventWatch{Looks: 9})}, "X", RuleMet},
 		{"not watched", []any{watched(round(p, 1, 1, 100), nil)}, "X", RuleNotMet},
+		{"never looked at", []any{watched(round(p, 1, 1, 100), &hardware.EventWatch{})}, "X", RuleNotMet},
+		{"others on the host alone are known", []any{hosted(onGPU(round(p, 1, 1, 100)))}, "X", RuleNotMet},
+		{"others on the host are known", []any{hosted(round(p, 1, 1, 100))}, "X", RuleMet},
+		{"cut off", []any{round(p, 1, 1, 100)}, "X1", RuleNotMet},
+		{"finished", []any{round(p, 1, 1, 100), EndRecord{Type: "end"}}, "X1", RuleMet},
+		{"far from warm", []any{func() RoundRecord { r := round(p, 1, 1, 100); r.WarmupFar = true; return r }()}, "W1", RuleNotMet},
+		{"short samples of blocks", []any{amortised(onGPU(round(p, 1, 1, 10)))}, "S1", RuleMet},
 		{"no clock", []any{round(p, 1, 1, 100)}, "E4", RuleNotMet},
 	} {
 		s := newScript(t, PlannedPoint{Point: p}, PlannedPoint{Point: q}, PlannedPoint{Point: o}).begin()

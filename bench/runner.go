@@ -198,8 +198,8 @@ func (r *Runner) run(ctx context.Context) error {
 			continue // all done before, given up, or narrow enough
 		}
 		spec := LaunchSpec{Launch: launch, Visits: visits, SettleFor: settle}
-		if heaviest := r.Plan.heaviest(); settle > 0 && heaviest >= 0 {
-			spec.Settle = &r.Plan.Points[heaviest].Point
+		if heaviest := r.heaviest(); settle > 0 && heaviest != (Point{}) {
+			spec.Settle = &heaviest
 		}
 		if again {
 			spec.SettledAt = r.settled
@@ -426,7 +426,10 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 			return fmt.Errorf("start worker: %s%s", death.reason, indent(death.log))
 		}
 		give := r.give
-		if spec.Layers {
+		switch { // what was timed before stands
+		case spec.Energy:
+			give = r.unmetered
+		case spec.Layers:
 			give = r.unlayered
 		}
 		if err := give(death, spec.Launch); err != nil {
@@ -518,6 +521,9 @@ func (r *Runner) worker(ctx context.Context, spec LaunchSpec, attempt int, readi
 	}
 	l := &listener{runner: r, spec: spec, allow: r.Plan.Config.Protocol.Watchdog}
 	fatal, hung := l.listen(w.Lines(), readings, w.Kill)
+	if errors.Is(fatal, errUndying) {
+		return nil, fatal // nor can it be waited for
+	}
 	for range w.Lines() {
 		// After a fatal error the worker is being killed; let its reader end.
 	}

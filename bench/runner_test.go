@@ -2,6 +2,8 @@ package bench
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -326,10 +328,10 @@ func TestGapsAreAnAxis(t *testing.T) {
 	if m := r.Measurements[0]; m.Throughput == nil || math.Abs(m.Throughput.Value-100) > 1e-6 {
 		t.Errorf("%s: throughput %+v, want 100/s", m.Point, m.Throughput)
 	}
-	if m := r.Measurements[1]; m.Throughput != nil || m.NoThroughput != NoPacedThroughput {
+	if m := r.Measurements[1]; m.Throughput != nil || m.NoThroughput != m.Point.NoThroughput() {
 		t.Errorf("%s: throughput %+v, reason %q", m.Point, m.Throughput, m.NoThroughput)
 	}
-	for rule, want := range map[string]string{"W5": "1 points idle", "M3": "none for 1 paced points", "E2": "1 of 1 rates"} {
+	for rule, want := range map[string]string{"W5": "1 points idle", "M3": "none for 1 points", "E2": "1 of 1 rates"} {
 		if got := ruleNamed(t, r.Result, rule); got.State != RuleMet || !strings.Contains(got.Why, want) {
 			t.Errorf("rule %s: %s %q, want %q", rule, got.State, got.Why, want)
 		}
@@ -464,7 +466,8 @@ func TestDifferences(t *testing.T) {
 	make := func() RunRecord {
 		r := RunRecord{Protocol: ProtocolID, GenbenchSHA256: "aa", Plan: []PlannedPoint{{ID: "p"}, {ID: "q", Skip: "no"}}}
 		r.Host.HostnameHash, r.Host.CPUModel = text("h"), text("cpu")
-		r.Devices = []hardware.Info{{ID: "host"}}
+		r.Devices = []hardware.Info{{ID: "GPU-1"}}
+		r.GPUs = []hardware.GPU{{UUID: "GPU-0", Driver: text("500")}, {UUID: "GPU-1", Driver: text("550")}}
 		r.Engines = []EngineRecord{{Available: true}}
 		r.Engines[0].Name, r.Engines[0].Version = "onnxruntime", "1.0"
 		return r
@@ -481,6 +484,7 @@ func TestDifferences(t *testing.T) {
 		`point p: "measurable" then, "skipped, gone"`: func(r *RunRecord) { r.Plan[0].Skip = "gone" },
 		`point q: not in this plan`:                   func(r *RunRecord) { r.Plan = r.Plan[:1] },
 		`devices: `:                                   func(r *RunRecord) { r.Devices[0].Cores = 3 },
+		`driver: "550" then, "560" now`:               func(r *RunRecord) { r.GPUs[1].Driver = text("560") },
 	} {
 		other := make()
 		other.Plan = slices.Clone(other.Plan)
@@ -488,6 +492,35 @@ func TestDifferences(t *testing.T) {
 		if got := make().Differences(other); len(got) != 1 || !strings.Contains(got[0], want) {
 			t.Errorf("%q, want one with %q", got, want)
 		}
+	}
+}
+
+// A file that was written anew between the parts of a run is another model.
+func TestChangedFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "net.onnx")
+	write := func(resolution int) string {
+		n, err := models.New(simulatedModel, resolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := models.ONNX(n, models.ExportOptions{Batch: 1, Precision: models.FP32})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(raw)
+		return hex.EncodeToString(sum[:])
+	}
+	sum := write(32)
+	log := &Log{Models: []ModelRecord{{Model: simulatedModel, Batch: 1}, {Model: path, Batch: 1, WeightsSHA256: sum, ONNXSHA256: sum}}}
+	if changed, err := log.ChangedFiles(); err != nil || len(changed) > 0 {
+		t.Errorf("%v, changed %q", err, changed)
+	}
+	write(64)
+	if changed, err := log.ChangedFiles(); err != nil || len(changed) != 1 || !strings.Contains(changed[0], "net.onnx") {
+		t.Errorf("%v, changed %q; want the file", err, changed)
 	}
 }
 

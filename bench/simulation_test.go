@@ -56,7 +56,7 @@ func (n nature) truth(quantiles []float64) (median, rate float64, tails []float6
 	}
 	long := n
 	long.launches, long.samples, long.launchSD, long.correlation = 400, 500, 0, 0
-	b := newBootstrap(long.draw(rand.New(rand.NewPCG(99, 98))), 1, "truth")
+	b := newBootstrap(long.draw(rand.New(rand.NewPCG(99, 98))), nil, 1, "truth")
 	_, estimates := b.intervals(quantiles)
 	for _, e := range estimates {
 		tails = append(tails, e.Value)
@@ -100,7 +100,7 @@ func (n nature) simulate(t *testing.T, repeats int) coverage {
 		count(&c.median, &e, median)
 		count(&c.pooled, &pooled, 1e7*math.Exp(n.scatter)) // the mean of the logarithms
 		// Fewer draws than a report takes give the same coverage in a tenth of the time.
-		b := newBootstrap(run, uint64(k), "point")
+		b := newBootstrap(run, nil, uint64(k), "point")
 		b.draws, b.remakes = 500, 40
 		r, estimates := b.intervals(quantiles)
 		count(&c.rate, &r, rate)
@@ -184,7 +184,7 @@ func TestBlocksKeepCorrelation(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 24))
 	for _, c := range []struct{ correlation, least, most float64 }{{0, 0.85, 1.15}, {0.5, 1.35, 1.9}} {
 		run := nature{launches: 1, rounds: 1, samples: 2000, scatter: 0.01, correlation: c.correlation}.draw(random)
-		b := newBootstrap(run, 1, "point")
+		b := newBootstrap(run, nil, 1, "point")
 		var rates []float64
 		for range 400 {
 			rates = append(rates, b.launches[0].remake(b.random, nil)[0])
@@ -200,7 +200,7 @@ func TestBlocksKeepCorrelation(t *testing.T) {
 func BenchmarkBootstrap(b *testing.B) {
 	run := nature{launches: 4, rounds: 1, samples: 50, launchSD: 0.003, scatter: 0.005}.draw(rand.New(rand.NewPCG(1, 1)))
 	for b.Loop() {
-		newBootstrap(run, 1, "point").intervals([]float64{0.90})
+		newBootstrap(run, nil, 1, "point").intervals([]float64{0.90})
 	}
 }
 

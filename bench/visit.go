@@ -118,11 +118,12 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 		record.InputsAsked = session.asked
 	}
 
-	warm, inference, err := w.warmUp(session, v.Point, time.Duration(first[0].Host))
+	warm, err := w.warmUp(session, v.Point, time.Duration(first[0].Host))
 	if err != nil {
 		return err
 	}
-	if inference, err = w.amortise(session, v.Point, inference); err != nil {
+	inference, err := w.amortise(session, v.Point, warm.median)
+	if err != nil {
 		return err
 	}
 	if record.Check, err = w.check(session, v.Point); err != nil {
@@ -142,13 +143,13 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 
 // rounds takes a visit's round, again as often as the protocol allows while it is
 // dropped.
-func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, warm int, inference time.Duration) error {
+func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, warm warmth, inference time.Duration) error {
 	proto := w.spec.Config.Protocol
 	hot := 0
 	for try := 1; ; try++ {
 		round := RoundRecord{
 			Type: "round", ID: v.Point.String(), Launch: w.spec.Launch, Round: v.Round, Order: v.Order, Try: try,
-			Sentinel: v.Sentinel, WarmupSamples: warm, AmortisedOver: amortisedOver(session),
+			Sentinel: v.Sentinel, WarmupSamples: warm.inferences, WarmupFar: !warm.near, AmortisedOver: amortisedOver(session),
 		}
 		verdict, took, err := w.clocked(session, v.Point, inference, &round)
 		if err != nil {
@@ -204,13 +205,20 @@ func (w *worker) coolDown(ctx context.Context, p Point, limit time.Duration) err
 	return nil
 }
 
+// A warmth is what a warm-up came to.
+type warmth struct {
+	inferences int
+	median     time.Duration // of the last five
+	near       bool          // whether the last one lay near it
+}
+
 // warmUp runs until both minima are reached and the last inference lies near the
-// median of the last five (W1), and gives the number of inferences and the last
-// median. A network that never comes near is left to the round's windows.
-func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (int, time.Duration, error) {
+// median of the last five (W1). A network that never comes near is left to the round's
+// windows.
+func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (warmth, error) {
 	proto := w.spec.Config.Protocol
 	if err := w.begin(p, "warm-up", time.Duration(proto.WarmupSamples+5)*(guess+p.Gap)); err != nil {
-		return 0, 0, err
+		return warmth{}, err
 	}
 	one := make([]hardware.Sample, 1)
 	var last []int64
@@ -218,7 +226,7 @@ func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (
 	checked := false
 	for n := 1; ; n++ {
 		if err := w.block(session, p, one); err != nil {
-			return 0, 0, err
+			return warmth{}, err
 		}
 		last = append(last, one[0].Device)
 		if len(last) > 5 {
@@ -232,11 +240,11 @@ func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (
 		if !checked && (end || n == 64) {
 			checked = true
 			if err := w.deferred(session, took); err != nil {
-				return 0, 0, err
+				return warmth{}, err
 			}
 		}
 		if end {
-			return n, time.Duration(mid), nil
+			return warmth{n, time.Duration(mid), near}, nil
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"genbench/engines"
@@ -101,6 +102,8 @@ func RunWorker(ctx context.Context, drivers []engines.Driver, stdin io.Reader) e
 	if err != nil {
 		return fmt.Errorf("start worker: no launch on standard input (%w); this command is started by `genbench run`, not by hand", err)
 	}
+	// What an engine starts must not hold the pipe open when the worker has ended.
+	syscall.CloseOnExec(workerPipe)
 	out := os.NewFile(workerPipe, "worker pipe")
 	defer out.Close()
 	// A parent that was killed cannot tell its worker to stop; the end of the

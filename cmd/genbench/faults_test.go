@@ -455,16 +455,42 @@ func TestDiskFull(t *testing.T) {
 	if err := errors.Join(filler.Close(), os.Remove(filler.Name())); err != nil {
 		t.Fatal(err)
 	}
-	if r := load(t, p.dir); len(r.Log.Rounds) == 0 {
-		t.Error("no round survived the full disk")
+	if r := load(t, p.dir); len(r.Log.Rounds) == 0 || r.Log.Finished() {
+		t.Errorf("%d rounds survived the full disk, the end is %+v", len(r.Log.Rounds), r.Log.End)
+	}
+	if code, rest := begin(t, []string{p.runtimeDir()}, "run", "--resume", p.dir).end(t); code != 0 {
+		t.Fatalf("resumed with room on the disk: exit code %d, %s", code, rest)
+	}
+	if r := load(t, p.dir); len(r.Log.Rounds) != faultVisits || !r.Log.Finished() {
+		t.Errorf("resumed, %d rounds of %d, the end is %+v", len(r.Log.Rounds), faultVisits, r.Log.End)
 	}
 }
 
 func TestReadOnlyDirectory(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(dir, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	t.Run("disk", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_RDONLY, ""); err != nil {
+			t.Skipf("mounting a read-only disk needs rights: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+		runBelow(t, dir)
+	})
+	t.Run("no directory", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		runBelow(t, file)
+	})
+}
+
+// runBelow has a run fail to make its directory.
+func runBelow(t *testing.T, dir string) {
+	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	var stdout, stderr bytes.Buffer
 	code := run([]string{"run", "--engines", "fake-spin", "--models", "genet-small", "--out", filepath.Join(dir, "run")}, strings.NewReader(""), &stdout, &stderr, testDrivers())

@@ -55,12 +55,14 @@ func (a *app) replay(ctx context.Context, dir, out string, until time.Time) erro
 	if out == "" {
 		out = defaultDir(time.Now())
 	}
+	began := time.Now()
 	runErr := a.carryOut(ctx, plan, device, out, manner{until: until})
 	after, err := bench.LoadResult(out)
+	// What lies there may be of another run, which this one did not touch.
+	if runErr != nil && (after == nil || after.Log.Run.Started.Before(began)) {
+		return runErr // it did not come to a journal
+	}
 	if after == nil {
-		if runErr != nil {
-			return runErr // it did not come to a journal
-		}
 		return err
 	}
 	for _, difference := range before.Log.Run.Differences(after.Log.Run) {
@@ -93,7 +95,8 @@ func (a *app) sideBySide(before, after *bench.Result) error {
 		rows = append(rows, row)
 	}
 	fmt.Fprintln(a.stdout)
-	return table(a.stdout, []string{"point", "then, ms", "now, ms", "now/then", "intervals"}, rows, nil, 1)
+	points := sheet{header: []string{"point", "then, ms", "now, ms", "now/then", "intervals"}, rows: rows, numbers: 1, all: "a wider one has all"}
+	return points.print(a.stdout, a.width(), "", "intervals")
 }
 
 func latencyOf(m *bench.Measurement) string {

@@ -54,7 +54,11 @@ func (a *app) resume(ctx context.Context, dir string, until time.Time) (err erro
 	if err != nil {
 		return err
 	}
-	if differences := log.Run.Differences(now); len(differences) > 0 {
+	changed, err := log.ChangedFiles()
+	if err != nil {
+		return fmt.Errorf("resume %s: %w", dir, err)
+	}
+	if differences := append(log.Run.Differences(now), changed...); len(differences) > 0 {
 		return &exitError{exitIncomparable, fmt.Errorf("resume %s: what it measured and what would be added to it do not belong together:\n  %s\nrun it anew, or where it was begun", dir, strings.Join(differences, "\n  "))}
 	}
 	base := log.ContinueBase(native.Now(), started)
