@@ -67,12 +67,10 @@ type TelemetryTest struct {
 	WorkNS int64 `json:"work_ns"` // how long a call takes, about
 	// ReadingNS is how long it takes to read all samplers once, in the median.
 	ReadingNS int64 `json:"reading_ns"`
-	// Median is what readings do to the median of slices that each hold one: ten times
-	// as many as beside a measurement, so that it bounds what they do there.
+	// Median and P99 are what readings do to the median and to the 99th percentile, as
+	// often as beside a measurement: of ten slices one holds one.
 	Median Shift `json:"median"`
-	// P99 is what they do to the 99th percentile as often as beside a measurement, one
-	// slice in ten holding one.
-	P99 Shift `json:"p99"`
+	P99    Shift `json:"p99"`
 }
 
 // A Shift is by which share readings lengthen a time, with an interval over batches of
@@ -296,14 +294,17 @@ func (t *SelfTest) telemetry(ctx context.Context, s Stream, samplers []Sampler) 
 	return nil
 }
 
-// telemetryShifts compares one batch: the logarithm of the ratio of medians with and
-// without readings, and of the 99th percentiles of times as they would be with one
-// reading in every period, to those without.
+// telemetryShifts compares one batch: the logarithms of the ratios of the median and of
+// the 99th percentile, as they would be with one reading in every period, to those
+// without.
 func telemetryShifts(without, with []int64) (median, tail float64) {
-	base, read := spread(without), spread(with)
-	share := float64(telemetrySlice) / float64(telemetryPeriod)
-	mixed := mixedQuantile(without, with, share, 0.99)
-	return math.Log(float64(read.MedianNS) / float64(base.MedianNS)), math.Log(float64(mixed) / float64(base.P99NS))
+	base := spread(without)
+	slices.Sort(with)
+	const share = float64(telemetrySlice) / float64(telemetryPeriod)
+	moved := func(q float64, ns int64) float64 {
+		return math.Log(float64(mixedQuantile(without, with, share, q)) / float64(ns))
+	}
+	return moved(0.5, base.MedianNS), moved(0.99, base.P99NS)
 }
 
 // mixedQuantile is the smallest of all times that a share q of a mixture does not

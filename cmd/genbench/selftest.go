@@ -234,7 +234,8 @@ func (a *app) writeSelfTest(t selfTest) error {
 	for _, c := range t.Checks {
 		row(c.Name, c)
 	}
-	if err := table(a.stdout, []string{"", "check", "value", "limit", "unit"}, rows, nil, 2); err != nil {
+	checks := sheet{header: []string{"", "check", "value", "limit", "unit"}, rows: rows, numbers: 2}
+	if err := checks.print(a.stdout, a.width(), "check"); err != nil {
 		return err
 	}
 
@@ -261,7 +262,8 @@ func (a *app) writeSelfTest(t selfTest) error {
 			}
 		}
 	}
-	if err := table(a.stdout, []string{"", "engine", "version", "inferences", "fastest", "twice the work takes"}, rows, nil, 3); err != nil {
+	truths := sheet{header: []string{"", "engine", "version", "inferences", "fastest", "twice the work takes"}, rows: rows, numbers: 3}
+	if err := truths.print(a.stdout, a.width(), "", "version"); err != nil {
 		return err
 	}
 	for _, note := range notes {
@@ -294,7 +296,7 @@ func (a *app) writeTelemetryTest(t *hardware.TelemetryTest) {
 	percent := func(s hardware.Shift) string {
 		return fmt.Sprintf("%.3f [%.3f, %.3f] %%", 100*s.Value, 100*s.Low, 100*s.High)
 	}
-	fmt.Fprintf(a.stdout, "\nreadings beside calls of %v: one takes %v; a hundred a second move the median by %s, ten a second the p99 by %s (99 %% intervals, %d pairs)\n",
+	fmt.Fprintf(a.stdout, "\nreadings beside calls of %v: one takes %v; ten a second move the median by %s, the p99 by %s (99 %% intervals, %d pairs)\n",
 		time.Duration(t.WorkNS), time.Duration(t.ReadingNS).Round(time.Microsecond), percent(t.Median), percent(t.P99), t.Pairs)
 }
 
