@@ -100,7 +100,7 @@ func (a *app) indexed(ctx context.Context, store *history.Store, dirs []string, 
 		fmt.Fprintf(a.stderr, "genbench: %s\n", problem)
 	}
 	if u.Read > 0 {
-		fmt.Fprintf(a.stderr, "read %d journals\n", u.Read)
+		fmt.Fprintf(a.stderr, "read %s\n", plural(u.Read, "journal", "journals"))
 	}
 	return store.Series(ctx, f)
 }

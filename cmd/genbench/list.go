@@ -57,7 +57,7 @@ func (a *app) listModels(_ context.Context, asJSON bool) error {
 		}
 		rows = append(rows, []string{m.Name, m.Family, m.Source, m.Top1Source, strconv.Itoa(m.Resolution), count(m.Params), count(m.MACs), top1})
 	}
-	s := sheet{[]string{"name", "family", "source", "top-1 source", "resolution", "params", "MACs", "top-1 %"}, rows, 4}
+	s := sheet{header: []string{"name", "family", "source", "top-1 source", "resolution", "params", "MACs", "top-1 %"}, rows: rows, numbers: 4}
 	return s.print(a.stdout, a.width(), "", "top-1 source", "source", "family")
 }
 
@@ -145,7 +145,7 @@ func (a *app) writeEngines(list []engineStatus) error {
 		}
 		rows = append(rows, []string{s.Name, available, version, library, s.Doc})
 	}
-	s := sheet{[]string{"engine", "available", "version", "library", "what it is"}, rows, 5}
+	s := sheet{header: []string{"engine", "available", "version", "library", "what it is"}, rows: rows, numbers: 5}
 	if err := s.print(a.stdout, a.width(), "what it is", "library"); err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (a *app) listPrecisions(_ context.Context, asJSON bool) error {
 	for _, p := range list {
 		rows = append(rows, []string{string(p.Name), p.Doc, fmt.Sprint(p.Tolerance.MinCosine), fmt.Sprint(p.Tolerance.MaxRelErr)})
 	}
-	s := sheet{[]string{"precision", "what it is", "least cosine", "largest error"}, rows, 2}
+	s := sheet{header: []string{"precision", "what it is", "least cosine", "largest error"}, rows: rows, numbers: 2}
 	if err := s.print(a.stdout, a.width(), "what it is"); err != nil {
 		return err
 	}

@@ -7,10 +7,10 @@
 //	genbench doctor                what would disturb a measurement
 //	genbench clocks lock base      hold the clocks of GPUs
 //
-// One file of this package holds one sub-command. Exit codes have one cause each:
-// 0 done, 1 internal, 2 usage, 3 engine unavailable, 4 measurement invalid, 5 some
-// points failed, 10 regression, 11 undecided under --strict, 12 not comparable, 130
-// interrupted.
+// One file of this package holds one sub-command. Exit codes, whose causes the README's
+// table tells: 0 done, 1 internal or a full disk, 2 usage, 3 unavailable or in use, 4
+// measurement invalid, 5 some points failed or are missing, 10 regression, 11 undecided
+// under --strict, 12 not comparable, 130 interrupted.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, all.Drivers()))
 }
 
-// Exit codes. No code has two causes.
+// Exit codes. What each stands for, the README's table tells; 10 and 11 are verdict's.
 const (
 	exitInternal     = 1
 	exitUsage        = 2

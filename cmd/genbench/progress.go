@@ -21,8 +21,8 @@ type progress struct {
 
 func (p *progress) begin(plan *bench.Plan, findings []hardware.Finding, dir string) {
 	c := plan.Config
-	fmt.Fprintf(p.out, "%s %s: %d points × %s, about %s, %d threads, seed %d → %s\n",
-		c.Protocol.ID, c.Protocol.Profile, plan.Measurable(), design(c.Protocol), plannedTime(plan), c.Threads, c.Seed, dir)
+	fmt.Fprintf(p.out, "%s %s: %s × %s, about %s, %s, seed %d → %s\n",
+		c.Protocol.ID, c.Protocol.Profile, plural(plan.Measurable(), "point", "points"), design(c.Protocol), plannedTime(plan), plural(c.Threads, "thread", "threads"), c.Seed, dir)
 	for _, f := range findings {
 		fmt.Fprintf(p.out, "%s: %s; %s\n", f.Severity, f.Text, f.Advice)
 	}

@@ -12,8 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -257,70 +255,30 @@ func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, 
 
 func (a *app) printPlan(plan *bench.Plan) error {
 	c := plan.Config
-	fmt.Fprintf(a.stdout, "%s, profile %s: %s, %d of %d points, about %s (a guess until something was measured), %d threads, seed %d\n\n",
-		c.Protocol.ID, c.Protocol.Profile, design(c.Protocol), plan.Measurable(), len(plan.Points),
-		plannedTime(plan), c.Threads, c.Seed)
-	header := []string{"model", "resolution", "engine", "precision"}
-	ways := usedAxes(plan)
-	for _, axis := range ways {
-		header = append(header, axis.name)
-	}
-	right := len(header)
-	header = append(header, "batch", "MACs", "planned s", "")
-	var rows [][]string
+	fmt.Fprintf(a.stdout, "%s, profile %s: %s, %d of %s, about %s (a guess until something was measured), %s, seed %d\n\n",
+		c.Protocol.ID, c.Protocol.Profile, design(c.Protocol), plan.Measurable(), plural(len(plan.Points), "point", "points"),
+		plannedTime(plan), plural(c.Threads, "thread", "threads"), c.Seed)
+	points := sheet{header: []string{"point", "MACs", "planned s", ""}, numbers: 1, all: "a wider one has all"}
 	skips := map[string]int{}
 	var reasons []string
 	for _, p := range plan.Points {
-		resolution := "–"
-		if p.Point.Resolution != 0 {
-			resolution = strconv.Itoa(p.Point.Resolution)
-		}
-		row := []string{p.Point.Model, resolution, p.Point.Engine, p.Point.Precision}
-		for _, axis := range ways {
-			row = append(row, axis.of(p.Point))
-		}
-		row = append(row, fmt.Sprint(p.Point.Batch), count(p.MACs))
-		if p.Skip == "" {
-			row = append(row, fmt.Sprintf("%.1f", p.PlannedSeconds), "")
-		} else {
+		row := []string{p.ID, count(p.MACs), fmt.Sprintf("%.1f", p.PlannedSeconds), ""}
+		if p.Skip != "" {
 			if skips[p.Skip] == 0 {
 				reasons = append(reasons, p.Skip)
 				skips[p.Skip] = len(reasons)
 			}
-			row = append(row, "", fmt.Sprintf("skipped [%d]", skips[p.Skip]))
+			row[2], row[3] = "", fmt.Sprintf("skipped [%d]", skips[p.Skip])
 		}
-		rows = append(rows, row)
+		points.rows = append(points.rows, row)
 	}
-	if err := table(a.stdout, header, rows, nil, right); err != nil {
+	if err := points.print(a.stdout, a.width(), "", "MACs"); err != nil {
 		return err
 	}
 	for i, reason := range reasons {
 		fmt.Fprintf(a.stdout, "\n[%d] %s\n", i+1, reason)
 	}
 	return nil
-}
-
-// A wayAxis says how a point is run, where it is not as usual.
-type wayAxis struct {
-	name string
-	of   func(bench.Point) string
-}
-
-// usedAxes are those of which a plan's points have a value.
-func usedAxes(plan *bench.Plan) []wayAxis {
-	axes := []wayAxis{
-		{"graph", func(p bench.Point) string { return p.Graph }},
-		{"cache", func(p bench.Point) string { return p.Cache }},
-		{"gap", func(p bench.Point) string {
-			if p.Gap == 0 {
-				return ""
-			}
-			return p.Gap.String()
-		}},
-	}
-	return slices.DeleteFunc(axes, func(axis wayAxis) bool {
-		return !slices.ContainsFunc(plan.Points, func(p bench.PlannedPoint) bool { return axis.of(p.Point) != "" })
-	})
 }
 
 // carryOut runs a plan into a new directory and shows what came of it. It waits as long

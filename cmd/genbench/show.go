@@ -97,8 +97,9 @@ func (a *app) showLayers(network *models.Network, weights string, asJSON bool) (
 		fmt.Fprintf(a.stdout, "weights %s: every tensor fits\n", source)
 	}
 	fmt.Fprintln(a.stdout)
-	return table(a.stdout, []string{"layer", "op", "in", "out", "params", "MACs", "bytes"}, rows,
-		[]string{"total", "", "", "", count(cost.Params), count(cost.MACs), count(bytes)}, 4)
+	layers := sheet{header: []string{"layer", "op", "in", "out", "params", "MACs", "bytes"}, rows: rows, numbers: 4,
+		footer: []string{"total", "", "", "", count(cost.Params), count(cost.MACs), count(bytes)}}
+	return layers.print(a.stdout, a.width(), "", "in", "bytes")
 }
 
 // showQuantization prints what becomes of every layer in an int8 export.
@@ -131,7 +132,8 @@ func (a *app) showQuantization(network *models.Network, form string, asJSON bool
 		}{network.Name, network.Resolution, form, integers, nodes})
 	}
 	fmt.Fprintf(a.stdout, "%s in int8, %s: %d of %d layers, batch norms folded, compute in integers\n\n", network.Name, form, integers, len(nodes))
-	return table(a.stdout, []string{"layer", "op", "in", "why"}, rows, nil, 4)
+	layers := sheet{header: []string{"layer", "op", "in", "why"}, rows: rows, numbers: 4}
+	return layers.print(a.stdout, a.width(), "why")
 }
 
 // completeModelsAndFiles leaves what is no name of a network to the shell.

@@ -148,8 +148,9 @@ func (a *app) writeFile(s shownFile) error {
 		}
 		rows[i] = []string{l.Name, l.Op, strings.Join(in, " "), known(l.Output), count(l.Params), macs(l.MACs)}
 	}
-	if err := table(a.stdout, []string{"layer", "op", "in", "out", "params", "MACs"}, rows,
-		[]string{"total", "", "", "", count(s.Params), macs(s.MACs)}, 4); err != nil {
+	layers := sheet{header: []string{"layer", "op", "in", "out", "params", "MACs"}, rows: rows, numbers: 4,
+		footer: []string{"total", "", "", "", count(s.Params), macs(s.MACs)}}
+	if err := layers.print(a.stdout, a.width(), "", "in", "op"); err != nil {
 		return err
 	}
 	fmt.Fprintln(a.stdout)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -48,12 +49,15 @@ type sheet struct {
 	header  []string
 	rows    [][]string
 	numbers int
+	footer  []string // nil is none
+	// all says where what did not fit is to be found; empty is under --json.
+	all string
 }
 
 // widths are those of the columns, each with the gap that follows it.
 func (s *sheet) widths() (columns []int, sum int) {
 	columns = make([]int, len(s.header))
-	for _, row := range append([][]string{s.header}, s.rows...) {
+	for _, row := range append([][]string{s.header, s.footer}, s.rows...) {
 		for i, cell := range row {
 			columns[i] = max(columns[i], utf8.RuneCountInString(cell)+2)
 		}
@@ -67,9 +71,13 @@ func (s *sheet) widths() (columns []int, sum int) {
 // leaveOut takes a column away.
 func (s *sheet) leaveOut(name string) {
 	i := slices.Index(s.header, name)
-	s.header = slices.Delete(slices.Clone(s.header), i, i+1)
+	without := func(row []string) []string { return slices.Delete(slices.Clone(row), i, i+1) }
+	s.header = without(s.header)
+	if s.footer != nil {
+		s.footer = without(s.footer)
+	}
 	for j := range s.rows {
-		s.rows[j] = slices.Delete(slices.Clone(s.rows[j]), i, i+1)
+		s.rows[j] = without(s.rows[j])
 	}
 	if i < s.numbers {
 		s.numbers--
@@ -109,12 +117,12 @@ func (s *sheet) print(w io.Writer, width int, words string, leave ...string) err
 		s.leaveOut(leave[0])
 		left, leave = append(left, leave[0]), leave[1:]
 	}
-	if err := table(w, s.header, s.rows, nil, s.numbers); err != nil {
+	if err := table(w, s.header, s.rows, s.footer, s.numbers); err != nil {
 		return err
 	}
 	if left != nil {
 		slices.Reverse(left)
-		text := fmt.Sprintf("without %s: the terminal is too narrow; --json has all", strings.Join(left, ", "))
+		text := fmt.Sprintf("without %s: the terminal is too narrow; %s", strings.Join(left, ", "), cmp.Or(s.all, "--json has all"))
 		fmt.Fprintln(w)
 		paragraphs{w, width}.write("", text)
 	}

@@ -12,10 +12,10 @@ import (
 func TestSheetFits(t *testing.T) {
 	print := func(width int, words string) string {
 		var b bytes.Buffer
-		s := sheet{[]string{"name", "path", "what it is", "n"}, [][]string{
+		s := sheet{header: []string{"name", "path", "what it is", "n"}, rows: [][]string{
 			{"first", "a/long/path/of/many/parts", "words that say at some length what the first is", "1"},
 			{"second", "–", "one word", "22"},
-		}, 3}
+		}, numbers: 3, footer: []string{"total", "", "", "23"}}
 		if err := s.print(&b, width, words, "path"); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestSheetFits(t *testing.T) {
 		if strings.Contains(got, "without path") == c.path {
 			t.Errorf("in %d columns what is left out is not told:\n%s", c.width, got)
 		}
-		if !strings.Contains(got, " 22 ") {
+		if !strings.Contains(got, " 22 ") || !strings.Contains(got, " 23 ") {
 			t.Errorf("in %d columns a number is missing:\n%s", c.width, got)
 		}
 	}

@@ -65,7 +65,7 @@ func TestWorkflow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"build.sh", "look-at-the-machine.sh", "gate.sh"} {
+	for _, name := range []string{"build.sh", "engine.sh", "look-at-the-machine.sh", "gate.sh"} {
 		if steps[name] == "" {
 			t.Errorf("no step makes %s", name)
 		}
