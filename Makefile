@@ -43,7 +43,7 @@ agree: build ## Compare with ONNX Runtime's own Python loop, in turn
 	$(AGREE_ENV)/bin/python -m pip install --quiet numpy onnxruntime==1.32.0
 	GENBENCH_AGREE_PYTHON=$(abspath $(AGREE_ENV))/bin/python GENBENCH_REQUIRE=onnxruntime go test -count=1 -v -timeout 3h -run AgreesWithPython ./engines/onnxruntime -agree-launches $(LAUNCHES)
 
-# An hour for the default suite: MODELS and BATCHES name fewer points; more TURNS tell
+# Eighty minutes for the default suite: MODELS and BATCHES name fewer points; more TURNS tell
 # better how far processes lie apart.
 WIDTH ?= 0.01
 TURNS ?= 3
