@@ -247,6 +247,10 @@ func TestClockPolicies(t *testing.T) {
 			if fixed := m.floating(r.Log.Run) == ""; fixed != (c.doubt == "") {
 				t.Errorf("floating: %q", m.floating(r.Log.Run))
 			}
+			// A comparison of results takes the point for what it is, too.
+			if o := Outcomes(r.Log)[0]; (o.Floating == "") != (c.doubt == "") || (c.doubt != "") != slices.ContainsFunc(o.Warnings, func(w Warning) bool { return w.Code == c.doubt }) {
+				t.Errorf("outcome floating: %q, with the doubts %v", o.Floating, o.Warnings)
+			}
 			want := map[Code][2]RuleState{"": {RuleMet, RuleMet}, FloatingClocks: {RuleNotMet, RuleNotMet}, ClockNotHeld: {RuleMet, RuleNotMet}}[c.doubt]
 			if got := [2]RuleState{ruleNamed(t, r.Result, "C1").State, ruleNamed(t, r.Result, "C2").State}; got != want {
 				t.Errorf("C1 and C2 are %v, want %v", got, want)

@@ -1,6 +1,11 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"genbench/models"
+)
 
 // An Outcome is what became of a planned point, and the rounds behind it, before
 // anything is estimated. It follows from the journal in one pass over it, so that
@@ -9,6 +14,8 @@ type Outcome struct {
 	Point  Point
 	State  State
 	Reason string // of a state other than measured
+	// Wrong says that an output was wrong, which no number of right ones makes good.
+	Wrong  bool
 	Model  *ModelRecord
 	Rounds []*RoundRecord // that were kept
 	// Clocks of the device during each of the rounds, in MHz; 0 where it was not read.
@@ -59,20 +66,27 @@ func Outcomes(log *Log) []Outcome {
 		p := planned.Point
 		list[i] = Outcome{Point: p, Model: files[file{p.Model, p.Precision, p.Batch, p.Resolution}]}
 		list[i].settle(log, planned, points[planned.ID], rounds[planned.ID])
-		list[i].clock(log.Run, of)
+		list[i].clock(log, of)
 		list[i].meter(energies[planned.ID])
 		switch e := engines[p.Engine]; {
 		case e.Version == fakeVersion:
 			list[i].Warnings = append(list[i].Warnings, Warning{FakeEngine, "engine " + e.Name})
 		case e.Reference:
 			list[i].Warnings = append(list[i].Warnings, Warning{ReferenceEngine, "engine " + e.Name})
+		default:
+			for _, d := range log.Run.Devices {
+				if d.Fake {
+					list[i].Warnings = append(list[i].Warnings, Warning{FakeEngine, "device " + d.Name})
+					break
+				}
+			}
 		}
 	}
 	return list
 }
 
-// clock finds the device's clock during the rounds.
-func (o *Outcome) clock(run RunRecord, of conditions) {
+// clock finds the device's clock during the rounds, and what can be said against it.
+func (o *Outcome) clock(log *Log, of conditions) {
 	m := Measurement{Rounds: o.Rounds}
 	var known []float64
 	o.Clocks = make([]float64, len(o.Rounds))
@@ -83,7 +97,11 @@ func (o *Outcome) clock(run RunRecord, of conditions) {
 		}
 	}
 	m.Clock = rangeOf(known)
-	o.Floating = m.floating(run)
+	if w := m.clockDoubt(log); w != nil {
+		m.Warnings = append(m.Warnings, *w)
+		o.Warnings = append(o.Warnings, *w)
+	}
+	o.Floating = m.floating(log.Run)
 }
 
 // meter takes in the energy pass; nil where there was none.
@@ -123,7 +141,7 @@ func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, 
 			o.State, o.Reason = Skipped, p.Skipped
 			return
 		case p.Check != nil && !p.Check.Pass:
-			o.State, o.Reason = Invalid, "the output differs from the reference"
+			o.State, o.Reason, o.Wrong = Invalid, "the output differs from the reference", true
 		}
 	}
 	if o.State == Invalid {
@@ -153,6 +171,9 @@ func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, 
 		o.State, o.Reason = Invalid, fmt.Sprintf("%d of %d visits gave no clean round", visits-kept, visits)
 	default:
 		o.State = Measured
+	}
+	if o.State == Measured && models.IsFile(o.Point.Model) && !slices.ContainsFunc(points, func(p *PointRecord) bool { return p.Check != nil }) {
+		o.Warnings = append(o.Warnings, Warning{Unchecked, o.Point.Model})
 	}
 	if unsteady > 0 {
 		o.Warnings = append(o.Warnings, Warning{Unsteady, fmt.Sprintf("%d of %d rounds", unsteady, kept)})

@@ -23,6 +23,7 @@ const (
 	Stolen          Code = "stolen_time"
 	ForeignLoad     Code = "foreign_load"
 	DroppedRounds   Code = "dropped_rounds"
+	LostLaunches    Code = "lost_launches"
 	FewLaunches     Code = "few_launches"
 	Imprecise       Code = "imprecise"
 	Drifted         Code = "drifted"
@@ -63,6 +64,7 @@ func Codes() []CodeInfo {
 		{Stolen, "the hypervisor gave this machine's processors to others while it measured", "measure on a dedicated machine"},
 		{ForeignLoad, "other processes used the processors while rounds were taken that --max-foreign let pass", "stop them, or leave --max-foreign at its default so that such rounds are taken again"},
 		{DroppedRounds, "rounds were dropped for contamination and taken again; they stay in the journal with their reason", "see `genbench doctor` for what disturbs this machine"},
+		{LostLaunches, "some launches of one version gave no numbers for this point; it is judged by the rest", "read their logs below the result directory: a version that dies now and then is no good version"},
 		{FewLaunches, "fewer launches than an interval needs", "let the run finish, or raise the number of launches"},
 		{Imprecise, "the 95 % interval is wider than the profile aims for", "take a longer profile, or quieten the machine"},
 		{Drifted, "the machine became faster or slower while it measured; the order in which points were visited then tells on them", "let it warm up or cool down first, fix the clocks, and measure again"},
