@@ -20,6 +20,8 @@ import (
 
 	"genbench/bench"
 	"genbench/bench/verdict"
+	"genbench/engines"
+	"genbench/engines/all"
 	"genbench/hardware"
 )
 
@@ -96,24 +98,30 @@ func hereAndNow(t *testing.T, kind string) proofSetting {
 		t.Fatal(err)
 	}
 	defer m.close()
-	statuses, err := (&app{drivers: testDrivers()}).engineStatuses(context.Background())
+	statuses, err := (&app{drivers: suiteDrivers()}).engineStatuses(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var engines []string
+	var available []string
 	for _, e := range statuses {
 		if e.Available {
-			engines = append(engines, e.Name+" "+*e.Version)
+			available = append(available, e.Name+" "+*e.Version)
 		}
 	}
 	s := proofSetting{
-		Kind: kind, Binary: sum, Engines: strings.Join(engines, ", "), Flags: *proofFlags, Pairs: *proofPairs,
+		Kind: kind, Binary: sum, Engines: strings.Join(available, ", "), Flags: *proofFlags, Pairs: *proofPairs,
 		Machine: verdict.MachineOf(bench.RunRecord{Host: hardware.DescribeHost(""), Devices: []hardware.Info{device.Info()}, GPUs: m.gpus}),
 	}
 	if kind == proofOfPlant {
 		s.Flags = plantedFlags
 	}
 	return s
+}
+
+// suiteDrivers are the engines that a suite takes which names none: those of the host
+// that are not there to check others. This binary has fakes besides.
+func suiteDrivers() []engines.Driver {
+	return slices.DeleteFunc(all.Drivers(), func(d engines.Driver) bool { return d.Reference || d.Device != hardware.Host })
 }
 
 // run runs the gate of the test binary, with its fakes, as a process.
@@ -134,6 +142,13 @@ func (s proofSetting) run(t *testing.T) proofGate {
 		cmd.Args = append(cmd.Args, "--pairs", strconv.Itoa(s.Pairs))
 	}
 	cmd.Args = append(append(cmd.Args, "--"), strings.Fields(s.Flags)...)
+	if s.Flags == "" {
+		var names []string
+		for _, d := range suiteDrivers() {
+			names = append(names, d.Name)
+		}
+		cmd.Args = append(cmd.Args, "--engines", strings.Join(names, ","))
+	}
 	cmd.Env = append(os.Environ(), verdict.StateEnv+"="+t.TempDir())
 	var out, words bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &words
