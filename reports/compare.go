@@ -58,26 +58,36 @@ func LookupCompare(name string) (CompareReport, error) {
 	return nil, fmt.Errorf("unknown format of a comparison %q: %sthere are %s", name, hint, strings.Join(all, ", "))
 }
 
-// compareHeadline is the verdict on all points in one sentence.
-func compareHeadline(c *verdict.Comparison) string {
+// Headline is the verdict on all points in one sentence. With several metrics a point
+// is counted once for each.
+func Headline(c *verdict.Comparison) string {
 	total := 0
 	for _, f := range c.Families {
 		total += len(f.Rows)
 	}
+	of := count(total, "point")
+	if len(c.Families) > 1 {
+		of = fmt.Sprintf("%d points by %d metrics", total, len(c.Families))
+	}
+	undecided := c.Count(verdict.Undecided)
 	said := ""
 	switch n := c.Count(verdict.Regressed); {
+	case c.Stopped != "":
+		said = fmt.Sprintf("Not decided: %s before all of %s was judged", strings.TrimSuffix(c.Stopped, "."), of)
 	case n > 0 && c.Advisory != "":
-		said = fmt.Sprintf("Slower, as far as this comparison can tell: %d of %s", n, count(total, "point"))
+		said = fmt.Sprintf("Slower, as far as this comparison can tell: %d of %s", n, of)
 	case n > 0:
-		said = fmt.Sprintf("Regressed: %d of %s", n, count(total, "point"))
+		said = fmt.Sprintf("Regressed: %d of %s", n, of)
 	case c.Count(verdict.Missing) > 0:
-		said = fmt.Sprintf("Incomplete: %d of %s vanished", c.Count(verdict.Missing), count(total, "point"))
+		said = fmt.Sprintf("Incomplete: %d of %s vanished", c.Count(verdict.Missing), of)
 	case c.Count(verdict.Invalid) > 0:
-		said = fmt.Sprintf("Invalid: %d of %s must not be compared", c.Count(verdict.Invalid), count(total, "point"))
-	case c.Count(verdict.Undecided) == total:
-		said = fmt.Sprintf("Undecided: nothing can be said of %s", count(total, "point"))
+		said = fmt.Sprintf("Invalid: %d of %s must not be compared", c.Count(verdict.Invalid), of)
+	case undecided == total:
+		said = fmt.Sprintf("Undecided: nothing can be said of %s", of)
+	case undecided > 0:
+		said = fmt.Sprintf("No regression found, and %d of %s undecided", undecided, of)
 	default:
-		said = fmt.Sprintf("No regression among %s", count(total, "point"))
+		said = fmt.Sprintf("No regression among %s", of)
 	}
 	var parts []string
 	for _, v := range []verdict.Verdict{verdict.Same, verdict.Improved, verdict.Undecided, verdict.ClockShift, verdict.Missing, verdict.Invalid, verdict.Extra} {
@@ -147,13 +157,39 @@ func remark(r verdict.Row) string {
 	if r.Watch {
 		parts = append(parts, "on the watch list")
 	}
+	if lost := lostLaunches(r); lost != "" {
+		parts = append(parts, "launches lost: "+lost)
+	}
 	if r.Cycles != nil {
 		parts = append(parts, fmt.Sprintf("%.4f in clock cycles", *r.Cycles))
 	}
 	if r.Floor != nil && r.Margin == *r.Floor {
-		parts = append(parts, fmt.Sprintf("margin raised to this machine's noise floor, %.2g %%", 100*r.Margin))
+		parts = append(parts, fmt.Sprintf("margin raised to this machine's noise floor, %.3g %%", 100*r.Margin))
 	}
 	return clean(strings.Join(parts, "; "))
+}
+
+// lostLaunches tells of those that a row is judged without; empty where there are none.
+func lostLaunches(r verdict.Row) string {
+	for _, w := range r.Doubts {
+		if w.Code == bench.LostLaunches {
+			return w.Detail
+		}
+	}
+	return ""
+}
+
+// toBeSeen tells whether a comparison that fails nothing should still be looked at.
+func toBeSeen(c *verdict.Comparison) bool {
+	if c.Count(verdict.Undecided) > 0 || c.Count(verdict.ClockShift) > 0 || c.Advisory != "" {
+		return true
+	}
+	for _, f := range c.Families {
+		if slices.ContainsFunc(f.Rows, func(r verdict.Row) bool { return lostLaunches(r) != "" }) {
+			return true
+		}
+	}
+	return false
 }
 
 // design says in one line how a family was judged.
@@ -168,14 +204,19 @@ func design(c *verdict.Comparison, f verdict.Family) string {
 	if least < most {
 		pairs = fmt.Sprintf("%d to %s", least, pairs)
 	}
-	return fmt.Sprintf("%s (%s): margin %.3g %%, %s, %s tested together, chance of a false alarm at most %.3g %%",
-		f.Metric.Name, f.Metric.Doc, 100*f.Threshold, pairs, count(f.Tested, "point"), 100*c.Alpha)
+	return fmt.Sprintf("%s (%s): margin %.3g %%, %s, %s tested together, chance of a false alarm at most %.3g %%; intervals are of each point alone, %.3g %%",
+		f.Metric.Name, f.Metric.Doc, 100*f.Threshold, pairs, count(f.Tested, "point"), 100*c.Alpha, 100*(1-c.Alpha))
 }
 
-// rowDoubts lists the codes that rows carry, with how many rows each.
-func rowDoubts(c *verdict.Comparison) ([]bench.CodeInfo, map[bench.Code]int) {
+// codesIn lists the codes of a comparison and its rows, with how many rows have each.
+func codesIn(c *verdict.Comparison) ([]bench.CodeInfo, map[bench.Code]int) {
 	counted := map[bench.Code]int{}
 	var all []bench.Warning
+	for _, d := range c.Doubts {
+		if d.Code != "" {
+			all = append(all, bench.Warning{Code: d.Code})
+		}
+	}
 	for _, f := range c.Families[:1] { // doubts are of points, not of metrics
 		for _, r := range f.Rows {
 			all = append(all, r.Doubts...)
@@ -212,12 +253,12 @@ func differenceText(d verdict.Difference) string {
 func compareText(w io.Writer, c *verdict.Comparison) error {
 	var b bytes.Buffer
 	say := func(first, rest, text string) { b.WriteString(wrap(text, sentenceWidth, first, rest)) }
-	say("", "", compareHeadline(c))
+	say("", "", Headline(c))
 	if c.Advisory != "" {
 		say("! ", "  ", "advisory: "+c.Advisory)
 	}
 	for _, d := range c.Doubts {
-		say("! ", "  ", d)
+		say("! ", "  ", clean(d.Text))
 	}
 	say("", "", fmt.Sprintf("base %s, new %s, %s on %s", c.Base.ID, c.New.ID, strings.ToLower(kind(c.New)), deviceText(c.New)))
 	for _, d := range c.Differences {
@@ -253,9 +294,13 @@ func compareText(w io.Writer, c *verdict.Comparison) error {
 	for _, v := range verdictsOf(c) {
 		say("  ", "    ", fmt.Sprintf("%s: %s", v, v.Meaning()))
 	}
-	infos, counted := rowDoubts(c)
+	infos, counted := codesIn(c)
 	for _, info := range infos {
-		say("  ", "    ", fmt.Sprintf("doubt %s, %s: %s; %s", info.Code, count(counted[info.Code], "point"), info.Means, info.Advice))
+		where := count(counted[info.Code], "point")
+		if counted[info.Code] == 0 {
+			where = "the whole run"
+		}
+		say("  ", "    ", fmt.Sprintf("doubt %s, %s: %s; %s", info.Code, where, info.Means, info.Advice))
 	}
 	_, err := w.Write(b.Bytes())
 	return err
@@ -273,13 +318,13 @@ func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
 	mark := "✅"
 	switch c.ExitCode() {
 	case 0:
-		if c.Count(verdict.Undecided) > 0 || c.Advisory != "" {
+		if toBeSeen(c) {
 			mark = "⚠️"
 		}
 	default:
 		mark = "❌"
 	}
-	fmt.Fprintf(&b, "### %s %s\n\n", mark, escapeMarkdown(compareHeadline(c)))
+	fmt.Fprintf(&b, "### %s %s\n\n", mark, escapeMarkdown(Headline(c)))
 	if c.Advisory != "" {
 		fmt.Fprintf(&b, "> **Advisory:** %s.\n\n", marked(clean(c.Advisory)).markdown())
 	}
@@ -295,7 +340,11 @@ func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
 		b.WriteByte('\n')
 	}
 	for _, d := range c.Doubts {
-		fmt.Fprintf(&b, "- %s\n", prose{clean(d)}.line())
+		note := ""
+		if d.Code != "" {
+			note = b.noted(string(d.Code))
+		}
+		fmt.Fprintf(&b, "- %s%s\n", prose{clean(d.Text)}.line(), note)
 	}
 	fmt.Fprintf(&b, "\n%s, %s on %s. Detectable: the least true change found with 80 %% power.\n\n", prose{"base ", mono(c.Base.ID), ", new ", mono(c.New.ID)}.line(), strings.ToLower(kind(c.New)), escapeMarkdown(deviceText(c.New)))
 	b.footnotes(c)
@@ -361,7 +410,7 @@ func (b *comparisonPage) footnotes(c *verdict.Comparison) {
 			fmt.Fprintf(b, "[^%s]: %s\n", v, marked(v.Meaning()).markdown())
 		}
 	}
-	infos, _ := rowDoubts(c)
+	infos, _ := codesIn(c)
 	for _, info := range infos {
 		if b.notes[string(info.Code)] {
 			fmt.Fprintf(b, "[^%s]: %s: %s; %s\n", info.Code, escapeMarkdown(string(info.Code)), marked(info.Means).markdown(), marked(info.Advice).markdown())
@@ -415,6 +464,10 @@ func comparedPoints(c *verdict.Comparison) []comparedPoint {
 }
 
 func compareJSON(w io.Writer, c *verdict.Comparison) error {
+	doubts := []string{}
+	for _, d := range c.Doubts {
+		doubts = append(doubts, d.Text)
+	}
 	object := struct {
 		Headline    string               `json:"headline"`
 		ExitCode    int                  `json:"exit_code"`
@@ -422,10 +475,11 @@ func compareJSON(w io.Writer, c *verdict.Comparison) error {
 		New         string               `json:"new_run"`
 		Advisory    *string              `json:"advisory"`
 		Alpha       float64              `json:"alpha"`
+		Level       float64              `json:"ci_level"` // of each point alone
 		Differences []verdict.Difference `json:"env_diff"`
 		Doubts      []string             `json:"doubts"`
 		Points      []comparedPoint      `json:"points"`
-	}{Headline: compareHeadline(c), ExitCode: c.ExitCode(), Base: c.Base.ID, New: c.New.ID, Alpha: c.Alpha, Differences: append([]verdict.Difference{}, c.Differences...), Doubts: append([]string{}, c.Doubts...), Points: comparedPoints(c)}
+	}{Headline: Headline(c), ExitCode: c.ExitCode(), Base: c.Base.ID, New: c.New.ID, Alpha: c.Alpha, Level: 1 - c.Alpha, Differences: append([]verdict.Difference{}, c.Differences...), Doubts: doubts, Points: comparedPoints(c)}
 	if c.Advisory != "" {
 		object.Advisory = &c.Advisory
 	}
@@ -493,6 +547,9 @@ func compareJUnit(w io.Writer, c *verdict.Comparison) error {
 			case r.Verdict == verdict.Missing, r.Verdict == verdict.Invalid:
 				t.Error = &said
 				s.Errors++
+			case c.Unacceptable(r.Verdict):
+				t.Failure = &said
+				s.Failures++
 			case r.Verdict != verdict.Same && r.Verdict != verdict.Improved:
 				said.Type = "" // the schema gives skipped no type
 				t.Skipped = &said
@@ -501,6 +558,10 @@ func compareJUnit(w io.Writer, c *verdict.Comparison) error {
 			s.Cases = append(s.Cases, t)
 		}
 		root.Suites = append(root.Suites, s)
+	}
+	if c.Stopped != "" {
+		said := outcome{Message: clean(c.Stopped), Type: "stopped"}
+		root.Suites = append(root.Suites, suite{Name: "genbench", Tests: 1, Errors: 1, Cases: []testcase{{Class: "genbench", Name: "came to its end", Error: &said}}})
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
@@ -533,12 +594,18 @@ func sentence(f verdict.Family, r verdict.Row) string {
 // step, so the rest is one line with their number.
 func compareGitHub(w io.Writer, c *verdict.Comparison) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "::notice title=genbench::%s\n", commandData(compareHeadline(c)))
-	if c.Advisory != "" {
-		fmt.Fprintf(&b, "::warning title=genbench: advisory::%s\n", commandData(clean(c.Advisory)))
-	}
 	const most = 9
 	said := map[string]int{}
+	if c.Stopped != "" {
+		fmt.Fprintf(&b, "::error title=genbench::%s\n", commandData(clean(Headline(c))))
+		said["error"]++
+	} else {
+		fmt.Fprintf(&b, "::notice title=genbench::%s\n", commandData(Headline(c)))
+	}
+	if c.Advisory != "" {
+		fmt.Fprintf(&b, "::warning title=genbench: advisory::%s\n", commandData(clean(c.Advisory)))
+		said["warning"]++
+	}
 	for _, f := range c.Families {
 		for _, r := range bySeverity(f.Rows) {
 			level := ""
@@ -551,10 +618,13 @@ func compareGitHub(w io.Writer, c *verdict.Comparison) error {
 			case verdict.ClockShift:
 				level = "warning"
 			default:
-				if !r.Watch && !r.Refused {
+				if !r.Watch && !r.Refused && !c.Unacceptable(r.Verdict) {
 					continue
 				}
 				level = "warning"
+			}
+			if c.Unacceptable(r.Verdict) {
+				level = "error"
 			}
 			if said[level]++; said[level] <= most {
 				fmt.Fprintf(&b, "::%s title=%s::%s\n", level, commandProperty("genbench: "+string(r.Verdict)), commandData(sentence(f, r)))

@@ -24,7 +24,7 @@ func hostile() *verdict.Comparison {
 		Doubts: []bench.Warning{{Code: bench.Unsteady, Detail: evil}}}
 	missing := verdict.Row{Point: infinite.Point, Verdict: verdict.Missing, Reason: evil}
 	return &verdict.Comparison{
-		Base: bench.RunRecord{ID: evil}, New: bench.RunRecord{ID: evil}, Alpha: 0.05, Doubts: []string{evil},
+		Base: bench.RunRecord{ID: evil}, New: bench.RunRecord{ID: evil}, Alpha: 0.05, Doubts: []verdict.Doubt{{Code: bench.TornJournal, Text: evil}},
 		Differences: []verdict.Difference{{Name: "cpu", Base: evil, New: evil}},
 		Families:    []verdict.Family{{Metric: verdict.Metrics()[0], Threshold: 0.01, Rows: []verdict.Row{infinite, missing}}},
 	}
@@ -82,9 +82,46 @@ func TestHostileComparison(t *testing.T) {
 		}
 	}
 	// Every verdict and doubt that is marked is explained.
-	for _, note := range []string{"regressed", "missing", "unsteady"} {
+	for _, note := range []string{"regressed", "missing", "unsteady", "torn_journal"} {
 		if !strings.Contains(written["md"], "[^"+note+"]: ") {
 			t.Errorf("md: no explanation of %s", note)
+		}
+	}
+}
+
+// Under --strict every format fails for what the program ends with.
+func TestStrictFormats(t *testing.T) {
+	row := func(batch int, v verdict.Verdict) verdict.Row {
+		return verdict.Row{Point: bench.Point{Model: "net", Engine: "x", Precision: "fp32", Batch: batch, Resolution: 1}, Verdict: v, Pairs: verdict.Pairs{0, 0}, Base: 1, New: 1, Ratio: bench.Estimate{Value: 1}}
+	}
+	for _, c := range []struct {
+		verdict         verdict.Verdict
+		strict          bool
+		junit, github   string
+		markdown, first string
+	}{
+		{verdict.Undecided, false, "<skipped", "", "⚠️", "No regression found, and 1 of 2 points undecided"},
+		{verdict.Undecided, true, "<failure", "::error title=genbench%3A undecided", "❌", "No regression found, and 1 of 2 points undecided"},
+		{verdict.ClockShift, false, "<skipped", "::warning title=genbench%3A clock_shift", "⚠️", "No regression among 2 points"},
+		{verdict.ClockShift, true, "<failure", "::error title=genbench%3A clock_shift", "❌", "No regression among 2 points"},
+	} {
+		comparison := &verdict.Comparison{Alpha: 0.05, Strict: c.strict, Families: []verdict.Family{{Metric: verdict.Metrics()[0], Rows: []verdict.Row{row(1, verdict.Same), row(2, c.verdict)}}}}
+		written := map[string]string{}
+		for _, f := range CompareFormats() {
+			var b bytes.Buffer
+			if err := f.New(&b, comparison); err != nil {
+				t.Fatal(err)
+			}
+			written[f.Name] = b.String()
+		}
+		if !strings.Contains(written["junit"], c.junit) {
+			t.Errorf("%s, strict %t: junit lacks %s:\n%s", c.verdict, c.strict, c.junit, written["junit"])
+		}
+		if !strings.Contains(written["github"], c.github) || c.github == "" && strings.Count(written["github"], "\n") != 1 {
+			t.Errorf("%s, strict %t: github lacks %s:\n%s", c.verdict, c.strict, c.github, written["github"])
+		}
+		if !strings.HasPrefix(written["md"], "### "+c.markdown+" "+c.first) {
+			t.Errorf("%s, strict %t: md begins %.60s", c.verdict, c.strict, written["md"])
 		}
 	}
 }

@@ -3,6 +3,8 @@ package verdict
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,9 +23,7 @@ import (
 // measurements of the same thing lie apart there (R5).
 type Calibration struct {
 	Schema  string           `json:"schema"`
-	Taken   time.Time        `json:"taken_utc"`
-	Machine Machine          `json:"machine"`
-	Pairs   int              `json:"pairs"`
+	Setting Setting          `json:"setting"`
 	Points  map[string]Floor `json:"points"` // by point id
 }
 
@@ -32,11 +32,45 @@ type Floor struct {
 	// Floor is the 95th percentile of |ratio-1| over the pairs.
 	Floor float64 `json:"floor"`
 	// PairSD is the standard deviation of a pair's log ratio.
-	PairSD float64 `json:"pair_sd"`
-	Pairs  int     `json:"pairs"`
+	PairSD float64   `json:"pair_sd"`
+	Pairs  int       `json:"pairs"`
+	Taken  time.Time `json:"taken_utc"` // when the first of them began
 }
 
-// A Machine is what a calibration holds for: a change of any of it ends it.
+// A Setting is what a calibration holds for: a machine, and how it was measured on.
+type Setting struct {
+	Machine
+	Devices    []string `json:"devices"` // ids of those measured on
+	Threads    int      `json:"threads"`
+	PinnedCPUs []int    `json:"pinned_cpus"`
+	Turbo      string   `json:"turbo"`
+	Clocks     string   `json:"clocks"` // how a GPU's were set
+}
+
+// SettingOf is the setting that an arm was taken in.
+func SettingOf(a Arm) Setting {
+	r := a.Run()
+	s := Setting{Machine: MachineOf(r), Threads: r.Config.Threads, PinnedCPUs: r.Host.PinnedCPUs, Turbo: text(r.Host.Turbo), Clocks: clocks(a)}
+	for _, d := range r.Devices {
+		s.Devices = append(s.Devices, d.ID)
+	}
+	return s
+}
+
+// Equal tells whether two settings are one.
+func (s Setting) Equal(o Setting) bool { return s.id() == o.id() }
+
+// id tells settings apart, and names the file of this one's calibration.
+func (s Setting) id() string {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
+// A Machine is what a measurement was taken on, as far as a change of it makes another.
 type Machine struct {
 	HostnameHash string   `json:"hostname_hash"`
 	CPU          string   `json:"cpu_model"`
@@ -46,7 +80,7 @@ type Machine struct {
 }
 
 // calibrationSchema is the version of the calibration file.
-const calibrationSchema = "genbench-calibration/1"
+const calibrationSchema = "genbench-calibration/2"
 
 // Fresh is how long a calibration holds. A machine's noise follows what else runs
 // on it, and a week is about as long as one may trust that.
@@ -61,16 +95,10 @@ func MachineOf(r bench.RunRecord) Machine {
 	return m
 }
 
-func (m Machine) equal(o Machine) bool {
-	return m.HostnameHash == o.HostnameHash && m.CPU == o.CPU && m.Cores == o.Cores && m.Governor == o.Governor && slices.Equal(m.GPUs, o.GPUs)
-}
-
-// id names the machine's file.
-func (m Machine) id() string { return fileName(m.HostnameHash) }
-
-// NewCalibration learns the floors from an A/A comparison of latencies.
-func NewCalibration(c *Comparison, taken time.Time) (*Calibration, error) {
-	cal := &Calibration{Schema: calibrationSchema, Taken: taken.UTC(), Machine: MachineOf(c.New), Points: map[string]Floor{}}
+// NewCalibration learns the floors from an A/A comparison of latencies, all of whose
+// pairs were taken in one setting.
+func NewCalibration(c *Comparison, s Setting) (*Calibration, error) {
+	cal := &Calibration{Schema: calibrationSchema, Setting: s, Points: map[string]Floor{}}
 	for _, r := range c.Families[0].Rows {
 		if len(r.Pairs) < LeastCalibrationPairs {
 			continue
@@ -80,8 +108,7 @@ func NewCalibration(c *Comparison, taken time.Time) (*Calibration, error) {
 			off[i] = math.Abs(math.Expm1(d))
 		}
 		slices.Sort(off)
-		cal.Points[r.Point.String()] = Floor{Floor: off[int(math.Ceil(0.95*float64(len(off))))-1], PairSD: r.Pairs.spread(), Pairs: len(off)}
-		cal.Pairs = max(cal.Pairs, len(off))
+		cal.Points[r.Point.String()] = Floor{Floor: off[int(math.Ceil(0.95*float64(len(off))))-1], PairSD: r.Pairs.spread(), Pairs: len(off), Taken: c.Base.Started.UTC()}
 	}
 	if len(cal.Points) == 0 {
 		return nil, fmt.Errorf("calibrate: no point has %d pairs with numbers on both sides", LeastCalibrationPairs)
@@ -105,13 +132,22 @@ func (c *Calibration) Smallest(points []bench.Point) (threshold float64, at stri
 	return threshold, at
 }
 
-// Save writes the calibration of its machine below the state directory.
-func (c *Calibration) Save(state string) (string, error) {
+// Save writes the calibration of its setting below the state directory. Points that an
+// earlier one has and this one lacks keep their floors.
+func (c *Calibration) Save(state string, now time.Time) (string, error) {
+	path := calibrationFile(state, c.Setting)
+	// One that cannot be read would have been the user's loss before: it goes.
+	if earlier, _, err := LoadCalibration(state, c.Setting, now); err == nil && earlier != nil {
+		for id, f := range earlier.Points {
+			if _, newer := c.Points[id]; !newer {
+				c.Points[id] = f
+			}
+		}
+	}
 	raw, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("save calibration: %w", err)
 	}
-	path := filepath.Join(state, "calibration", c.Machine.id()+".json")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("save calibration: %w", err)
 	}
@@ -124,13 +160,17 @@ func (c *Calibration) Save(state string) (string, error) {
 	return path, nil
 }
 
-// LoadCalibration finds the calibration of a machine. Where there is none that
-// holds, it gives nil and the reason.
-func LoadCalibration(state string, m Machine, now time.Time) (*Calibration, string, error) {
-	path := filepath.Join(state, "calibration", m.id()+".json")
+func calibrationFile(state string, s Setting) string {
+	return filepath.Join(state, "calibration", s.id()+".json")
+}
+
+// LoadCalibration finds the calibration of a setting, with the points whose floors are
+// fresh. Where there are none, it gives nil and the reason.
+func LoadCalibration(state string, s Setting, now time.Time) (*Calibration, string, error) {
+	path := calibrationFile(state, s)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "this machine was never calibrated", nil
+		return nil, "this machine was never calibrated as it is set up now", nil
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("read calibration: %w", err)
@@ -139,18 +179,26 @@ func LoadCalibration(state string, m Machine, now time.Time) (*Calibration, stri
 	if err := json.NewDecoder(bytes.NewReader(raw)).Decode(&c); err != nil {
 		return nil, "", fmt.Errorf("read calibration %s: %w; run `genbench calibrate` again", path, err)
 	}
-	switch {
-	case c.Schema != calibrationSchema:
+	if c.Schema != calibrationSchema {
 		return nil, "", fmt.Errorf("read calibration %s: schema %q, this version reads %q; run `genbench calibrate` again", path, c.Schema, calibrationSchema)
-	case !c.Machine.equal(m):
-		return nil, "the machine has changed since it was calibrated", nil
-	case now.Sub(c.Taken) > Fresh:
-		return nil, fmt.Sprintf("the calibration is %.0f days old", now.Sub(c.Taken).Hours()/24), nil
 	}
+	oldest := time.Duration(0)
 	for id, f := range c.Points {
 		if !(f.Floor >= 0) || math.IsInf(f.Floor, 0) {
 			return nil, "", fmt.Errorf("read calibration %s: point %s has the floor %v; run `genbench calibrate` again", path, id, f.Floor)
 		}
+		age := now.Sub(f.Taken)
+		oldest = max(oldest, age)
+		if age > Fresh || age < -time.Hour { // or the clock was set wrong then, or is now
+			delete(c.Points, id)
+		}
+	}
+	switch {
+	case len(c.Points) > 0:
+	case oldest > 0:
+		return nil, fmt.Sprintf("the calibration is %.0f days old", oldest.Hours()/24), nil
+	default:
+		return nil, "the calibration is of a date to come", nil
 	}
 	return &c, "", nil
 }

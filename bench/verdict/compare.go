@@ -1,9 +1,11 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"genbench/bench"
 )
@@ -60,11 +62,21 @@ type Comparison struct {
 	Differences []Difference
 	// Advisory is why no verdict here may fail a build; empty where one may (R10).
 	Advisory string
-	Doubts   []string // about the comparison as a whole
+	Doubts   []Doubt // about the comparison as a whole
 	Alpha    float64
 	// Strict has what is undecided fail.
-	Strict   bool
-	Families []Family
+	Strict bool
+	// Stopped is why a gate ended before it had all that it needs to decide, and
+	// StoppedCode what it ends with; empty where it came to its end.
+	Stopped     string
+	StoppedCode int
+	Families    []Family
+}
+
+// A Doubt is a reason to trust a comparison less.
+type Doubt struct {
+	Code bench.Code // empty where the text says all
+	Text string
 }
 
 // A Family is all points of one metric, tested together (R3).
@@ -74,28 +86,29 @@ type Family struct {
 	Rows      []Row
 	// Tested counts the rows that a test was made for.
 	Tested int
+	second Look // Options.Confirm
 }
 
 // A Row is one point.
 type Row struct {
 	Point bench.Point // as the new arm has it, or the base where that has none
-	// BasePoint is the same as the base has it: engines, for one, may be what is being
-	// compared. It is zero where the base has none.
-	BasePoint bench.Point
-	// Base and New are the arms' centers, in the metric's unit (ns, or inferences
-	// a second); 0 without pairs.
+	// Base and New are the arms' centers, in the metric's unit (ns, inferences a
+	// second, or J); 0 without pairs.
 	Base, New float64
 	// Ratio is new over base, with its interval at 1-alpha, not adjusted for the
 	// family. Its bounds are null where there are too few pairs for one.
 	Ratio bench.Estimate
 	Pairs Pairs // in the order of the launches; positive is worse
 	// Margin is the threshold, or the machine's noise floor where that is higher.
-	Margin   float64
-	Floor    *float64 // null without a calibration of this point
-	P        float64  // two-sided, of no change beyond the margin
-	Adjusted float64  // P after Holm
-	// Detectable is the least true change that would be called with 80 % power (R4);
-	// infinite where the pairs are too few for the family.
+	Margin float64
+	Floor  *float64 // null without a calibration of this point
+	P      float64  // two-sided, of no change beyond the margin
+	// Adjusted is P after Holm, for comparing with Alpha: where a look may spend a part
+	// of that alone, it is as many times larger.
+	Adjusted float64
+	// Detectable is the least true slow-down that fails a build with 80 % power (R4), a
+	// batch that has to confirm it included; infinite where the pairs are too few for the
+	// family.
 	Detectable float64
 	// Unfit counts the pairs whose launches are not both of class Q1, or both of Q2.
 	Unfit   int
@@ -119,10 +132,14 @@ type Row struct {
 // Options are what a comparison is asked.
 type Options struct {
 	Metrics   []Metric
-	Threshold float64  // instead of every metric's own; 0 keeps those
-	Alpha     float64  // the chance of a false alarm over a family
-	Level     float64  // of the intervals shown; 0 is 1-Alpha
-	Allow     []string // differences that do not spoil the comparison
+	Threshold float64 // instead of every metric's own; 0 keeps those
+	Alpha     float64 // the chance of a false alarm over a family
+	// Spend is the part of Alpha that this look of a gate may spend; 0 is all.
+	Spend float64
+	// Confirm is the batch by which a regression is confirmed before it fails a build,
+	// zero where none is taken.
+	Confirm Look
+	Allow   []string // differences that do not spoil the comparison
 	// Live says that the arms were interleaved on one machine; otherwise the
 	// comparison is advisory unless a calibration covers it.
 	Live        bool
@@ -154,7 +171,8 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			return nil, &NotComparableError{a.name + " changed while it was measured", changes}
 		}
 	}
-	c.Differences = Differences(base, fresh)
+	matches, axes, matchErr := match(base, fresh, o.Only)
+	c.Differences = append(Differences(base, fresh), axes...)
 	var spoiling []Difference
 	for i, d := range c.Differences {
 		c.Differences[i].Allowed = slices.Contains(o.Allow, d.Name)
@@ -165,36 +183,33 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	if len(spoiling) > 0 {
 		return nil, &NotComparableError{fmt.Sprintf("what surrounds the measurements differs; name what may differ with --allow-diff %s", names(spoiling)), spoiling}
 	}
-	matches, err := match(base, fresh, o.Only)
-	if err != nil {
-		return nil, err
+	if matchErr != nil {
+		return nil, matchErr
+	}
+	if base.Run().ID == fresh.Run().ID {
+		c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("both sides are run %s: it is compared with itself", base.Run().ID)})
 	}
 	for _, a := range arms(base, fresh) {
 		for _, log := range a.arm.Logs {
 			for _, doubt := range runDoubts(log) {
-				if doubt = a.name + ": " + doubt; !slices.Contains(c.Doubts, doubt) {
+				if doubt.Text = a.name + ": " + doubt.Text; !slices.Contains(c.Doubts, doubt) {
 					c.Doubts = append(c.Doubts, doubt)
 				}
 			}
 		}
 	}
-	level := o.Level
-	if level == 0 {
-		level = 1 - o.Alpha
-	}
+	spend := cmp.Or(o.Spend, o.Alpha)
 	covered := true
 	for _, metric := range o.Metrics {
-		family := Family{Metric: metric, Threshold: metric.Threshold}
+		family := Family{Metric: metric, Threshold: metric.Threshold, second: o.Confirm}
 		if o.Threshold > 0 {
 			family.Threshold = o.Threshold
 		}
 		for _, m := range matches {
 			row := m.row(metric)
 			row.Margin = family.Threshold
-			row.Ratio.Level = level
-			// The floor was taken of latencies; throughput is their mirror, and the
-			// tail is given no less.
-			if o.Calibration != nil {
+			row.Ratio.Level = 1 - o.Alpha
+			if o.Calibration != nil && metric.Calibrated() {
 				if floor, ok := o.Calibration.Points[row.Point.String()]; ok {
 					row.Floor = &floor.Floor
 					row.Margin = max(row.Margin, floor.Floor)
@@ -205,20 +220,26 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			}
 			family.Rows = append(family.Rows, row)
 		}
-		family.judge(o.Alpha, matches)
-		family.detect(o.Alpha)
+		family.judge(o.Alpha, spend, matches)
+		family.detect(spend)
 		c.Families = append(c.Families, family)
 	}
 	if !o.Live {
 		switch {
 		case o.Calibration == nil:
 			c.Advisory = "the two results were taken at different times, and no fresh `genbench calibrate` of this machine says how much that alone changes; use `genbench gate` for a verdict that may fail a build"
+		case covered && apart(base, fresh) > time.Hour:
+			// R10 lets such a verdict stand; who reads it should know on what.
+			c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("the two results were taken %.0f hours apart; the calibration tells how far launches differ that are seconds apart, and not what changed on the machine since", apart(base, fresh).Hours())})
 		case !covered:
-			c.Advisory = "the two results were taken at different times, and the calibration of this machine lacks some of these points"
+			c.Advisory = "the two results were taken at different times, and the calibration of this machine lacks some of these points and metrics"
 		}
 	}
 	return c, nil
 }
+
+// apart is the time between the beginnings of two arms.
+func apart(base, fresh Arm) time.Duration { return fresh.Run().Started.Sub(base.Run().Started).Abs() }
 
 // A namedArm is an arm as people know it.
 type namedArm struct {
@@ -228,8 +249,9 @@ type namedArm struct {
 
 func arms(base, fresh Arm) [2]namedArm { return [2]namedArm{{"base", base}, {"new", fresh}} }
 
-// judge tests a family's rows, one for each of the matches.
-func (f *Family) judge(alpha float64, matches []matched) {
+// judge tests a family's rows, one for each of the matches, and spends a part of alpha
+// on it, or all.
+func (f *Family) judge(alpha, spend float64, matches []matched) {
 	var at []int
 	var flips []flip
 	var p, slower []float64
@@ -254,7 +276,7 @@ func (f *Family) judge(alpha float64, matches []matched) {
 	for k, i := range at {
 		r, flip := &f.Rows[i], flips[k]
 		margin := math.Log1p(r.Margin)
-		r.Adjusted = adjusted[k]
+		r.Adjusted = min(1, adjusted[k]*alpha/spend)
 		low, high := flip.Bounds((1 - r.Ratio.Level) / 2)
 		r.Ratio.Launches = len(r.Pairs)
 		r.setRatio(f.Metric, flip.Center(), low, high)
@@ -265,13 +287,13 @@ func (f *Family) judge(alpha float64, matches []matched) {
 				inCycles := newFlip(pairs)
 				ratio := math.Exp(inCycles.Center())
 				r.Cycles = &ratio
-				if within(inCycles, margin, alpha) {
+				if within(inCycles, margin, spend) {
 					r.Verdict = ClockShift
 				}
 			}
 		case r.Adjusted <= alpha:
 			r.Verdict = Improved
-		case within(flip, margin, alpha):
+		case within(flip, margin, spend):
 			r.Verdict = Same
 			if float64(r.Unfit) > unfitShare*float64(len(r.Pairs)) {
 				r.Verdict, r.Refused = Undecided, true
@@ -280,7 +302,7 @@ func (f *Family) judge(alpha float64, matches []matched) {
 		default:
 			r.Verdict = Undecided
 			r.Watch = watch[k] <= watchLevel
-			if need := PairsFor(len(at), alpha); len(r.Pairs) < need {
+			if need := PairsFor(len(at), spend); len(r.Pairs) < need {
 				r.Reason = fmt.Sprintf("%d launch pairs cannot decide among %d points, %d can", len(r.Pairs), len(at), need)
 			}
 		}
@@ -301,11 +323,11 @@ func (f *Family) judge(alpha float64, matches []matched) {
 // found while neither settled does not say that there is none where both have.
 const unfitShare = 0.25
 
-// detect fills in what each tested row would have found.
-func (f *Family) detect(alpha float64) {
+// detect fills in what each tested row would have found at a look that spends so much.
+func (f *Family) detect(spend float64) {
 	for i := range f.Rows {
 		if r := &f.Rows[i]; len(r.Pairs) > 0 {
-			r.detects(detectable(len(r.Pairs), alpha/float64(f.Tested)))
+			r.detects(promised(Look{len(r.Pairs), spend / float64(f.Tested)}, f.second))
 		}
 	}
 }
@@ -340,13 +362,15 @@ func (r *Row) setRatio(m Metric, center, low, high float64) {
 	}
 }
 
-// ExitCode is what a comparison ends with: 10 for a regression that may fail a
+// ExitCode is what a comparison ends with: that of what stopped it; 10 for a regression that may fail a
 // build, 5 for a point that vanished, 4 for one whose numbers must not be used, 11
 // where Strict asks that everything be decided and it is not; else 0. An
 // improvement never fails.
 func (c *Comparison) ExitCode() int {
 	has := func(v Verdict) bool { return c.Count(v) > 0 }
 	switch {
+	case c.Stopped != "":
+		return c.StoppedCode
 	case has(Regressed) && c.Advisory == "":
 		return 10
 	case has(Missing):
@@ -357,6 +381,11 @@ func (c *Comparison) ExitCode() int {
 		return 11
 	}
 	return 0
+}
+
+// Unacceptable tells whether a verdict fails a build under Strict alone.
+func (c *Comparison) Unacceptable(v Verdict) bool {
+	return c.Strict && (v == Undecided || v == ClockShift || v == Regressed && c.Advisory != "")
 }
 
 // Count counts rows with a verdict over all families.

@@ -146,6 +146,70 @@ func TestClockShift(t *testing.T) {
 		if got := verdicts(t, base.arm(), fresh.arm(), live)[0]; got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+		rate := live
+		rate.Metrics = []Metric{Metrics()[2]}
+		if got := verdicts(t, base.arm(), fresh.arm(), rate)[0]; got != c.want {
+			t.Errorf("throughput, %s: %v, want %v", name, got, c.want)
+		}
+	}
+	// A tail that grew at the same clock and median is no matter of the clock.
+	tailed := func(seed uint64, tail float64) Arm {
+		log := story{launches: 12, points: 1, seed: seed, mhz: mhz(3000)}.log()
+		for i := range log.Rounds {
+			r := &log.Rounds[i]
+			one := r.DeviceNS[0]
+			r.DeviceNS = slices.Repeat([]int64{one}, p99Samples)
+			for k := range 20 {
+				r.DeviceNS[k] = int64(tail * float64(one))
+			}
+		}
+		return Arm{Logs: []*bench.Log{log}}
+	}
+	p99 := live
+	p99.Metrics = []Metric{Metrics()[1]}
+	if got := verdicts(t, tailed(1, 1.5), tailed(2, 2), p99)[0]; got != Regressed {
+		t.Errorf("a longer tail: %v, want %v", got, Regressed)
+	}
+}
+
+// What a look may spend is a part of alpha; the p that is told is for comparing with
+// all of it.
+func TestSpend(t *testing.T) {
+	base, fresh := story{launches: 12, points: 4, seed: 1}, story{launches: 12, points: 4, seed: 2, factor: func(i int) float64 { return []float64{1.04, 1.011, 1.015, 1}[i] }}
+	for _, spend := range []float64{0.05, 0.011} {
+		o := live
+		o.Spend = spend
+		c, err := Compare(base.arm(), fresh.arm(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Alpha != 0.05 {
+			t.Errorf("alpha is told as %g", c.Alpha)
+		}
+		for _, r := range c.Families[0].Rows {
+			if decided := r.Verdict == Regressed || r.Verdict == Improved; decided != (r.Adjusted <= c.Alpha) {
+				t.Errorf("with %g to spend a row of p %.3g is %s", spend, r.Adjusted, r.Verdict)
+			}
+			if r.Ratio.Level != 0.95 {
+				t.Errorf("interval at %g", r.Ratio.Level)
+			}
+		}
+	}
+}
+
+// However many points are flagged, the batch that confirms them can.
+func TestConfirmation(t *testing.T) {
+	if look := Confirmation(1, 0.05); look.Pairs != 12 {
+		t.Errorf("one point is confirmed by %d pairs, want 12 (R6)", look.Pairs)
+	}
+	for _, alpha := range []float64{0.05, 0.001} {
+		for _, flagged := range []int{1, 14, 120, 10000} {
+			look := Confirmation(flagged, alpha)
+			// Were a pair in sixteen of the other sign, the rest still tell.
+			if p := 32 * SmallestP(look.Pairs) * float64(flagged); p > alpha {
+				t.Errorf("alpha %g: %d pairs cannot confirm %d points", alpha, look.Pairs, flagged)
+			}
+		}
 	}
 }
 
@@ -387,6 +451,13 @@ func TestDifferences(t *testing.T) {
 		"engine":      func(r *bench.RunRecord) { r.Engines = slices.Clone(r.Engines); r.Engines[0].Version = "2" },
 		"library":     func(r *bench.RunRecord) { r.Engines = slices.Clone(r.Engines); r.Engines[0].SHA256 = "ff" },
 	}
+	// Every point of one arm has one value, and of the other another.
+	axes := map[string]func(*bench.Point){
+		"precision":  func(p *bench.Point) { p.Precision = "int8" },
+		"resolution": func(p *bench.Point) { p.Resolution = 192 },
+		"graph":      func(p *bench.Point) { p.Graph = bench.Eager },
+		"cache":      func(p *bench.Point) { p.Cache = bench.Hot },
+	}
 	for _, name := range DifferenceNames() {
 		fresh := story{launches: 12, points: 1, seed: 2, run: func(r *bench.RunRecord) {
 			base.run(r)
@@ -405,6 +476,15 @@ func TestDifferences(t *testing.T) {
 		if name == "clocks" {
 			for i, mhz := range []int{1410, 1395} {
 				[]Arm{b, arm}[i].Logs[0].Clocks = []bench.ClocksRecord{{Policy: "lock", LockMHz: mhz}}
+			}
+		}
+		if change := axes[name]; change != nil {
+			log := arm.Logs[0]
+			planned := &log.Run.Plan[0]
+			change(&planned.Point)
+			planned.ID = planned.Point.String()
+			for i := range log.Rounds {
+				log.Rounds[i].ID = planned.ID
 			}
 		}
 		_, err := Compare(b, arm, live)
@@ -439,8 +519,21 @@ func TestDifferences(t *testing.T) {
 func TestComparedAxis(t *testing.T) {
 	base := story{launches: 12, points: 2, seed: 1}
 	fresh := story{launches: 12, points: 2, seed: 2, engine: "other"}
-	if got := verdicts(t, base.arm(), fresh.arm(), live); !slices.Equal(got, []Verdict{Same, Same}) {
+	o := live
+	o.Allow = []string{"engine"}
+	if got := verdicts(t, base.arm(), fresh.arm(), o); !slices.Equal(got, []Verdict{Same, Same}) {
 		t.Errorf("verdicts %v", got)
+	}
+	// Unless it is asked for, another engine is another measurement.
+	var unasked *NotComparableError
+	if _, err := Compare(base.arm(), fresh.arm(), live); !errors.As(err, &unasked) || names(unasked.Differences) != "engine" {
+		t.Errorf("error %v, want the engine refused", err)
+	}
+	// So is another network, were there but one in each arm.
+	one, other := story{launches: 12, points: 1, seed: 1}, story{launches: 12, points: 2, seed: 2}.log()
+	other.Run.Plan = other.Run.Plan[1:]
+	if _, err := Compare(one.arm(), Arm{Logs: []*bench.Log{other}}, live); !errors.As(err, &unasked) || names(unasked.Differences) != "model" {
+		t.Errorf("error %v, want the model refused", err)
 	}
 	// With a name more on one side it is not an axis, and nothing matches.
 	mixed := fresh.log()
@@ -471,16 +564,11 @@ func TestStand(t *testing.T) {
 	more.Pairs = Pairs{1, 1}
 	shifted := row(8, ClockShift)
 	shifted.Pairs = Pairs{1, 1}
-	first.Alpha = 0.01
 	second := comparison(row(1, Undecided), row(2, Undecided), row(3, Undecided), row(4, Regressed), row(5, Regressed), more, row(7, ClockShift), shifted)
-	second.Alpha = 0.04
 	if open := first.Open(); len(open) != 1 || open[0].Batch != 4 || len(comparison(row(1, Same), row(2, Missing)).Open()) > 0 {
 		t.Errorf("points %v are open; want the undecided one that was not given up", open)
 	}
 	second.Stand(first)
-	if second.Alpha != 0.05 {
-		t.Errorf("the chance of a false alarm is told as %g, want that of both looks", second.Alpha)
-	}
 	for i, want := range []Verdict{Regressed, Improved, Undecided, Regressed, Undecided, Regressed, Regressed, ClockShift} {
 		if got := second.Families[0].Rows[i].Verdict; got != want {
 			t.Errorf("row %d: %v, want %v", i+1, got, want)
@@ -530,11 +618,15 @@ func TestConfirm(t *testing.T) {
 		t.Errorf("exit code %d", c.ExitCode())
 	}
 	// What cannot be measured again is not acquitted.
-	for _, v := range []Verdict{Invalid, Missing} {
+	for v, want := range map[Verdict]Verdict{Invalid: Invalid, Missing: Missing, Extra: Invalid, Undecided: Invalid, "": Invalid} {
 		flagged := &Comparison{Families: []Family{{Rows: []Row{{Verdict: Regressed, Pairs: Pairs{1}}}}}}
-		flagged.Confirm(&Comparison{Families: []Family{{Rows: []Row{{Verdict: v, Reason: "it is gone"}}}}})
-		if row := flagged.Families[0].Rows[0]; row.Verdict != v || !strings.Contains(row.Reason, "it is gone") {
-			t.Errorf("flagged, then %s: %s, %q", v, row.Verdict, row.Reason)
+		second := &Comparison{Families: []Family{{Rows: []Row{{Verdict: v, Reason: "for a reason"}}}}}
+		if v == "" { // neither version ran it again
+			second.Families[0].Rows = nil
+		}
+		flagged.Confirm(second)
+		if got := flagged.Families[0].Rows[0]; got.Verdict != want || flagged.ExitCode() == 0 {
+			t.Errorf("%q at the second batch gives %v: %s", v, got.Verdict, got.Reason)
 		}
 	}
 }
@@ -627,7 +719,9 @@ func TestCalibration(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-	cal, err := NewCalibration(c, now)
+	c.Base.Started = now
+	setting := SettingOf(fresh.arm())
+	cal, err := NewCalibration(c, setting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -636,29 +730,48 @@ func TestCalibration(t *testing.T) {
 	if floor.Floor < 0.005 || floor.Floor > 0.013 || floor.PairSD < 0.003 || floor.PairSD > 0.006 {
 		t.Errorf("floor %+v", floor)
 	}
-	if _, err := cal.Save(state); err != nil {
+	if _, err := cal.Save(state, now); err != nil {
 		t.Fatal(err)
 	}
-	machine := MachineOf(c.New)
-	back, why, err := LoadCalibration(state, machine, now.Add(time.Hour))
+	back, why, err := LoadCalibration(state, setting, now.Add(time.Hour))
 	if err != nil || back == nil {
 		t.Fatal(why, err)
 	}
 	if back.Points[base.point(1).String()] != cal.Points[base.point(1).String()] {
 		t.Error("the calibration changed on disk")
 	}
-	if c, _, _ := LoadCalibration(state, machine, now.Add(Fresh+time.Hour)); c != nil {
-		t.Error("an old calibration holds")
+	if c, why, _ := LoadCalibration(state, setting, now.Add(Fresh+time.Hour)); c != nil || !strings.Contains(why, "7 days old") {
+		t.Errorf("an old calibration: %v, %q", c, why)
 	}
-	machine.CPU = "another"
-	if c, _, _ := LoadCalibration(state, machine, now); c != nil {
-		t.Error("another machine's calibration holds")
+	if c, why, _ := LoadCalibration(state, setting, now.Add(-48*time.Hour)); c != nil || !strings.Contains(why, "date to come") {
+		t.Errorf("one of tomorrow: %v, %q", c, why)
+	}
+	for name, change := range map[string]func(*Setting){
+		"another machine": func(s *Setting) { s.CPU = "another" }, "other threads": func(s *Setting) { s.Threads++ },
+		"other clocks": func(s *Setting) { s.Clocks = "locked at 1410 MHz" }, "another GPU": func(s *Setting) { s.Devices = []string{"GPU-2"} },
+	} {
+		other := setting
+		change(&other)
+		if c, _, _ := LoadCalibration(state, other, now); c != nil {
+			t.Errorf("%s: the calibration holds", name)
+		}
+	}
+	// One of fewer points leaves the floors of the others, each as old as it is.
+	later := &Calibration{Schema: calibrationSchema, Setting: setting, Points: map[string]Floor{base.point(0).String(): {Floor: 0.02, Taken: now.Add(24 * time.Hour)}}}
+	if _, err := later.Save(state, now.Add(24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if both, _, _ := LoadCalibration(state, setting, now.Add(25*time.Hour)); both == nil || both.Points[base.point(0).String()].Floor != 0.02 || both.Points[base.point(1).String()] != cal.Points[base.point(1).String()] {
+		t.Errorf("after a narrower calibration: %+v", both)
+	}
+	if one, _, _ := LoadCalibration(state, setting, now.Add(Fresh+time.Hour)); one == nil || len(one.Points) != 1 {
+		t.Errorf("a week later: %+v", one)
 	}
 	few, err := Compare(story{launches: 12, points: 1, seed: 1}.arm(), story{launches: 12, points: 1, seed: 2}.arm(), live)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewCalibration(few, now); err == nil {
+	if _, err := NewCalibration(few, setting); err == nil {
 		t.Error("12 pairs calibrate")
 	}
 }

@@ -34,7 +34,7 @@ func names(list []Difference) string {
 
 // DifferenceNames lists what `--allow-diff` takes.
 func DifferenceNames() []string {
-	return []string{"protocol", "machine", "cpu", "cores", "governor", "turbo", "pinning", "threads", "device", "gpu", "gpu-uuid", "driver", "power-limit", "ecc", "mig", "clocks", "engine", "library", "model"}
+	return []string{"protocol", "machine", "cpu", "cores", "governor", "turbo", "pinning", "threads", "device", "gpu", "gpu-uuid", "driver", "power-limit", "ecc", "mig", "clocks", "engine", "library", "model", "precision", "resolution", "graph", "cache"}
 }
 
 // Differences lists what two arms do not share, the machine first. The version of

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -8,18 +9,23 @@ import (
 	"genbench/bench"
 )
 
-// The pairs of a gate's two looks, and of the batch that confirms (S5, R6).
+// The pairs of a gate's two looks (S5).
 const (
 	FirstLook  = 12
 	SecondLook = 20
-	Confirming = 12
 )
+
+// Confirmation is the batch that confirms so many flagged points (R6), tested as a
+// family of their own: six pairs more than could decide at all, which are 12 for one
+// point at 5 %.
+func Confirmation(flagged int, alpha float64) Look {
+	return Look{Pairs: PairsFor(flagged, alpha) + 6, Alpha: alpha}
+}
 
 // Stand carries what an earlier look claimed over to this one: a look spends its
 // own part of alpha, and what it found is found. Nor does a row change that got no new
 // pairs: those it has were tested once.
 func (c *Comparison) Stand(earlier *Comparison) {
-	c.Alpha += earlier.Alpha
 	for i := range c.Families {
 		c.Families[i].stand(&earlier.Families[i])
 	}
@@ -81,8 +87,11 @@ func (f *Family) confirm(again *Family) {
 			continue
 		}
 		was := second[r.Point]
-		if was.Verdict == Invalid || was.Verdict == Missing {
-			r.Verdict, r.Reason = was.Verdict, "flagged, and could not be measured again: "+was.Reason
+		if len(was.Pairs) == 0 { // what cannot be measured again is not acquitted
+			r.Verdict, r.Reason = Invalid, "flagged, and could not be measured again: "+cmp.Or(was.Reason, "neither version ran it")
+			if was.Verdict == Missing {
+				r.Verdict = Missing
+			}
 			continue
 		}
 		confirmed := was.Verdict == Regressed
@@ -94,10 +103,22 @@ func (f *Family) confirm(again *Family) {
 	}
 }
 
-// Detectable is the least relative slow-down that a gate of so many pairs calls with
-// 80 % power at one of so many points, where a pair's standard deviation is sd:
-// what the plan promises before anything was measured (R4). Infinite where the
-// pairs are too few for the family.
-func Detectable(pairs, points int, alpha, margin, sd float64) float64 {
-	return math.Expm1(math.Log1p(margin) + sd*detectable(pairs, alpha/float64(points)))
+// Detectable is the least relative slow-down that a look finds with 80 % power at one of
+// so many points, and a batch confirms where one has to, where a pair's standard
+// deviation is sd: what the plan promises before anything was measured (R4). Infinite
+// where the pairs are too few for the family.
+func Detectable(look Look, points int, confirm Look, margin, sd float64) float64 {
+	look.Alpha /= float64(points)
+	return math.Expm1(math.Log1p(margin) + sd*promised(look, confirm))
+}
+
+// promised is the same without a margin, in standard deviations of a pair. What both a
+// look and its confirmation find with the root of the power each, they find together
+// with the power, as their pairs have nothing in common.
+func promised(look, confirm Look) float64 {
+	const power = 0.8
+	if confirm.Pairs == 0 {
+		return detectable(look.Pairs, look.Alpha, power)
+	}
+	return max(detectable(look.Pairs, look.Alpha, math.Sqrt(power)), detectable(confirm.Pairs, confirm.Alpha, math.Sqrt(power)))
 }

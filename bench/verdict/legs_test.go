@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"genbench/bench"
@@ -73,7 +74,60 @@ func TestLegsThatLoseAPoint(t *testing.T) {
 			if missing := row.Verdict == Missing; missing != (lost > 3 && row.Point.Model == "net-0") {
 				t.Errorf("%d of 12 lost: %s is %s", lost, row.Point, row.Verdict)
 			}
+			told := slices.ContainsFunc(row.Doubts, func(w bench.Warning) bool {
+				return w.Code == bench.LostLaunches && strings.HasPrefix(w.Detail, "3 of 12; one failed: it fails on purpose")
+			})
+			if told != (lost == 3 && row.Point.Model == "net-0") {
+				t.Errorf("%d of 12 lost: %s has the doubts %v", lost, row.Point, row.Doubts)
+			}
 		}
+		// For the version before, that is no regression of the one after.
+		c, err = Compare(arm, legs(base), live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range c.Families[0].Rows {
+			if want := map[bool]Verdict{true: Undecided, false: Same}[lost > 3 && row.Point.Model == "net-0"]; row.Verdict != want {
+				t.Errorf("%d of 12 lost by the base: %s is %s, want %s", lost, row.Point, row.Verdict, want)
+			}
+		}
+	}
+}
+
+// One wrong answer is enough, in the last launch, too.
+func TestLegsWithAWrongOutput(t *testing.T) {
+	base, arm := legs(story{launches: 12, points: 2, seed: 1}.log()), legs(story{launches: 12, points: 2, seed: 2}.log())
+	last := arm.Logs[len(arm.Logs)-1]
+	last.Points = []bench.PointRecord{{Type: "point", ID: last.Run.Plan[0].ID, Launch: 1, Point: last.Run.Plan[0].Point, Check: &bench.Check{}}}
+	c, err := Compare(base, arm, live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range c.Families[0].Rows {
+		want := Same
+		if row.Point == last.Run.Plan[0].Point {
+			want = Invalid
+		}
+		if row.Verdict != want {
+			t.Errorf("%s is %s (%s), want %s", row.Point, row.Verdict, row.Reason, want)
+		}
+	}
+	if c.ExitCode() != 4 {
+		t.Errorf("exit code %d, want 4", c.ExitCode())
+	}
+}
+
+// A point that the base did not reach cannot be compared, and does not pass for new.
+func TestBaseThatWasCutOff(t *testing.T) {
+	base := story{launches: 12, points: 2, seed: 1}.log()
+	id := base.Run.Plan[1].ID
+	base.Rounds = slices.DeleteFunc(base.Rounds, func(r bench.RoundRecord) bool { return r.ID == id })
+	c, err := Compare(Arm{Logs: []*bench.Log{base}}, story{launches: 12, points: 2, seed: 2}.arm(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row := c.Families[0].Rows[1]; row.Verdict != Invalid || c.ExitCode() != 4 {
+		t.Errorf("%s (%s), exit code %d", row.Verdict, row.Reason, c.ExitCode())
 	}
 }
 

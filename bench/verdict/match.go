@@ -51,6 +51,14 @@ type side struct {
 	launches []launch // by key
 	passes   []launch // the energy passes, one a result
 	warnings []bench.Warning
+	wrong    bool // an output of it was wrong
+}
+
+// doubt adds a warning, each code once.
+func (s *side) doubt(w bench.Warning) {
+	if !slices.ContainsFunc(s.warnings, func(x bench.Warning) bool { return x.Code == w.Code }) {
+		s.warnings = append(s.warnings, w)
+	}
 }
 
 // take adds what a result tells of the point.
@@ -66,9 +74,7 @@ func (s *side) take(result int, o *bench.Outcome) {
 	}
 	s.passes = append(s.passes, launch{key: launchKey{result: result}, energy: o.Energy, noEnergy: o.NoEnergy})
 	for _, w := range o.Warnings {
-		if !slices.ContainsFunc(s.warnings, func(x bench.Warning) bool { return x.Code == w.Code }) {
-			s.warnings = append(s.warnings, w)
-		}
+		s.doubt(w)
 	}
 }
 
@@ -99,9 +105,10 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 				list = append(list, s)
 			}
 			if o.State != bench.Measured {
-				// The first state that is not `measured` is the one told, if it is told.
-				if s.state == bench.Measured {
-					s.state, s.reason = o.State, o.Reason
+				// The first state that is not `measured` is the one told, but that a wrong
+				// output is told before all else.
+				if s.state == bench.Measured || o.Wrong && !s.wrong {
+					s.state, s.reason, s.wrong = o.State, o.Reason, o.Wrong
 				}
 				continue
 			}
@@ -111,10 +118,15 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 	}
 	for _, s := range list {
 		// A point is there if no more than a quarter of the journals that were to have it
-		// lost it (X1).
-		if n := measured[s.point]; n > 0 && float64(n) >= 0.75*float64(planned[s.point]) {
-			s.state = bench.Measured
+		// lost it (X1). A wrong answer is no matter of shares: it has no speed.
+		n, of := measured[s.point], planned[s.point]
+		if s.wrong || n == 0 || float64(n) < 0.75*float64(of) {
+			continue
 		}
+		if n < of {
+			s.doubt(bench.Warning{Code: bench.LostLaunches, Detail: fmt.Sprintf("%d of %d; one %s: %s", of-n, of, s.state, s.reason)})
+		}
+		s.state, s.reason = bench.Measured, ""
 	}
 	return list, nil
 }
@@ -123,16 +135,16 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 func cut(log *bench.Log) bool { return log.End == nil || log.End.Reason != "" }
 
 // runDoubts is what must be known of a run as a whole.
-func runDoubts(log *bench.Log) []string {
-	var list []string
+func runDoubts(log *bench.Log) []Doubt {
+	var list []Doubt
 	if log.TornLine > 0 {
-		list = append(list, fmt.Sprintf("%s: line %d of the journal was cut short and is ignored", bench.TornJournal, log.TornLine))
+		list = append(list, Doubt{bench.TornJournal, fmt.Sprintf("line %d of the journal was cut short and is ignored", log.TornLine)})
 	}
 	if cut(log) {
-		list = append(list, fmt.Sprintf("%s: the run did not come to its end", bench.Interrupted))
+		list = append(list, Doubt{bench.Interrupted, "the run did not come to its end"})
 	}
 	for _, f := range log.Run.Findings {
-		list = append(list, fmt.Sprintf("%s: %s", bench.Disturbed, f.Text))
+		list = append(list, Doubt{bench.Disturbed, f.Text})
 	}
 	return list
 }
@@ -151,7 +163,7 @@ type Couple struct {
 // Couples are the points of two arms that Compare would set side by side, in the
 // plan's order. It fails with a *NotComparableError where they share no point.
 func Couples(base, fresh Arm) ([]Couple, error) {
-	matches, err := match(base, fresh, nil)
+	matches, _, err := match(base, fresh, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -171,20 +183,17 @@ func Couples(base, fresh Arm) ([]Couple, error) {
 
 // match brings the arms' points together. Where every point of both arms has one
 // value on an axis, and another in each arm, that axis is what is being compared
-// and does not part them.
-func match(base, fresh Arm, only []bench.Point) ([]matched, error) {
+// and does not part them, but is a difference between the arms.
+func match(base, fresh Arm, only []bench.Point) ([]matched, []Difference, error) {
 	before, err := base.sides(nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	after, err := fresh.sides(only)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	key := func(p bench.Point) bench.Point { return p }
-	if len(before) > 0 && len(after) > 0 {
-		key = compared(before, after)
-	}
+	key, axes := compared(before, after)
 	byKey := map[bench.Point]*side{}
 	for _, s := range before {
 		byKey[key(s.point)] = s
@@ -209,39 +218,59 @@ func match(base, fresh Arm, only []bench.Point) ([]matched, error) {
 		}
 	}
 	if common == 0 {
-		return nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s was measured in run %s to be compared with", fresh.Run().ID, base.Run().ID)}
+		return nil, nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s was measured in run %s to be compared with", fresh.Run().ID, base.Run().ID)}
 	}
-	return list, nil
+	return list, axes, nil
 }
 
-// compared finds the axes that are being compared and takes them out of points.
-func compared(before, after []*side) func(bench.Point) bench.Point {
-	axes := []struct {
-		get  func(bench.Point) any
-		drop func(*bench.Point)
-	}{
-		{func(p bench.Point) any { return p.Model }, func(p *bench.Point) { p.Model = "" }},
-		{func(p bench.Point) any { return p.Engine }, func(p *bench.Point) { p.Engine = "" }},
-		{func(p bench.Point) any { return p.Precision }, func(p *bench.Point) { p.Precision = "" }},
-		{func(p bench.Point) any { return p.Resolution }, func(p *bench.Point) { p.Resolution = 0 }},
-		{func(p bench.Point) any { return p.Graph }, func(p *bench.Point) { p.Graph = "" }},
-		{func(p bench.Point) any { return p.Cache }, func(p *bench.Point) { p.Cache = "" }},
+// An axis of points that two arms may differ in as a whole.
+type axis struct {
+	name string // of the difference
+	get  func(bench.Point) string
+	drop func(*bench.Point)
+}
+
+func axes() []axis {
+	return []axis{
+		{"model", func(p bench.Point) string { return p.Model }, func(p *bench.Point) { p.Model = "" }},
+		{"engine", func(p bench.Point) string { return p.Engine }, func(p *bench.Point) { p.Engine = "" }},
+		{"precision", func(p bench.Point) string { return p.Precision }, func(p *bench.Point) { p.Precision = "" }},
+		{"resolution", func(p bench.Point) string { return fmt.Sprint(p.Resolution) }, func(p *bench.Point) { p.Resolution = 0 }},
+		{"graph", func(p bench.Point) string { return p.Graph }, func(p *bench.Point) { p.Graph = "" }},
+		{"cache", func(p bench.Point) string { return p.Cache }, func(p *bench.Point) { p.Cache = "" }},
 	}
-	only := func(list []*side, get func(bench.Point) any) (any, bool) {
+}
+
+// AxisNames lists the differences that points themselves may have.
+func AxisNames() []string {
+	var names []string
+	for _, a := range axes() {
+		names = append(names, a.name)
+	}
+	return names
+}
+
+// compared finds the axes that are being compared, and takes them out of points.
+func compared(before, after []*side) (key func(bench.Point) bench.Point, differences []Difference) {
+	only := func(list []*side, get func(bench.Point) string) (string, bool) {
+		if len(list) == 0 {
+			return "", false
+		}
 		first := get(list[0].point)
 		for _, s := range list {
 			if get(s.point) != first {
-				return nil, false
+				return "", false
 			}
 		}
 		return first, true
 	}
 	var drops []func(*bench.Point)
-	for _, a := range axes {
+	for _, a := range axes() {
 		x, one := only(before, a.get)
 		y, other := only(after, a.get)
 		if one && other && x != y {
 			drops = append(drops, a.drop)
+			differences = append(differences, Difference{Name: a.name, Base: cmp.Or(x, "none"), New: cmp.Or(y, "none"), Spoils: true})
 		}
 	}
 	return func(p bench.Point) bench.Point {
@@ -249,7 +278,7 @@ func compared(before, after []*side) func(bench.Point) bench.Point {
 			drop(&p)
 		}
 		return p
-	}
+	}, differences
 }
 
 // row begins a row; its verdict is empty where there are pairs to be tested.
@@ -259,7 +288,6 @@ func (m matched) row(metric Metric) Row {
 	}
 	r := Row{Point: m.fresh.point, Doubts: slices.Clone(m.fresh.warnings)}
 	if m.base != nil {
-		r.BasePoint = m.base.point
 		for _, w := range m.base.warnings {
 			if !slices.ContainsFunc(r.Doubts, func(x bench.Warning) bool { return x.Code == w.Code }) {
 				r.Doubts = append(r.Doubts, w)
@@ -279,8 +307,14 @@ func (m matched) row(metric Metric) Row {
 	case m.base == nil:
 		r.Verdict, r.Reason = Extra, "the base does not have this point"
 		return r
-	case m.base.state != bench.Measured:
-		r.Verdict, r.Reason = Extra, fmt.Sprintf("base: %s: %s", m.base.state, m.base.reason)
+	case m.base.state == bench.Skipped:
+		r.Verdict, r.Reason = Extra, "base: skipped: "+m.base.reason
+		return r
+	case m.base.state == bench.Pending:
+		r.Verdict, r.Reason = Invalid, "base: "+m.base.reason
+		return r
+	case m.base.state == bench.Failed: // to work where the base did not is no regression
+		r.Verdict, r.Reason = Undecided, "base: failed: "+m.base.reason
 		return r
 	case m.fresh.state != bench.Measured:
 		r.Verdict, r.Reason = Missing, fmt.Sprintf("new: %s: %s", m.fresh.state, m.fresh.reason)
@@ -385,8 +419,8 @@ func (m matched) cycles(metric Metric) Pairs {
 	}
 	var pairs Pairs
 	for _, both := range m.pairs(metric) {
-		b, known := cyclesOf(both.base)
-		n, also := cyclesOf(both.fresh)
+		b, known := metric.cyclesOf(both.base)
+		n, also := metric.cyclesOf(both.fresh)
 		if !known || !also {
 			return nil
 		}

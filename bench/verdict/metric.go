@@ -26,6 +26,10 @@ type Metric struct {
 // simple: a lower clock takes longer and draws less.
 func (m Metric) clocked() bool { return m.Unit != "J" }
 
+// Calibrated tells whether a machine's noise floor holds for a metric: it is taken of
+// latencies (R5), of which throughput is the mirror.
+func (m Metric) Calibrated() bool { return m.Name == Metrics()[0].Name || m.HigherIsBetter }
+
 // of energy there is one figure a run, and not one a launch.
 func (m Metric) launches(s *side) []launch {
 	if m.Unit == "J" {
@@ -39,7 +43,7 @@ func Metrics() []Metric {
 	return []Metric{
 		{"latency", "median device time of one inference", 0.01, false, "ns", medianOf},
 		{"p99", "99th percentile of the device time", 0.03, false, "ns", p99Of},
-		{"throughput", "images a second over the timed block", 0.02, true, "1/s", rateOf},
+		{"throughput", "inferences a second over the timed block", 0.02, true, "1/s", rateOf},
 		{"energy", "joules of one inference, all that the device takes", 0.03, false, "J", energyOf},
 	}
 }
@@ -110,9 +114,16 @@ func energyOf(l *launch) (float64, string) {
 	return l.energy.Gross.Value, ""
 }
 
-// cyclesOf is the median time in clock cycles; false where the clock of a round is
-// not known (E4).
-func cyclesOf(l *launch) (float64, bool) {
+// cyclesOf is a time of a launch in clock cycles, of a rate its reciprocal; false where
+// the clock of a round is not known (E4).
+func (m Metric) cyclesOf(l *launch) (float64, bool) {
+	value, why := m.of(l)
+	if why != "" {
+		return 0, false
+	}
+	if m.HigherIsBetter {
+		value = 1 / value
+	}
 	sum := 0.0
 	for _, mhz := range l.clocks {
 		if mhz <= 0 {
@@ -120,6 +131,5 @@ func cyclesOf(l *launch) (float64, bool) {
 		}
 		sum += math.Log(mhz)
 	}
-	median, _ := medianOf(l)
-	return median * math.Exp(sum/float64(len(l.rounds))), true
+	return value * math.Exp(sum/float64(len(l.rounds))), true
 }

@@ -34,7 +34,7 @@ func (f *Family) giveUp(next Look) {
 		r := &f.Rows[i]
 		if more := next.Pairs - len(r.Pairs); r.open() && r.prospect(next, f.Tested-found) < leastProspect {
 			r.GivenUp = true
-			r.detects(detectable(next.Pairs, next.Alpha/float64(f.Tested))) // what would have been seen, with the pairs that it was spared
+			r.detects(promised(Look{next.Pairs, next.Alpha / float64(f.Tested)}, f.second)) // what would have been seen, with the pairs that it was spared
 			r.Reason = fmt.Sprintf("%d more pairs would hardly decide it (a chance below %.0f %%), and were spared", more, 100*leastProspect)
 		}
 	}

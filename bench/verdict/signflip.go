@@ -119,37 +119,37 @@ func PairsFor(points int, alpha float64) int {
 }
 
 // designDraws is how often detectable draws noise; the 80th percentile of so many
-// is known to about 1.5 %.
+// is known to about 1.5 %, the 90th to about 2 %.
 const designDraws = 4000
 
 // detectable is the difference, in standard deviations of a pair, that the test of
-// n pairs finds with 80 % power at a two-sided level, without a margin: the 80th
+// n pairs finds with so much power at a two-sided level, without a margin: that
 // percentile of how far the lower bound of pure noise falls below zero. It is drawn
-// from normal noise with a fixed seed, once for as many pairs and a level. Where the
-// level is out of reach of so few pairs it is infinite.
-func detectable(n int, level float64) float64 {
+// from normal noise with a fixed seed, once for as many pairs, a level and a power.
+// Where the level is out of reach of so few pairs it is infinite.
+func detectable(n int, level, power float64) float64 {
 	if SmallestP(n) > level {
 		return math.Inf(1)
 	}
 	type design struct {
-		pairs int
-		level float64
+		pairs        int
+		level, power float64
 	}
-	if known, ok := designs.Load(design{n, level}); ok {
+	if known, ok := designs.Load(design{n, level, power}); ok {
 		return known.(float64)
 	}
-	found := drawDetectable(n, level)
-	designs.Store(design{n, level}, found)
+	found := drawDetectable(n, level, power)
+	designs.Store(design{n, level, power}, found)
 	return found
 }
 
 // designs are what detectable has drawn.
 var designs sync.Map
 
-func drawDetectable(n int, level float64) float64 {
+func drawDetectable(n int, level, power float64) float64 {
 	if n > 40 { // past where drawing is quick the ranks behave as t does
 		t := distuv.StudentsT{Sigma: 1, Nu: float64(n - 1)}
-		return (t.Quantile(1-level/2) + t.Quantile(0.8)) / math.Sqrt(float64(n)*3/math.Pi)
+		return (t.Quantile(1-level/2) + t.Quantile(power)) / math.Sqrt(float64(n)*3/math.Pi)
 	}
 	noise := rand.New(rand.NewPCG(1, uint64(n)))
 	short := make([]float64, designDraws)
@@ -162,7 +162,7 @@ func drawDetectable(n int, level float64) float64 {
 		short[i] = -low
 	}
 	slices.Sort(short)
-	return short[int(math.Ceil(0.8*designDraws))-1]
+	return short[int(math.Ceil(power*designDraws))-1]
 }
 
 // spread is the standard deviation of a pair.

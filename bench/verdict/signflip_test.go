@@ -212,7 +212,7 @@ func TestDetectable(t *testing.T) {
 		level float64
 	}{{12, 0.05}, {12, 0.05 / 20}, {20, 0.05 / 100}} {
 		r := rand.New(rand.NewPCG(7, uint64(c.n)))
-		effect := detectable(c.n, c.level)
+		effect := detectable(c.n, c.level, 0.8)
 		const draws = 4000
 		found := 0
 		for range draws {
@@ -230,11 +230,11 @@ func TestDetectable(t *testing.T) {
 			t.Errorf("%d pairs at %v: power %v, want 0.8", c.n, c.level, power)
 		}
 	}
-	if d := detectable(12, 0.05/1000); !math.IsInf(d, 1) {
+	if d := detectable(12, 0.05/1000, 0.8); !math.IsInf(d, 1) {
 		t.Errorf("12 pairs cannot reach a thousandth of 5 %%, yet detect %v", d)
 	}
 	// Where the formula takes over it joins what was drawn.
-	if drawn, formula := detectable(40, 0.05), detectable(41, 0.05); math.Abs(drawn/formula-1) > 0.06 {
+	if drawn, formula := detectable(40, 0.05, 0.8), detectable(41, 0.05, 0.8); math.Abs(drawn/formula-1) > 0.06 {
 		t.Errorf("40 pairs detect %v, 41 detect %v", drawn, formula)
 	}
 }

@@ -107,12 +107,12 @@ func medianOfRound(samples []float64) float64 {
 }
 
 // familyOf judges the pairs that each of some points has, as Compare does.
-func familyOf(pairs map[int]Pairs, margin, alpha float64) *Family {
+func familyOf(pairs map[int]Pairs, margin, spend float64) *Family {
 	f := &Family{Metric: Metrics()[0], Threshold: margin}
 	for _, i := range slices.Sorted(maps.Keys(pairs)) {
 		f.Rows = append(f.Rows, Row{Point: bench.Point{Batch: i + 1}, Pairs: pairs[i], Margin: margin, Ratio: bench.Estimate{Level: 0.95}})
 	}
-	f.judge(alpha, make([]matched, len(f.Rows)))
+	f.judge(0.05, spend, make([]matched, len(f.Rows)))
 	return f
 }
 
@@ -126,7 +126,7 @@ func gate(data []trial, margin float64, confirm bool) []int {
 	}
 	again := map[int]Pairs{}
 	for _, i := range flagged {
-		again[i] = data[i].pairs(SecondLook, SecondLook+Confirming)
+		again[i] = data[i].pairs(SecondLook, SecondLook+Confirmation(len(flagged), 0.05).Pairs)
 	}
 	f.confirm(familyOf(again, margin, 0.05))
 	return f.flagged()
@@ -232,7 +232,7 @@ func (w world) share(seed uint64, draws, points int, interleaved bool, slow floa
 	r := rand.New(rand.NewPCG(seed, uint64(points)))
 	hits := 0
 	for range draws {
-		if hit(decide(w.draw(r, points, SecondLook+Confirming, interleaved, slow))) {
+		if hit(decide(w.draw(r, points, SecondLook+Confirmation(points, 0.05).Pairs, interleaved, slow))) {
 			hits++
 		}
 	}
@@ -277,8 +277,8 @@ func TestPromisedPower(t *testing.T) {
 	}
 	normal := world{launch: 0.005 / math.Sqrt2, samples: 1} // pairs of 0.5 %
 	for _, points := range []int{1, 20, 100} {
-		effect := Detectable(SecondLook, points, Looks(FirstLook, SecondLook, 0.05)[1].Alpha, 0.01, 0.005)
-		power := normal.share(14, draws, points, true, effect, func(d []trial) []int { return gate(d, 0.01, false) }, firstPoint)
+		effect := Detectable(Looks(FirstLook, SecondLook, 0.05)[1], points, Confirmation(1, 0.05), 0.01, 0.005)
+		power := normal.share(14, draws, points, true, effect, func(d []trial) []int { return gate(d, 0.01, true) }, firstPoint)
 		t.Logf("%d points, pairs of 0.5 %%: %.2f %% slower is found %.1f %% of the time", points, 100*effect, 100*power)
 		if power < 0.8-3*math.Sqrt(0.8*0.2/float64(draws)) {
 			t.Errorf("%d points: power %.0f %%, promised 80 %%", points, 100*power)
@@ -294,10 +294,10 @@ func TestGivingUpCostsLittlePower(t *testing.T) {
 		draws = 100
 	}
 	const points = 20
-	alpha := Looks(FirstLook, SecondLook, 0.05)[1].Alpha
+	look := Looks(FirstLook, SecondLook, 0.05)[1]
 	for _, sd := range []float64{0.005, 0.02, 0.10} { // of a pair
 		w := world{launch: sd / math.Sqrt2, samples: 1}
-		effect := Detectable(SecondLook, points, alpha, 0.01, sd)
+		effect := Detectable(look, points, Look{}, 0.01, sd)
 		r := rand.New(rand.NewPCG(15, uint64(sd*1e4)))
 		lost, found, measured := 0, 0, 0
 		for range draws {
@@ -400,14 +400,14 @@ func writeFalseAlarms(out io.Writer, draws int) {
 
 // writePlan prints the least slow-down that is found with 80 % power.
 func writePlan(out io.Writer) {
-	fmt.Fprintf(out, "\nLeast slow-down found with 80 %% power, by the standard deviation of a pair (margin 0; a margin adds itself)\n\n")
+	fmt.Fprintf(out, "\nLeast slow-down that one look finds with 80 %% power, by the standard deviation of a pair (margin 0; a margin adds itself)\n\n")
 	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tab, "pair sd\tpairs\t1 point\t20 points\t100 points\t")
 	for _, sd := range []float64{0.002, 0.005, 0.01, 0.02} {
 		for _, pairs := range []int{FirstLook, SecondLook} {
 			cells := make([]string, 0, 3)
 			for _, points := range []int{1, 20, 100} {
-				cells = append(cells, fmt.Sprintf("%.2f %%", 100*Detectable(pairs, points, 0.05, 0, sd)))
+				cells = append(cells, fmt.Sprintf("%.2f %%", 100*Detectable(Look{pairs, 0.05}, points, Look{}, 0, sd)))
 			}
 			fmt.Fprintf(tab, "%.1f %%\t%d\t%s\t\n", 100*sd, pairs, strings.Join(cells, "\t"))
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,7 @@ func (a *app) baselineCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
 	var replace bool
+	var allow []string
 	save := &cobra.Command{
 		Use:   "save NAME DIR",
 		Short: "Keep a run; one with invalid, failed or missing points is refused",
@@ -39,9 +41,10 @@ func (a *app) baselineCommand() *cobra.Command {
 			"leaves nothing undecided and nothing regressed. To move an anchor against its verdict, rm it first.",
 		Example: "  genbench baseline save release genbench-20260301-090000",
 		Args:    exactArgs(2, "a name and the directory of a run"),
-		RunE:    func(_ *cobra.Command, args []string) error { return a.saveBaseline(args[0], args[1], replace) },
+		RunE:    func(_ *cobra.Command, args []string) error { return a.saveBaseline(args[0], args[1], replace, allow) },
 	}
 	save.Flags().BoolVar(&replace, "replace", false, "take the place of the baseline of that name")
+	save.Flags().StringSliceVar(&allow, "allow-diff", nil, "with --replace, differences that do not spoil the comparison, see genbench compare --help")
 	list := &cobra.Command{
 		Use: "list", Short: "Show all baselines", Args: exactArgs(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error { return a.listBaselines() },
@@ -63,17 +66,17 @@ func (a *app) baselineCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := shelf.Remove(args[0]); err != nil {
-				return usage(err)
-			}
-			return nil
+			return shelfError(shelf.Remove(args[0]))
 		},
 	}
 	cmd.AddCommand(save, list, show, rm)
 	return cmd
 }
 
-func (a *app) saveBaseline(name, dir string, replace bool) error {
+func (a *app) saveBaseline(name, dir string, replace bool, allow []string) error {
+	if err := checkDifferences(allow); err != nil {
+		return usage(err)
+	}
 	shelf, err := openShelf()
 	if err != nil {
 		return err
@@ -90,21 +93,32 @@ func (a *app) saveBaseline(name, dir string, replace bool) error {
 		if err != nil {
 			return err
 		}
-		c, err := verdict.Compare(base, arm, verdict.Options{Metrics: verdict.Metrics()[:1], Alpha: 0.05, Live: true})
+		// That the two are of different times, which makes a comparison advice, is what
+		// replacing is for.
+		c, err := verdict.Compare(base, arm, verdict.Options{Metrics: verdict.Metrics()[:1], Alpha: 0.05, Live: true, Allow: allow})
 		if err != nil {
 			return comparisonError(err)
 		}
 		c.Strict = true
 		if code := c.ExitCode(); code != 0 {
-			return &exitError{code, fmt.Errorf("save baseline: against the %s of now, %d points regressed, %d are undecided, %d are missing; see `genbench compare %s%s %s`",
-				name, c.Count(verdict.Regressed), c.Count(verdict.Undecided), c.Count(verdict.Missing), baselinePrefix, name, dir)}
+			return &exitError{code, fmt.Errorf("save baseline: against the %s of now: %s See `genbench compare %s%s %s`",
+				name, reports.Headline(c), baselinePrefix, name, dir)}
 		}
 	}
 	if err := shelf.Save(name, dir, replace); err != nil {
-		return usage(err)
+		return shelfError(err)
 	}
 	fmt.Fprintf(a.stdout, "%s: run %s\n", name, arm.Run().ID)
 	return nil
+}
+
+// shelfError tells a wrong name from a disk that fails.
+func shelfError(err error) error {
+	var disk *fs.PathError
+	if err == nil || errors.As(err, &disk) {
+		return err
+	}
+	return usage(err)
 }
 
 // unfit gives the exit code of a run that cannot become a baseline.

@@ -80,7 +80,7 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	if err != nil {
 		return comparisonError(err)
 	}
-	cal, err := verdict.NewCalibration(c, time.Now())
+	cal, err := verdict.NewCalibration(c, verdict.SettingOf(pairs.fresh))
 	if err != nil {
 		return &exitError{exitInvalid, err}
 	}
@@ -88,14 +88,14 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	if err != nil {
 		return err
 	}
-	path, err := cal.Save(state)
+	points := len(cal.Points)
+	path, err := cal.Save(state, time.Now())
 	if err != nil {
 		return err
 	}
 	var rows [][]string
 	worst := 0.0
-	points := len(cal.Points)
-	alpha := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)[1].Alpha
+	look, confirm := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)[1], verdict.Confirmation(1, o.Alpha)
 	for _, r := range c.Families[0].Rows {
 		floor, ok := cal.Points[r.Point.String()]
 		if !ok {
@@ -104,12 +104,12 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 		}
 		worst = max(worst, floor.Floor)
 		rows = append(rows, []string{r.Point.String(), fmt.Sprintf("%.2f %%", 100*floor.Floor), fmt.Sprintf("%.2f %%", 100*floor.PairSD),
-			fmt.Sprintf("%.2f %%", 100*verdict.Detectable(verdict.SecondLook, points, alpha, floor.Floor, floor.PairSD))})
+			fmt.Sprintf("%.2f %%", 100*verdict.Detectable(look, points, confirm, floor.Floor, floor.PairSD))})
 	}
 	if err := table(a.stdout, []string{"point", "noise floor", "pair sd", "detectable"}, rows, nil, 1); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\nThe smallest threshold that works for all of them is %.1f %%. Detectable: the least slow-down that a\ngate of %d pairs over these %d points finds with 80 %% power, with the floor as its margin.\nKept in %s, good for %d days.\n",
+	fmt.Fprintf(a.stdout, "\nThe smallest threshold that works for all of them is %.1f %%. Detectable: the least slow-down that a\ngate of %d pairs over these %d points finds and confirms with 80 %% power, with the floor as its\nmargin. Kept in %s, good for %d days.\n",
 		100*roundUp(worst), verdict.SecondLook, points, publicPath(path), int(verdict.Fresh.Hours()/24))
 	return nil
 }

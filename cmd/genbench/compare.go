@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"genbench/bench"
 	"genbench/bench/verdict"
@@ -35,7 +38,7 @@ func (f *judgeFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.metrics, "metric", names[:1], fmt.Sprintf("what is compared: %s; each is a family of its own", strings.Join(names, ", ")))
 	flags.StringVar(&f.threshold, "threshold", "", fmt.Sprintf("relative change to overlook, such as 1%% or 0.01 (default: %s)", strings.Join(thresholds, ", ")))
 	flags.Float64Var(&f.alpha, "alpha", 0.05, "chance of a false alarm among all points of a metric")
-	flags.BoolVar(&f.strict, "strict", false, "exit 11 where anything is undecided or advisory")
+	flags.BoolVar(&f.strict, "strict", false, "exit 11 where a point is undecided or clock_shift, or the verdict is advice alone")
 	formats := namesOf(reports.CompareFormats(), func(f reports.CompareFormat) string { return f.Name })
 	flags.StringVar(&f.format, "format", formats[0], orList(formats))
 	flags.StringVarP(&f.output, "output", "o", "", "file to write (default: print)")
@@ -78,6 +81,13 @@ func (f *judgeFlags) options() (verdict.Options, reports.CompareReport, error) {
 			problems = append(problems, fmt.Errorf("--also %q: want FORMAT=FILE", also))
 		} else if _, err := reports.LookupCompare(format); err != nil {
 			problems = append(problems, err)
+		} else if err := checkWritable(file); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if f.output != "" {
+		if err := checkWritable(f.output); err != nil {
+			problems = append(problems, err)
 		}
 	}
 	return o, report, errors.Join(problems...)
@@ -104,17 +114,16 @@ func (a *app) compareCommand() *cobra.Command {
 		Short: "Say of every point of two results whether it regressed",
 		Long: "BASE and NEW are directories of runs, or baseline:NAME. Verdicts are regressed, improved, same,\n" +
 			"undecided and clock_shift; what one result lacks is listed too. Results of different times are\n" +
-			"compared for advice only, unless a fresh `genbench calibrate` says how far this machine strays.",
+			"compared for advice only, unless a fresh `genbench calibrate` says how far this machine strays.\n" +
+			"Take both runs with --profile ci: from the 4 launches of quick every point stays undecided.\n\n" +
+			"Exit codes: 0 no regression, or advice alone, 2 usage, 4 points are invalid, 5 points are missing, 10\n" +
+			"regressed, 11 undecided, clock_shift or advice alone under --strict, 12 not comparable, or a journal is\n" +
+			"damaged.",
 		Example: "  genbench compare before after\n  genbench compare baseline:release after --allow-diff engine --format md",
 		Args:    exactArgs(2, "two results"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o, report, err := f.options()
-			for _, name := range allow {
-				if !slices.Contains(verdict.DifferenceNames(), name) {
-					err = errors.Join(err, unknown("difference", name, verdict.DifferenceNames(), "genbench compare --help"))
-				}
-			}
-			if err != nil {
+			if err = errors.Join(err, checkDifferences(allow)); err != nil {
 				return usage(err)
 			}
 			o.Allow = allow
@@ -127,7 +136,10 @@ func (a *app) compareCommand() *cobra.Command {
 				return err
 			}
 			var why string
-			if o.Calibration, why, err = verdict.LoadCalibration(state, verdict.MachineOf(fresh.Run()), time.Now()); err != nil {
+			setting := verdict.SettingOf(fresh)
+			if !setting.Equal(verdict.SettingOf(base)) {
+				why = "the two were taken on different machines, or in different settings of one"
+			} else if o.Calibration, why, err = verdict.LoadCalibration(state, setting, time.Now()); err != nil {
 				return err
 			}
 			comparison, err := verdict.Compare(base, fresh, o)
@@ -145,24 +157,52 @@ func (a *app) compareCommand() *cobra.Command {
 	return cmd
 }
 
-// conclude prints a comparison and turns it into an exit code.
+// conclude prints a comparison and turns it into an exit code, which no file that cannot
+// be written hides.
 func (a *app) conclude(c *verdict.Comparison, f *judgeFlags, report reports.CompareReport) error {
-	c.Strict = f.strict
-	if err := a.writeTo(f.output, func(w io.Writer) error { return report(w, c) }); err != nil {
-		return err
+	err := a.publish(c, f, report)
+	if code := c.ExitCode(); code != 0 {
+		return &exitError{code, err}
 	}
+	return err
+}
+
+// publish writes a comparison in all formats that were asked for.
+func (a *app) publish(c *verdict.Comparison, f *judgeFlags, report reports.CompareReport) error {
+	c.Strict = f.strict
+	problems := []error{a.writeTo(f.output, func(w io.Writer) error { return report(w, c) })}
 	for _, also := range f.also {
 		format, file, _ := strings.Cut(also, "=")
 		report, err := reports.LookupCompare(format)
-		if err != nil {
-			return usage(err)
+		if err == nil {
+			err = a.writeTo(file, func(w io.Writer) error { return report(w, c) })
 		}
-		if err := a.writeTo(file, func(w io.Writer) error { return report(w, c) }); err != nil {
-			return err
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// checkDifferences refuses what --allow-diff does not know.
+func checkDifferences(allow []string) error {
+	var problems []error
+	for _, name := range allow {
+		if !slices.Contains(verdict.DifferenceNames(), name) {
+			problems = append(problems, unknown("difference", name, verdict.DifferenceNames(), "genbench compare --help"))
 		}
 	}
-	if code := c.ExitCode(); code != 0 {
-		return &exitError{code: code}
+	return errors.Join(problems...)
+}
+
+// checkWritable refuses a file that cannot be made: what takes an hour to find out must
+// not be lost for it.
+func checkWritable(file string) error {
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory; name a file in it", file)
+	} else if err == nil {
+		return unix.Access(file, unix.W_OK)
+	}
+	if dir := filepath.Dir(file); unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
+		return fmt.Errorf("%s cannot be written: no file can be made in %s", file, dir)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"genbench/engines"
 	"genbench/engines/library"
@@ -35,8 +37,10 @@ func refForms() string {
 		"  PATH of an engine's library (libonnxruntime.so…)\n" +
 		"  ENGINE@VERSION of a library in genbench's cache directory, where each has a folder\n" +
 		"  git:REVISION, built by --build in a checkout of its own\n" +
-		"  \"--flag value …\" of genbench run; a first letter that is no dash is taken for a PATH\n"
+		"  \"--flag value …\" of genbench run for this version alone; it begins with a dash\n"
 }
+
+func isONNX(ref string) bool { return strings.HasSuffix(ref, ".onnx") }
 
 // contestant finds out what a REF means.
 func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contestant, error) {
@@ -75,7 +79,7 @@ func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contest
 	if err != nil {
 		return c, fmt.Errorf("find %s: %w", ref, err)
 	}
-	if strings.HasSuffix(path, ".onnx") {
+	if isONNX(path) {
 		c.flags, c.says = []string{"--models", path}, "file "+filepath.Base(path)
 		return c, nil
 	}
@@ -159,23 +163,24 @@ func (a *app) buildRevision(ctx context.Context, revision string, f *gateFlags) 
 	}
 	tree := filepath.Join(root, "tree")
 	c.cleanup = func() {
-		// Git forgets a work tree whose directory is gone at its next prune, so that
-		// nothing is lost where this fails.
-		_ = exec.Command("git", "worktree", "remove", "--force", tree).Run()
+		// Forced twice: one whose checkout was cut off is locked. Git forgets a work tree
+		// whose directory is gone at its next prune, so that nothing is lost where this
+		// fails.
+		_ = exec.Command("git", "worktree", "remove", "--force", "--force", tree).Run()
 		_ = os.RemoveAll(root)
 	}
 	fail := func(err error) (contestant, error) {
 		c.cleanup()
 		return contestant{}, cmp.Or(ctx.Err(), err)
 	}
-	if out, err := exec.CommandContext(ctx, "git", "worktree", "add", "--detach", tree, revision).CombinedOutput(); err != nil {
+	if out, err := group(exec.CommandContext(ctx, "git", "worktree", "add", "--detach", tree, revision)).CombinedOutput(); err != nil {
 		return fail(usage(fmt.Errorf("check out %s: %w: %s", revision, err, strings.TrimSpace(string(out)))))
 	}
 	fmt.Fprintf(a.stderr, "building %s: %s\n", revision, f.build)
-	build := exec.CommandContext(ctx, "sh", "-c", f.build)
+	build := group(exec.CommandContext(ctx, "sh", "-c", f.build))
 	build.Dir = tree
 	if out, err := build.CombinedOutput(); err != nil {
-		return fail(usage(fmt.Errorf("build %s with %q: %w: %s", revision, f.build, err, strings.TrimSpace(string(out)))))
+		return fail(&exitError{exitVersion, fmt.Errorf("build %s with %q: %w: %s", revision, f.build, err, strings.TrimSpace(string(out)))})
 	}
 	c.binary = filepath.Join(tree, f.built)
 	if _, err := os.Stat(c.binary); err != nil {
@@ -183,4 +188,13 @@ func (a *app) buildRevision(ctx context.Context, revision string, f *gateFlags) 
 	}
 	c.argv0, c.says = c.binary, "revision "+revision
 	return c, nil
+}
+
+// group has a command end with all that it started when its context does: first asked
+// to, then made to.
+func group(cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
 }

@@ -40,14 +40,15 @@ func (a *app) gateCommand() *cobra.Command {
 		Short: "Measure two versions in turn on this machine and fail on a regression",
 		Long: "Both versions are launched in turn, point by point and in random order, so that what the machine\n" +
 			"does meets both alike. After 12 such pairs each point is judged; what they leave undecided gets 8\n" +
-			"more, where those may decide it. What regressed is measured again with 12 new pairs before the gate\n" +
-			"fails. A point that looks the same but whose launches did not settle stays undecided.\n\n" +
+			"more, where those may decide it. What regressed is measured again with 12 new pairs, or more for several\n" +
+			"points, before the gate fails. A point that looks the same but whose launches were not steady stays\n" +
+			"undecided.\n\n" +
 			"REF is one of\n" + refForms() +
 			"\nWhat follows -- is given to `genbench run` of both versions.\n\n" +
-			"Exit codes: 0 no regression, 1 a version crashed or an internal error such as a full disk, 2 usage, 3 an\n" +
-			"engine is unavailable, the device is in use or the threshold lies below this machine's noise floor, 4\n" +
-			"points are invalid, 5 points are missing, 10 regression confirmed, 11 undecided or clock_shift under\n" +
-			"--strict, 12 not comparable, 130 interrupted.",
+			"Exit codes: 0 no regression, 1 internal error such as a full disk, 2 usage, 3 an engine is unavailable,\n" +
+			"the device is in use or the threshold lies below this machine's noise floor, 4 points are invalid, 5\n" +
+			"points are missing, 6 a version cannot be built or does not run, 10 regression confirmed, 11 undecided or\n" +
+			"clock_shift under --strict, 12 not comparable, 130 interrupted.",
 		Example: "  genbench gate --base bin/genbench-main --new bin/genbench -- --models genet-large\n" +
 			"  genbench gate --base \"--threads 2\" --new \"--threads 1\"\n" +
 			"  genbench gate --base onnxruntime@1.30.0 --new onnxruntime@1.32.0 --format md -o verdict.md\n" +
@@ -61,7 +62,7 @@ func (a *app) gateCommand() *cobra.Command {
 	flags.StringVar(&f.build, "build", "go build -o genbench-built ./cmd/genbench", "shell command that builds a git REF, run in a checkout of it")
 	flags.StringVar(&f.built, "built", "genbench-built", "the binary that --build makes, relative to the checkout")
 	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
-	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; threads, engine, library and model never do here")
+	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; here "+strings.Join(gateAllows[:], ", ")+" never do, nor what two files or the flags of a REF set apart")
 	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and up to 20; of the confirmation, too")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
@@ -69,7 +70,21 @@ func (a *app) gateCommand() *cobra.Command {
 }
 
 // gateAllows are the differences that a gate compares on purpose.
-var gateAllows = [...]string{"threads", "engine", "library", "model"}
+var gateAllows = [...]string{"threads", "engine", "library"}
+
+// allows adds those that its REFs ask for: two files are two models, and flags may name
+// any of a point's axes. Two binaries that measure different networks under one name are
+// not compared unawares.
+func (f *gateFlags) allows() []string {
+	allow := append(slices.Clone(f.allow), gateAllows[:]...)
+	if strings.HasPrefix(f.base, "-") || strings.HasPrefix(f.fresh, "-") {
+		return append(allow, verdict.AxisNames()...)
+	}
+	if isONNX(f.base) && isONNX(f.fresh) {
+		allow = append(allow, "model")
+	}
+	return allow
+}
 
 // gate carries out `genbench gate`.
 func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
@@ -77,18 +92,14 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 	if f.base == "" || f.fresh == "" {
 		err = errors.Join(err, errors.New("gate needs --base REF and --new REF; see `genbench gate --help`"))
 	}
-	for _, name := range f.allow {
-		if !slices.Contains(verdict.DifferenceNames(), name) {
-			err = errors.Join(err, unknown("difference", name, verdict.DifferenceNames(), "genbench compare --help"))
-		}
-	}
+	err = errors.Join(err, checkDifferences(f.allow))
 	if f.pairs != 0 && f.pairs < 6 {
 		err = errors.Join(err, fmt.Errorf("--pairs %d: fewer than 6 cannot decide even one point", f.pairs))
 	}
 	if err != nil {
 		return usage(err)
 	}
-	o.Live, o.Allow = true, append(f.allow, gateAllows[:]...)
+	o.Live, o.Allow = true, f.allows()
 	if slices.ContainsFunc(o.Metrics, func(m verdict.Metric) bool { return m.Name == "energy" }) && !hasFlag(runFlags, "--energy") {
 		runFlags = append(slices.Clone(runFlags), "--energy")
 	}
@@ -103,42 +114,60 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 	if err := d.warmUp(ctx); err != nil {
 		return d.interrupted(err)
 	}
-	if o.Calibration, err = d.calibration(o.Threshold); err != nil {
+	if o.Calibration, err = d.calibration(o); err != nil {
 		return err
 	}
 	c, err := d.decide(ctx, f, o)
 	if c == nil {
 		return d.interrupted(err)
 	}
+	if d.pointless() {
+		c.Doubts = append(c.Doubts, verdict.Doubt{Text: "base and new are the same binary, libraries, networks and settings, as far as their journals tell: this gate compared a thing with itself"})
+	}
 	if err != nil {
-		// Interrupted between pairs: what was measured is shown and decides nothing.
-		c.Advisory = "the gate was interrupted; these are the pairs it had"
-		if concludeErr := a.conclude(c, &f.judgeFlags, report); concludeErr != nil {
-			var exit *exitError
-			if !errors.As(concludeErr, &exit) {
-				return concludeErr
-			}
+		// Between pairs: what was measured is shown and decides nothing.
+		stopped := d.interrupted(err)
+		c.Stopped, c.StoppedCode = "the gate was interrupted", exitCodeOf(stopped)
+		if c.StoppedCode != exitInterrupted {
+			c.Stopped = err.Error()
 		}
-		return d.interrupted(err)
+		c.Advisory = "the gate did not come to its end; these are the pairs it had"
+		if err := a.publish(c, &f.judgeFlags, report); err != nil {
+			fmt.Fprintf(d.stderr, "genbench: %v\n", err)
+		}
+		return stopped
 	}
 	return a.conclude(c, &f.judgeFlags, report)
+}
+
+// pointless tells whether nothing that the pilots' journals know of sets the versions
+// apart.
+func (d *duel) pointless() bool {
+	base, fresh := d.pilots[0].log, d.pilots[1].log
+	return slices.Equal(pointsOf(base.Run.Plan), pointsOf(fresh.Run.Plan)) && len(verdict.Arm{Logs: []*bench.Log{base, fresh}}.Changed()) == 0
 }
 
 // decide takes the looks of a gate and its confirmation. With an error it gives the
 // comparison of the pairs there are, nil where there are none.
 func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*verdict.Comparison, error) {
 	looks := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)
-	o.Level = 1 - o.Alpha
-	plan, confirming := []verdict.Look{looks[0], looks[1]}, verdict.Confirming
+	plan := looks[:]
 	if f.pairs > 0 {
-		plan, confirming = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}, f.pairs
+		plan = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}
+	}
+	confirmation := func(flagged int) verdict.Look {
+		look := verdict.Confirmation(flagged, o.Alpha)
+		if f.pairs > 0 {
+			look.Pairs = max(f.pairs, verdict.PairsFor(flagged, o.Alpha))
+		}
+		return look
 	}
 	first := d.batch("pairs", d.couples)
-	d.announce(first, plan, confirming)
+	d.announce(first, plan, confirmation(len(d.couples)).Pairs)
 	var c *verdict.Comparison
 	for i, look := range plan {
 		spent := o
-		spent.Alpha = look.Alpha
+		spent.Spend, spent.Confirm = look.Alpha, confirmation(1)
 		if err := d.fight(ctx, first, look.Pairs); err != nil {
 			if len(first.base.Logs) == 0 {
 				return nil, err
@@ -177,6 +206,7 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 		return c, nil
 	}
 	second := d.batch("confirm", d.named(flagged))
+	confirming := confirmation(len(flagged)).Pairs
 	fmt.Fprintf(d.stderr, "%d flagged: measuring them again, %d pairs %s\n", len(flagged), confirming, seconds(second.planned(confirming).Seconds()))
 	if err := d.fight(ctx, second, confirming); err != nil {
 		return c, err
@@ -362,19 +392,23 @@ func visitTimes(log *bench.Log) map[string]time.Duration {
 }
 
 // calibration finds this machine's, and refuses a threshold below its floor.
-func (d *duel) calibration(threshold float64) (*verdict.Calibration, error) {
+func (d *duel) calibration(o verdict.Options) (*verdict.Calibration, error) {
 	state, err := verdict.StateDir()
 	if err != nil {
 		return nil, err
 	}
-	run := d.pilots[1].log.Run
-	c, _, err := verdict.LoadCalibration(state, verdict.MachineOf(run), time.Now())
-	if err != nil || c == nil || threshold == 0 {
+	log := d.pilots[1].log
+	c, _, err := verdict.LoadCalibration(state, verdict.SettingOf(verdict.Arm{Logs: []*bench.Log{log}}), time.Now())
+	if err != nil || c == nil || o.Threshold == 0 || !slices.ContainsFunc(o.Metrics, verdict.Metric.Calibrated) {
 		return c, err
 	}
-	if floor, at := c.Smallest(pointsOf(run.Plan)); threshold < floor {
-		return nil, &exitError{exitUnavailable, fmt.Errorf("this machine cannot judge to %.2g %%: its noise floor at %s is %.2g %%; the smallest threshold that works is --threshold %.2g%%",
-			100*threshold, at, 100*floor, 100*roundUp(floor))}
+	if floor, at := c.Smallest(pointsOf(log.Run.Plan)); o.Threshold < floor {
+		works := fmt.Sprintf("the smallest threshold that works is --threshold %.1f%%", 100*roundUp(floor))
+		if roundUp(floor) >= 1 {
+			works = "no threshold works there; leave the point out, or quieten the machine and calibrate it again"
+		}
+		return nil, &exitError{exitUnavailable, fmt.Errorf("this machine cannot judge to %.3g %%: its noise floor at %s is %.3g %%; %s",
+			100*o.Threshold, at, 100*floor, works)}
 	}
 	return c, nil
 }
@@ -453,10 +487,10 @@ func (d *duel) launch(ctx context.Context, c *contestant, dir, after string, see
 		case exitUsage, exitUnavailable:
 			return nil, &exitError{code, fmt.Errorf("run %s: %s", c.name, lastWords(words.Name()))}
 		default:
-			return nil, fmt.Errorf("run %s: %w: %s", c.name, err, lastWords(words.Name()))
+			return nil, &exitError{exitVersion, fmt.Errorf("run %s: %w: %s", c.name, err, lastWords(words.Name()))}
 		}
 	case err != nil:
-		return nil, fmt.Errorf("run %s: %w", c.name, err)
+		return nil, &exitError{exitVersion, fmt.Errorf("run %s: %w", c.name, err)}
 	}
 	log, err := bench.ReadLog(dir)
 	var damage *bench.JournalError

@@ -40,6 +40,7 @@ const (
 	exitUnavailable  = 3
 	exitInvalid      = 4
 	exitIncomplete   = 5
+	exitVersion      = 6
 	exitIncomparable = 12
 	exitInterrupted  = 130
 )
@@ -91,6 +92,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, drivers []eng
 		fmt.Fprintf(stderr, "genbench: %v\n", exit.err)
 	}
 	return exit.code
+}
+
+// exitCodeOf is what the program ends with for an error.
+func exitCodeOf(err error) int {
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.code
+	}
+	return exitInternal
 }
 
 func (a *app) command() *cobra.Command {

@@ -33,6 +33,9 @@ type recorder struct {
 	unproven string             // network whose rounds find no steady state
 	changes  bool               // the engine's library, from the third launch on
 	lasts    bool               // as long as its journal says
+	dies     bool               // from the third pair on
+	errs     bool               // it gives a wrong output in the last pair
+	rewrites bool               // other networks under the same names
 }
 
 // recorders are the commands of scripts, by name.
@@ -54,6 +57,9 @@ func recorders() map[string]recorder {
 		"worse":     {unproven: "genet-small", slower: map[string]float64{"genet-small": 0.04}},
 		"fickle":    {changes: true},
 		"lasting":   {lasts: true},
+		"dying":     {dies: true},
+		"erring":    {errs: true},
+		"rewritten": {rewrites: true},
 		"doubtful":  {noise: map[string]float64{"genet-small": 0.1}, slower: map[string]float64{"resnet-18": 0.0125}},
 	}
 }
@@ -78,6 +84,9 @@ func (r recorder) record(name string, args []string) error {
 		}
 		flags[args[i]] = args[i+1]
 		i++
+	}
+	if r.dies && strings.Contains(flags["--out"], "/03/") {
+		r.exit = exitInternal
 	}
 	if r.exit != 0 {
 		fmt.Fprintln(os.Stderr, "genbench: it ends on purpose")
@@ -145,8 +154,12 @@ func (r recorder) record(name string, args []string) error {
 		return err
 	}
 	defer journal.Close()
+	id, started := "run-"+flags["--seed"], time.Date(2026, 3, int(seed%28)+1, 9, 0, 0, 0, time.UTC)
+	if flags["--sentinel-every"] != "" { // a launch of a gate or a calibration
+		id, started = flags["--out"], time.Now().UTC()
+	}
 	records := []any{bench.RunRecord{
-		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: "run-" + flags["--seed"], Started: time.Date(2026, 3, int(seed%28)+1, 9, 0, 0, 0, time.UTC),
+		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: id, Started: started,
 		GenbenchVersion: "recorded", Config: config, Seed: seed, Plan: plan,
 		Host:    hardware.HostDescription{HostnameHash: &hash, CPUModel: &cpu, Architecture: "amd64"},
 		Devices: []hardware.Info{{ID: "host", Kind: hardware.Host, Name: cpu, Cores: 8}},
@@ -157,6 +170,14 @@ func (r recorder) record(name string, args []string) error {
 		sum = sum*31 + uint64(c)
 	}
 	noise := rand.New(rand.NewPCG(seed, sum))
+	sha := "aa"
+	if r.rewrites {
+		sha = "bb"
+	}
+	for _, p := range plan {
+		records = append(records, bench.ModelRecord{Type: "model", Model: p.Point.Model, Precision: p.Point.Precision, Batch: p.Point.Batch, Resolution: p.Point.Resolution, ONNXSHA256: sha})
+	}
+	r.errs = r.errs && strings.Contains(flags["--out"], "/12/")
 	for launch := 1; launch <= launches; launch++ {
 		for _, p := range plan {
 			records = append(records, r.visit(p.Point, launch, noise)...)
@@ -219,5 +240,9 @@ func (r recorder) visit(p bench.Point, launch int, noise *rand.Rand) []any {
 	if p.Model == r.spoils {
 		round.Status, round.DropReason = bench.Dropped, "dropped on purpose"
 	}
-	return []any{bench.PointRecord{Type: "point", ID: p.String(), Launch: launch, Round: 1, Point: p, BuildNS: 1e6, FirstNS: 6e6}, round}
+	point := bench.PointRecord{Type: "point", ID: p.String(), Launch: launch, Round: 1, Point: p, BuildNS: 1e6, FirstNS: 6e6}
+	if r.errs {
+		point.Check = &bench.Check{}
+	}
+	return []any{point, round}
 }
