@@ -2,7 +2,7 @@
 // regressed, improved, stayed the same, or cannot be told, and what would have been
 // found. It measures nothing.
 //
-//	two results, or the arms of a gate
+//	two results, or what a gate has of its two versions: an Arm each
 //	  -> Differences   what differs around the points; a comparison that it spoils is refused (R9)
 //	  -> match         the points of both (Couples), and what is missing, extra or without numbers
 //	  -> Pairs         one log ratio a launch pair (R1)

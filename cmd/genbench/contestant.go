@@ -17,7 +17,7 @@ import (
 	"genbench/engines/library"
 )
 
-// A contestant is one version that a gate runs: a binary, flags of its own, and
+// A contestant is a version as a gate runs it: a binary, flags of its own, and
 // variables of its environment.
 type contestant struct {
 	name   string // base or new

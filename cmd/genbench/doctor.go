@@ -33,7 +33,9 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what is here, what is missing, and what would disturb a measurement",
-		Args:  exactArgs(0, "no arguments"),
+		Long: "Findings do not change the exit code: `genbench run --max-steal`, `--max-foreign` and `--wait` say what\n" +
+			"a measurement should put up with, and the result tells what was found.",
+		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cpus != "" {
 				list, err := hardware.ParseCPUs(cpus)

@@ -30,10 +30,12 @@ func (a *app) showCommand() *cobra.Command {
 			"  genbench show mine.onnx --shape input:1x3x224x224",
 		Args:              exactArgs(1, "one model or file"),
 		ValidArgsFunction: completeModelsAndFiles,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if models.IsFile(args[0]) {
-				if resolution != 0 || weights != synthetic {
-					return usage(fmt.Errorf("show %s: an ONNX file has its own weights and takes --shape, not --weights or --resolution", args[0]))
+				for _, flag := range []string{"weights", "resolution", "precision", "kernels"} {
+					if cmd.Flags().Changed(flag) {
+						return usage(fmt.Errorf("show %s: an ONNX file has its own weights, resolution and precision, and takes --shape, not --%s", args[0], flag))
+					}
 				}
 				return a.showFile(args[0], shapes, asJSON)
 			}
@@ -55,7 +57,7 @@ func (a *app) showCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&precision, "precision", string(models.FP32), "int8 tells which layers compute in integers, and why the others do not")
+	cmd.Flags().StringVar(&precision, "precision", string(models.FP32), "of a network, int8 tells which layers compute in integers, and why the others do not")
 	cmd.Flags().StringVar(&form, "kernels", kernelForms[0], kernelsUsage)
 	cmd.Flags().StringVar(&weights, "weights", synthetic, weightsUsage)
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "shape of an ONNX file's input, name:1x3x224x224; once for each input")
