@@ -339,7 +339,8 @@ func (s *step) resize() (Shape, error) {
 	}
 	y := make(Shape, len(x))
 	for i, f := range scales {
-		n := math.Floor(float64(x[i]) * float64(f))
+		// In float32, as onnx/defs/tensor/utils.cc has it: 10 by 0.7 are 7 there.
+		n := math.Floor(float64(float32(x[i]) * f))
 		if !(n >= 0 && n <= maxExtent) {
 			return nil, fmt.Errorf("Resize of %v by %v", x, scales)
 		}
