@@ -57,17 +57,6 @@ func (e *ShapeError) Error() string {
 
 func (e *ShapeError) Unwrap() error { return e.Err }
 
-// Batch is the number of images that the file fixes; 0 where it is free, or where
-// no input has a dimension.
-func (f *File) Batch() int {
-	for _, in := range f.Inputs {
-		if len(in.Shape) > 0 {
-			return in.Shape[0].Value
-		}
-	}
-	return 0
-}
-
 // Resolve gives every input a shape: what the file fixes, then what shapes says
 // (see ParseShapes), then the batch for the leading extent. Extents with one name
 // are one. Batch 0 is the file's own, or 1.

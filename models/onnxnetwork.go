@@ -163,11 +163,8 @@ func (l *lift) prune(last int) *Network {
 
 // known is what the inference says of a node's input.
 func (l *lift) known(node *fileNode, i int) (knowledge, bool) {
-	if i >= len(node.in) || node.in[i] == "" {
-		return knowledge{}, false
-	}
-	k, ok := l.in.values[node.in[i]]
-	return k, ok
+	s := step{in: l.in, node: node}
+	return s.input(i)
 }
 
 // any gives a node's input in whatever form.
