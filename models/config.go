@@ -218,7 +218,7 @@ func define(family string, configs []config) []definition {
 		for _, other := range c.others {
 			renamed := c
 			renamed.style = other.style
-			all[i].others = append(all[i].others, otherKeys{other.name, renamed.build})
+			all[i].others = append(all[i].others, otherKeys{other.name, other.style.epsilon, renamed.build})
 		}
 	}
 	return all

@@ -59,6 +59,8 @@ func damagedFiles() []damagedFile {
 		{"data elsewhere", draftOf(func(d *draft) {
 			d.tensor(appendInt(headerIn("t", []int{1}, ElemFloat32), tensorLocation, 1))
 		}), -1, "tensor t: its data is in another file, which is not named"},
+		{"data of the machine", draftOf(func(d *draft) { d.tensor(elsewhereIn("t", "../../dev/zero", 1)) }), -1, `tensor t: its data is in "../../dev/zero", want a relative path below`},
+		{"data at an absolute path", draftOf(func(d *draft) { d.tensor(elsewhereIn("t", "/dev/zero", 1)) }), -1, "want a relative path below"},
 	}
 }
 
@@ -80,15 +82,31 @@ func TestFileDamaged(t *testing.T) {
 	}
 }
 
-// What a file has that genbench cannot run or count is named, with the node.
-func TestFileUnsupported(t *testing.T) {
+// An unsupportedFile is whole, and no network.
+type unsupportedFile struct {
+	name    string
+	body    func(d *draft)
+	network string // refusal to be a network
+	counted bool   // and whether the MACs are known all the same
+}
+
+func (u unsupportedFile) encode() []byte {
+	d := newDraft(u.name, 13, "")
+	u.body(d)
+	d.output("y", "")
+	return d.encode()
+}
+
+func unsupportedFiles() []unsupportedFile {
 	image := func(d *draft) { d.input("x", "1,2,4,4") }
-	cases := []struct {
-		name    string
-		body    func(d *draft)
-		network string // refusal to be a network
-		counted bool   // and whether the MACs are known all the same
-	}{
+	norm := func(d *draft, outputs string, a with) {
+		image(d)
+		for _, part := range []string{"gamma", "beta", "mean", "var"} {
+			d.weights(part, 2)
+		}
+		d.node("BatchNormalization", "x gamma beta mean var", outputs, a)
+	}
+	return []unsupportedFile{
 		{"softmax", func(d *draft) { image(d); d.node("Softmax", "x", "y", nil) }, "Softmax /y/Softmax: only the one of split attention", true},
 		{"another domain", func(d *draft) { image(d); d.node("com.microsoft:Gelu", "x", "y", nil) }, "com.microsoft.Gelu /y/com.microsoft:Gelu: operator com.microsoft.Gelu is not ONNX's own", false},
 		{"recurrent", func(d *draft) { image(d); d.node("LSTM", "x", "y", nil) }, "operator LSTM is not understood", false},
@@ -104,8 +122,7 @@ func TestFileUnsupported(t *testing.T) {
 		}, "padding [0 0] and [1 1]", true},
 		{"weights elsewhere", func(d *draft) {
 			image(d)
-			entry := appendString(appendString(nil, entryKey, "location"), entryValue, "big.data")
-			d.tensor(appendMessage(appendInt(headerIn("w", []int{3, 2, 1, 1}, ElemFloat32), tensorLocation, 1), tensorExternal, entry))
+			d.tensor(elsewhereIn("w", "big.data", 3, 2, 1, 1))
 			d.node("Conv", "x w", "y", nil)
 		}, "the values of w are in another file, big.data", true},
 		{"half floats", func(d *draft) { d.value(graphInput, "x", ElemFloat16, "1,2,4,4"); d.node("Relu", "x", "y", nil) }, "input x: it is float16, want float32", true},
@@ -168,13 +185,43 @@ func TestFileUnsupported(t *testing.T) {
 			d.node("Gemm", "f w b", "y", with{"transB": 1})
 		}, "Gemm /y/Gemm: its bias has shape 3x1, want 3", true},
 		{"clip at one", func(d *draft) { image(d); d.node("Clip", "x", "y", with{"min": 0.0, "max": 1.0}) }, "bounds 0 and 1, want 0 and 6", true},
+		{"a pool that writes nothing", func(d *draft) {
+			image(d)
+			d.node("MaxPool", "x", "-", with{"kernel_shape": []int{2, 2}})
+			d.node("Relu", "x", "y", nil)
+		}, "it has no output", true},
+		{"a pool that counts more padding on the right", func(d *draft) {
+			image(d)
+			d.weights("w", 3, 2, 1, 2)
+			d.node("Conv", "x w", "c", nil)
+			d.node("AveragePool", "c", "y", with{"kernel_shape": []int{2, 2}, "strides": []int{2, 2}, "pads": []int{0, 0, 0, 1}, "count_include_pad": 1})
+		}, "padding [0 0] in front and [0 1] behind", true},
+		{"dropout in training", func(d *draft) {
+			image(d)
+			d.tensor(rawIn("on", nil, ElemBool, []byte{1}))
+			d.node("Dropout", "x - on", "y", nil)
+		}, "Dropout /y/Dropout: it is in training mode", true},
+		{"an old dropout in training", func(d *draft) { d.opset = 6; image(d); d.node("Dropout", "x", "y", nil) }, "it is in training mode", true},
+		{"the mask of a dropout", func(d *draft) {
+			image(d)
+			d.node("Dropout", "x", "kept mask", nil)
+			d.node("Relu", "mask", "y", nil)
+		}, "Relu /y/Relu: its input mask is a further output of a node", true},
+		{"a norm in training", func(d *draft) { d.opset = 15; norm(d, "y", with{"training_mode": 1}) }, "BatchNormalization /y/BatchNormalization: it is in training mode", true},
+		{"a norm that gives statistics", func(d *draft) { norm(d, "y m v", nil) }, "it is in training mode", true},
+		{"an old norm in training", func(d *draft) { d.opset = 6; norm(d, "y", nil) }, "it is in training mode", true},
+		{"statistics that are read", func(d *draft) {
+			norm(d, "n m v", nil)
+			d.node("Relu", "m", "y", nil)
+		}, "it is in training mode", false},
 	}
-	for _, c := range cases {
+}
+
+// What a file has that genbench cannot run or count is named, with the node.
+func TestFileUnsupported(t *testing.T) {
+	for _, c := range unsupportedFiles() {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDraft(c.name, 13, "")
-			c.body(d)
-			d.output("y", "")
-			f := fileFrom(t, d.encode())
+			f := fileFrom(t, c.encode())
 			shapes, err := f.Resolve(0, nil)
 			if err != nil {
 				t.Fatal(err)

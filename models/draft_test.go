@@ -13,11 +13,10 @@ import (
 
 // A draft is an ONNX file in the making, written as other exporters write theirs.
 type draft struct {
-	name       string
-	ir, opset  int
-	graph      []byte
-	operators  string // kinds of the network that it becomes
-	extraField []byte // behind the model
+	name      string
+	ir, opset int
+	graph     []byte
+	operators string // kinds of the network that it becomes
 }
 
 func newDraft(name string, opset int, operators string) *draft {
@@ -31,7 +30,7 @@ func (d *draft) encode() []byte {
 	if d.opset > 0 {
 		b = appendMessage(b, modelOpsetImport, appendInt(appendString(nil, opsetDomain, ""), opsetVersion, d.opset))
 	}
-	return append(b, d.extraField...)
+	return b
 }
 
 // value writes a value's type; extents are numbers or names, as in "N,3,8,8".
@@ -99,6 +98,12 @@ func intsIn(name string, extents []int, values ...int) []byte {
 		packed = protowire.AppendVarint(packed, uint64(v))
 	}
 	return appendMessage(headerIn(name, extents, ElemInt64), tensorInt64s, packed)
+}
+
+// elsewhereIn says that another file holds the tensor.
+func elsewhereIn(name, location string, extents ...int) []byte {
+	entry := appendString(appendString(nil, entryKey, "location"), entryValue, location)
+	return appendMessage(appendInt(headerIn(name, extents, ElemFloat32), tensorLocation, 1), tensorExternal, entry)
 }
 
 type with map[string]any

@@ -2,6 +2,7 @@ package models
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,12 +23,16 @@ type naming struct {
 	// derive gives the network's own parameters from the stored ones; nil: they are
 	// the same.
 	derive func(WeightSource) WeightSource
+	// epsilon is that of the batch norms in the implementation whose keys these are; 0:
+	// the network's own.
+	epsilon float64
 }
 
 // WithWeights gives the network with weights from a store, which must stay open
 // as long as the network is used. The store's keys may follow any naming in use
 // for the network; the one that most of them fit is taken. A network of the zoo
-// is taken as New gives it, not folded.
+// is taken as New gives it, not folded. Its batch norms get the epsilon that the
+// weights were trained with.
 //
 // A tensor that is missing, has another shape or is not the network's gives a
 // *FitError that lists all of them.
@@ -55,6 +60,15 @@ func WithWeights(n *Network, store WeightStore) (*Network, error) {
 	out.Weights = store
 	if best.derive != nil {
 		out.Weights = best.derive(store)
+	}
+	if best.epsilon != 0 {
+		out.Nodes = slices.Clone(n.Nodes)
+		for i, node := range out.Nodes {
+			if norm, ok := node.Op.(BatchNorm); ok {
+				norm.Epsilon = best.epsilon
+				out.Nodes[i].Op = norm
+			}
+		}
 	}
 	return &out, nil
 }
@@ -179,7 +193,7 @@ func (d definition) namings() []naming {
 		for i, p := range own {
 			names[p.Key] = stored[i].Key
 		}
-		list = append(list, naming{other.name, stored, func(s WeightSource) WeightSource { return renamed{s, names} }})
+		list = append(list, naming{other.name, stored, func(s WeightSource) WeightSource { return renamed{s, names} }, other.epsilon})
 	}
 	return list
 }

@@ -137,6 +137,33 @@ func readLines(t *testing.T, path string) []string {
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
 }
 
+// Weights bring the epsilon along that they were trained with: timm's EfficientNets have
+// another one than torchvision's from B5 on.
+func TestNamingEpsilon(t *testing.T) {
+	n, err := New("efficientnet-b5", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float64{1e-3, 1e-5} { // torchvision, timm
+		store := newShelf()
+		for _, p := range n.namings()[i].stored {
+			store.file(p.Key, p)
+		}
+		fitted, err := WithWeights(n, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, node := range fitted.Nodes {
+			if norm, ok := node.Op.(BatchNorm); ok && norm.Epsilon != want {
+				t.Fatalf("naming %d: %s has epsilon %g, want %g", i, node.Name, norm.Epsilon, want)
+			}
+			if norm, ok := n.Nodes[k].Op.(BatchNorm); ok && norm.Epsilon != 1e-3 {
+				t.Fatalf("naming %d changed the network that was given", i)
+			}
+		}
+	}
+}
+
 // Deployed weights of RepVGG need no training form.
 func TestNamingDeployed(t *testing.T) {
 	n, err := New("repvgg-a0", 0)

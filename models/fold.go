@@ -101,6 +101,9 @@ func (f normFold) load(source WeightSource) (scale, shift []float64, err error) 
 	scale = make([]float64, f.norm.Channels)
 	shift = make([]float64, f.norm.Channels)
 	for c := range scale {
+		if v := float64(values[3][c]); !(v+f.norm.Epsilon > 0) || math.IsInf(v, 1) {
+			return nil, nil, fmt.Errorf("fold %s.running_var: element %d is %v, want a variance", f.key, c, v)
+		}
 		scale[c] = float64(values[0][c]) / math.Sqrt(float64(values[3][c])+f.norm.Epsilon)
 		// Here and below, the conversion of a product keeps machines that fuse
 		// multiply and add from rounding differently.

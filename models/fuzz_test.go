@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Whatever is in a file, reading it ends without a panic and without more memory
-// than the file accounts for; what was accepted can be loaded.
+// Whatever is in a file, reading it ends without a panic, and no tensor claims more
+// elements than the file has room for; what was accepted can be loaded.
 func FuzzSafetensors(f *testing.F) {
 	f.Add(storeOf(map[string]string{"a": "F32 2,2", "b": "I64 ", "c": "BF16 3", "d": "F16 1", "e": "F64 2"}))
 	f.Add(storeOf(nil))
@@ -30,7 +30,7 @@ func FuzzSafetensors(f *testing.F) {
 			if n := shape.Elements(); n > len(data)/2 {
 				t.Fatalf("%q has %d elements in a file of %d bytes", key, n, len(data))
 			}
-			if err := s.Load(Param{Key: key, Shape: shape}, make([]float32, shape.Elements())); err != nil {
+			if err := s.Load(Param{Key: key, Shape: shape}, make([]float32, shape.Elements())); err != nil && !strings.Contains(err.Error(), beyond) {
 				t.Fatal(err)
 			}
 		}
@@ -42,6 +42,9 @@ func FuzzSafetensors(f *testing.F) {
 func FuzzONNX(f *testing.F) {
 	for _, d := range drafts() {
 		f.Add(d.encode())
+	}
+	for _, u := range unsupportedFiles() {
+		f.Add(u.encode())
 	}
 	for _, c := range damagedFiles() {
 		f.Add(c.data)
@@ -95,6 +98,9 @@ func FuzzONNX(f *testing.F) {
 	})
 }
 
+// beyond is what is said of a float64 number that is none of float32's.
+const beyond = "is beyond the largest float32"
+
 // overflows tells whether a sum of MACs left int64.
 func overflows(c FileCost) bool {
 	total := int64(0)
@@ -133,7 +139,7 @@ func checkLifted(t *testing.T, file *File, n *Network, shapes map[string]Shape, 
 	}
 	for _, p := range n.Params() {
 		if elements := p.Shape.Elements(); elements < 1<<16 {
-			if err := n.Weights.Load(p, make([]float32, elements)); err != nil {
+			if err := n.Weights.Load(p, make([]float32, elements)); err != nil && !strings.Contains(err.Error(), beyond) {
 				t.Error(err)
 			}
 		}

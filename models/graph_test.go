@@ -180,6 +180,9 @@ func graphDigest(t *testing.T, n *Network) string {
 		var attributes []any
 		switch op := node.Op.(type) {
 		case Conv:
+			if op.KernelW != op.KernelH || op.PadW != op.PadH {
+				t.Errorf("%s of %s: the digest tells the height of its kernel alone", node.Name, n.Name)
+			}
 			attributes = []any{op.In, op.Out, op.KernelH, op.Stride, op.PadH, op.Dilation, op.Groups, btoi(op.Bias)}
 		case BatchNorm:
 			attributes = []any{op.Channels, op.Epsilon}

@@ -125,6 +125,9 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 func shorten(s string) string { return shortenTo(s, 120) }
 
 func shortenTo(s string, most int) string {
+	// What will not be shown is not looked at: a name may have megabytes, and be asked for
+	// with each of a node's fields.
+	s = s[:min(len(s), most+utf8.UTFMax)]
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		s = strconv.QuoteToGraphic(s)
 	}

@@ -76,9 +76,9 @@ func (p Precision) element() ElemType {
 // quantises them itself and TensorRT takes them no other way. fp8 does the same with
 // E4M3 in the place of the integers, and one scale to a kernel.
 //
-// The same network and options give the same bytes on every machine. A weight that
-// fp16 cannot hold, and an activation without a range for int8 or fp8, are errors that
-// name it.
+// The same network and options give the same bytes on every machine. A weight that is no
+// number or that the precision cannot hold, and an activation without a range for int8 or
+// fp8, are errors that name it.
 //
 // Memory: the file once, and for each CPU the largest tensor once, as float32.
 func ONNX(n *Network, o ExportOptions) ([]byte, error) {

@@ -1,5 +1,7 @@
 package models
 
+import "math"
+
 // FileCost is what one inference of a file takes at given shapes of its inputs,
 // counted, not measured.
 type FileCost struct {
@@ -57,13 +59,13 @@ func (in *inference) cost() FileCost {
 			v := in.values[name]
 			if t := v.tensor; t != nil && !counted[t] && isParameter(node, k, t) {
 				counted[t] = true
-				layer.Params += int64(t.shape.Elements())
+				layer.Params = saturated(layer.Params, int64(t.shape.Elements()))
 			}
 			if name != "" && !v.constant() {
 				layer.Inputs = append(layer.Inputs, v.shape)
 			}
 		}
-		cost.Params += layer.Params
+		cost.Params = saturated(cost.Params, layer.Params)
 		if in.stopped[i] {
 			known = false
 		} else {
@@ -85,6 +87,15 @@ func (in *inference) cost() FileCost {
 		cost.MACs = &total
 	}
 	return cost
+}
+
+// saturated adds counts from 0 up. A tensor whose values are in another file has the
+// shape that this one claims: several together may have more elements than an int64.
+func saturated(a, b int64) int64 {
+	if b > math.MaxInt64-a {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // isParameter tells whether a stored tensor is something learned, in this place.

@@ -148,9 +148,9 @@ func IsFile(model string) bool { return strings.HasSuffix(strings.ToLower(model)
 // Precision is what the file computes in: where it quantises fp8 or int8, as it holds
 // tensors of E4M3 or not, else the type of most of its floating-point weights.
 func (f *File) Precision() Precision {
-	values := map[ElemType]int{}
+	values := map[ElemType]int64{}
 	for _, t := range f.tensors {
-		values[t.elem] += t.shape.Elements()
+		values[t.elem] = saturated(values[t.elem], int64(t.shape.Elements()))
 	}
 	for i := range f.nodes {
 		switch f.nodes[i].op {

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// folded makes a value that is known: a list, or a number where rank is 0.
+// foldedInts makes a value that is known: a list, or a number where rank is 0.
 func foldedInts(ints []int64, rank int) []knowledge {
 	shape := Shape{}
 	if rank > 0 {
@@ -34,6 +34,9 @@ func (s *step) same() ([]knowledge, error) {
 		k = knowledge{shape: k.shape}
 	case "Neg":
 		k.tensor = nil
+		if !s.affords(len(k.ints)) {
+			k.ints, k.folded = nil, false
+		}
 		k.ints = slices.Clone(k.ints)
 		for i := range k.ints {
 			k.ints[i] = -k.ints[i]
@@ -90,15 +93,26 @@ func broadcast(a, b Shape) (Shape, error) {
 	return y, nil
 }
 
-// affords tells whether so many more numbers may be computed ahead of time: shape
-// arithmetic is short, and a file that pretends otherwise must not take minutes.
-func (s *step) affords(n int) bool { return n <= maxFolded && s.in.ints+n <= maxFoldedTotal }
+// affords tells whether so many more numbers may be computed ahead of time, and counts
+// them, whatever comes of it: shape arithmetic is short, and a file that pretends
+// otherwise must not take minutes.
+func (s *step) affords(n int) bool {
+	if n > maxFolded || n > maxFoldedTotal-s.in.ints {
+		return false
+	}
+	s.in.ints += n
+	return true
+}
 
 // fold computes integers, element by element; false where the operator is not one
 // of shape arithmetic.
 func (s *step) fold(y Shape, real bool) ([]int64, bool) {
 	n, ok := product(y)
-	if !ok || !s.affords(n) || len(y) > 1 || len(s.node.in) < 2 {
+	operands := 2
+	if s.node.op == "Where" {
+		operands = 3
+	}
+	if !ok || len(y) > 1 || len(s.node.in) != operands || !s.affords(n) {
 		return nil, false
 	}
 	lists := make([][]int64, len(s.node.in))
@@ -141,9 +155,6 @@ func (s *step) fold(y Shape, real bool) ([]int64, bool) {
 				out[i] = 1
 			}
 		case "Where":
-			if len(s.node.in) < 3 {
-				return nil, false
-			}
 			if out[i] = operand(2, i); a != 0 {
 				out[i] = b
 			}
@@ -151,25 +162,26 @@ func (s *step) fold(y Shape, real bool) ([]int64, bool) {
 			return nil, false
 		}
 	}
-	return out, len(s.node.in) == 2 || s.node.op == "Where"
+	return out, true
 }
 
 func (s *step) constant() ([]knowledge, error) {
 	for name, a := range s.node.attributes {
+		var t *fileTensor
 		switch name {
 		case "value":
-			if a.tensor != nil {
-				return []knowledge{stored(a.tensor)}, nil
-			}
+			t = a.tensor
 		case "value_int":
-			return foldedInts([]int64{a.i}, 0), nil
+			t = intTensor(Shape{}, a.i)
 		case "value_ints":
-			return foldedInts(a.ints, 1), nil
+			t = intTensor(Shape{len(a.ints)}, a.ints...)
 		case "value_float":
-			return []knowledge{{shape: Shape{}, tensor: floatTensor(Shape{}, a.f)}}, nil
+			t = floatTensor(Shape{}, a.f)
 		case "value_floats":
-			shape := Shape{len(a.floats)}
-			return []knowledge{{shape: shape, tensor: floatTensor(shape, a.floats...)}}, nil
+			t = floatTensor(Shape{len(a.floats)}, a.floats...)
+		}
+		if t != nil {
+			return []knowledge{stored(t)}, nil
 		}
 	}
 	return nil, errors.New("a constant without a value that is understood")
@@ -185,9 +197,9 @@ func (s *step) constantOfShape() ([]knowledge, error) {
 		return nil, err
 	}
 	out := knowledge{shape: y}
-	if n, ok := product(y); ok && s.affords(n) && len(y) <= 1 {
+	if n, ok := product(y); ok && len(y) <= 1 {
 		if t := s.node.attributes["value"].tensor; t != nil { // else a float, 0
-			if ints, err := t.ints(1); err == nil && len(ints) == 1 {
+			if ints, err := t.ints(1); err == nil && len(ints) == 1 && s.affords(n) {
 				out.ints, out.folded = slices.Repeat(ints, n), true
 			}
 		}
@@ -208,6 +220,9 @@ func (s *step) shapeOf() ([]knowledge, error) {
 		return min(max(v, 0), n)
 	}
 	start, end := clamp(s.attributeInt("start", 0)), clamp(s.attributeInt("end", n))
+	if length := int(max(0, end-start)); !s.affords(length) {
+		return one(Shape{length}, nil)
+	}
 	ints := make([]int64, 0, n)
 	for i := start; i < end; i++ {
 		ints = append(ints, int64(x[i]))
@@ -217,8 +232,10 @@ func (s *step) shapeOf() ([]knowledge, error) {
 
 func (s *step) rangeOf() ([]knowledge, error) {
 	var v [3]int64
+	real := false
 	for i := range v {
 		k, ok := s.input(i)
+		real = real || k.real
 		if !ok || !k.folded || len(k.ints) != 1 {
 			return nil, errors.New("its ends are computed at run time")
 		}
@@ -244,5 +261,7 @@ func (s *step) rangeOf() ([]knowledge, error) {
 	for i := range ints {
 		ints[i] = start + int64(i)*delta
 	}
-	return foldedInts(ints, 1), nil
+	out := foldedInts(ints, 1)
+	out[0].real = real
+	return out, nil
 }

@@ -27,7 +27,7 @@ type inference struct {
 	macs    []int64        // by node
 	stopped []bool         // by node: it was not understood
 	stops   []string       // why, of the first few
-	ints    int            // how many numbers are folded by now
+	ints    int            // how many numbers were computed by now
 }
 
 // infer goes once over the nodes. A node that is not understood stops nothing but
@@ -95,8 +95,9 @@ func (in *inference) node(i int) {
 	}
 	if err == nil && len(out) < len(node.out) {
 		// Further outputs (masks, statistics) that nothing reads at inference.
+		why := fmt.Sprintf("node %s: only the first outputs of %s are followed", node.title(), node.operator())
 		for len(out) < len(node.out) {
-			out = append(out, knowledge{why: "only the first outputs of " + node.operator() + " are followed"})
+			out = append(out, knowledge{why: why})
 		}
 	}
 	in.macs[i] = s.macs
@@ -111,9 +112,6 @@ func (in *inference) node(i int) {
 		}
 	}
 	for k, name := range node.out {
-		if in.ints += len(out[k].ints); in.ints > maxFoldedTotal {
-			out[k].ints, out[k].folded = nil, false
-		}
 		if name != "" {
 			in.values[name] = out[k]
 		}
@@ -126,6 +124,10 @@ func (in *inference) reason(node *fileNode, err error) string {
 	var input *unknownInput
 	switch {
 	case errors.As(err, &input):
+		// An output that is not followed says so when a node reads it.
+		if len(in.stops) < shownMisfits && !slices.Contains(in.stops, input.why) {
+			in.stops = append(in.stops, input.why)
+		}
 		return input.why
 	case len(in.stops) == shownMisfits:
 		return "too many nodes are not understood to name them all"
@@ -319,19 +321,31 @@ func (s *step) attributeFloat(name string, usual float32) float32 {
 }
 
 // operand gives integers that are an attribute in old opsets and an input in new
-// ones; false where they are left out.
+// ones; false where they are left out. They are no more than a tensor has dimensions,
+// or twice as many pads, or as many parts as the node has outputs.
 func (s *step) operand(name string, input int) ([]int64, bool, error) {
-	if a, ok := s.node.attributes[name]; ok && a.ints != nil {
-		return a.ints, true, nil
+	ints := s.node.attributes[name].ints
+	if ints == nil {
+		k, ok := s.input(input)
+		if !ok {
+			return nil, false, nil
+		}
+		if !k.folded {
+			return nil, false, fmt.Errorf("its %s is computed at run time", name)
+		}
+		ints = k.ints
 	}
-	k, ok := s.input(input)
-	if !ok {
-		return nil, false, nil
+	most := maxRank
+	switch name {
+	case "pads":
+		most = 2 * maxRank
+	case "split":
+		most = len(s.node.out)
 	}
-	if !k.folded {
-		return nil, false, fmt.Errorf("its %s is computed at run time", name)
+	if len(ints) > most {
+		return nil, false, fmt.Errorf("its %s has %d numbers, at most %d are possible", name, len(ints), most)
 	}
-	return k.ints, true, nil
+	return ints, true, nil
 }
 
 // axis brings an axis into 0..rank.

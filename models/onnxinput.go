@@ -57,17 +57,6 @@ func (e *ShapeError) Error() string {
 
 func (e *ShapeError) Unwrap() error { return e.Err }
 
-// Batch is the number of images that the file fixes; 0 where it is free, or where
-// no input has a dimension.
-func (f *File) Batch() int {
-	for _, in := range f.Inputs {
-		if len(in.Shape) > 0 {
-			return in.Shape[0].Value
-		}
-	}
-	return 0
-}
-
 // Resolve gives every input a shape: what the file fixes, then what shapes says
 // (see ParseShapes), then the batch for the leading extent. Extents with one name
 // are one. Batch 0 is the file's own, or 1.
@@ -164,13 +153,16 @@ func (r *binding) bindBatch() error {
 	if s := r.shapes[in.Name]; s != nil {
 		own = s[0]
 	}
+	if bound, ok := r.bound[d.Symbol]; ok && own == 0 {
+		own = bound // by the shape of another input
+	}
 	switch {
 	case own > 0 && r.batch > 0 && own != r.batch:
 		return r.fail(in.Name, "its batch is fixed to %d, %d is asked for", own, r.batch)
-	case own == 0 && d.Symbol != "":
-		if _, ok := r.bound[d.Symbol]; !ok {
-			r.bound[d.Symbol], r.by[d.Symbol] = max(r.batch, 1), "the batch"
-		}
+	case own > 0:
+		r.batch = own // of the inputs behind this one, too
+	case d.Symbol != "":
+		r.bound[d.Symbol], r.by[d.Symbol] = max(r.batch, 1), "the batch"
 	}
 	return nil
 }
@@ -239,9 +231,9 @@ type Value struct {
 const maxValues = 1 << 34
 
 // Values makes contents for all inputs at shapes that Resolve gave, the same for
-// the same seed. Floats are uniform in [-1,1); 8-bit integers, which hold images,
-// have all values; wider integers, which are indices more often than not, lie in
-// 0..7, so that they are valid for small tables; booleans are either.
+// the same seed. Floats are uniform in [-1,1) and rounded to their type; 8-bit integers,
+// which hold images, have all values; wider integers, which are indices more often than
+// not, lie in 0..7, so that they are valid for small tables; booleans are either.
 //
 // With seed 0, a file's only input has the values of SyntheticInput.
 func (f *File) Values(shapes map[string]Shape, seed uint64) ([]Value, error) {
@@ -310,9 +302,9 @@ func (v *Value) fill(seed uint64) {
 	}
 }
 
-// put writes element i, made from a number in [-1,1).
+// put writes element i, made from a number in [-1,1), which rounding may have made 1.
 func (v *Value) put(i int, f float32, half uint16) {
-	unit := (float64(f) + 1) / 2 // in [0,1); float32 rounding may reach 1
+	unit := (float64(f) + 1) / 2
 	upTo := func(n int) uint64 { return uint64(min(int(unit*float64(n)), n-1)) }
 	const indices = 8
 	switch v.Elem {

@@ -76,21 +76,13 @@ func (s *step) windows(x Shape, kernel []int) (windows, error) {
 // span is how far a window reaches, dilation included.
 func (w windows) span(i int) int { return w.dilations[i]*(w.kernel[i]-1) + 1 }
 
-// out gives an extent behind the windows; with ceil a last window that would
-// start behind the input and its leading padding is left out.
+// out gives an extent behind the windows.
 func (w windows) out(i, extent int, ceil bool) (int, error) {
 	room := extent + w.before[i] + w.after[i] - w.span(i)
 	if room < 0 {
 		return 0, fmt.Errorf("a window of %d does not fit %d with padding %d and %d", w.span(i), extent, w.before[i], w.after[i])
 	}
-	if !ceil {
-		return room/w.strides[i] + 1, nil
-	}
-	n := (room+w.strides[i]-1)/w.strides[i] + 1
-	if (n-1)*w.strides[i] >= extent+w.before[i] {
-		n--
-	}
-	return n, nil
+	return windowCount(room, w.strides[i], extent+w.before[i], ceil), nil
 }
 
 // weights gives the shape of a convolution's kernel and its extents.
@@ -339,7 +331,8 @@ func (s *step) resize() (Shape, error) {
 	}
 	y := make(Shape, len(x))
 	for i, f := range scales {
-		n := math.Floor(float64(x[i]) * float64(f))
+		// In float32, as onnx/defs/tensor/utils.cc has it: 10 by 0.7 are 7 there.
+		n := math.Floor(float64(float32(x[i]) * f))
 		if !(n >= 0 && n <= maxExtent) {
 			return nil, fmt.Errorf("Resize of %v by %v", x, scales)
 		}

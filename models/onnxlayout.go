@@ -162,8 +162,13 @@ func writeWeights(source WeightSource, places []weightPlace) error {
 	return errors.Join(errs...)
 }
 
-// write rounds values to the element type of their place.
+// write rounds values to the element type of their place, which must hold them.
 func (p weightPlace) write(values []float32) error {
+	for k, v := range values {
+		if !(v >= -math.MaxFloat32 && v <= math.MaxFloat32) {
+			return fmt.Errorf("weight %s: element %d is %v, want a number", p.param.Key, k, v)
+		}
+	}
 	switch p.element {
 	case ElemFloat16:
 		for k, v := range values {
@@ -175,7 +180,11 @@ func (p weightPlace) write(values []float32) error {
 		}
 	case ElemBFloat16:
 		for k, v := range values {
-			binary.LittleEndian.PutUint16(p.raw[2*k:], bf16(v))
+			h := bf16(v)
+			if h&0x7FFF == 0x7F80 {
+				return fmt.Errorf("weight %s: element %d is %v, bf16 ends at 3.3895314e+38", p.param.Key, k, v)
+			}
+			binary.LittleEndian.PutUint16(p.raw[2*k:], h)
 		}
 	case ElemInt8, ElemFloat8:
 		precision := INT8

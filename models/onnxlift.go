@@ -114,7 +114,11 @@ func (l *lift) norm(s *step) error {
 	if err != nil {
 		return err
 	}
-	if s.attributeInt("training_mode", 0) != 0 || s.attributeInt("spatial", 1) != 1 || len(l.shape(x)) < 2 {
+	// Before opset 14 the node trains that gives the statistics too, and before opset 7
+	// the one that does not say is_test.
+	training := s.attributeInt("training_mode", 0) != 0 || l.file.Opset() < 7 && s.attributeInt("is_test", 0) == 0 ||
+		slices.ContainsFunc(node.out[1:], func(name string) bool { return name != "" })
+	if training || s.attributeInt("spatial", 1) != 1 || len(l.shape(x)) < 2 {
 		return l.unsupported(node, "it is in training mode, not per channel, or on %v", l.shape(x))
 	}
 	var params []fileParam
@@ -132,6 +136,30 @@ func (l *lift) norm(s *step) error {
 		return l.unsupported(node, "epsilon %g", epsilon)
 	}
 	return l.weighted(node, BatchNorm{Channels: l.shape(x)[1], Epsilon: epsilon}, x, params)
+}
+
+// dropout passes its input on, as it does wherever nothing is trained.
+func (l *lift) dropout(s *step) error {
+	node := s.node
+	training := l.file.Opset() < 7 && s.attributeInt("is_test", 0) == 0
+	if k, ok := l.known(node, 2); ok { // since opset 12
+		on := []int64{1}
+		if k.tensor != nil {
+			if mode, err := k.tensor.ints(1); err == nil {
+				on = mode
+			}
+		}
+		training = training || len(on) != 1 || on[0] != 0
+	}
+	if training {
+		return l.unsupported(node, "it is in training mode, or may be")
+	}
+	x, err := l.any(node, 0)
+	if err != nil {
+		return err
+	}
+	l.pass(node, x)
+	return nil
 }
 
 func (l *lift) activation(node *fileNode, f ActivationFunc) error {
@@ -390,12 +418,15 @@ func (l *lift) pool(s *step) error {
 	if win.kernel[1] != kernel || win.strides[1] != stride || win.before[1] != pad || slices.Max(win.dilations) > 1 {
 		return l.unsupported(node, "kernel %v, strides %v, dilations %v, padding %v; want square windows", win.kernel, win.strides, win.dilations, win.before)
 	}
+	y := l.in.values[node.out[0]].shape
+	if len(y) != 4 {
+		return l.unsupported(node, "it gives %v, want images", y)
+	}
 	// More padding behind than in front is how rounding up is written without
 	// ceil_mode.
-	y := l.in.values[node.out[0]].shape
 	ceil := s.attributeInt("ceil_mode", 0) != 0 || slices.Max(win.after) > pad
 	want := Shape{poolExtent(x[2], kernel, stride, pad, ceil), poolExtent(x[3], kernel, stride, pad, ceil)}
-	extended := (y[2]-1)*stride+kernel > x[2]+2*pad
+	extended := (y[2]-1)*stride+kernel > x[2]+2*pad || (y[3]-1)*stride+kernel > x[3]+2*pad
 	if slices.Min(win.after) < pad || !want.Equal(y[2:]) || (ceil && countPad && extended) {
 		return l.unsupported(node, "padding %v in front and %v behind is none that a network has", win.before, win.after)
 	}

@@ -3,6 +3,7 @@ package models
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -53,7 +54,7 @@ type lifted struct {
 	form form
 	by   *fileNode // that made the form
 	pads [2]int    // padded: height and width
-	n    int       // grouped, swapped, halved, weighted: the number of groups
+	n    int       // grouped, swapped, halved, weighed: the number of groups
 }
 
 // A form is what a file's nodes have made of a value that only together are an
@@ -111,8 +112,11 @@ func (l *lift) network() (*Network, error) {
 	}
 	out := f.Outputs[0].Name
 	last, ok := l.values[out]
-	if !ok {
+	switch {
+	case !ok && l.in.values[out].constant():
 		return refuse(out, "the output is a constant")
+	case !ok:
+		return refuse(out, "the output is a further one of a node, which is not followed")
 	}
 	if last.form != asNode {
 		return nil, l.unfinished(last)
@@ -159,11 +163,8 @@ func (l *lift) prune(last int) *Network {
 
 // known is what the inference says of a node's input.
 func (l *lift) known(node *fileNode, i int) (knowledge, bool) {
-	if i >= len(node.in) || node.in[i] == "" {
-		return knowledge{}, false
-	}
-	k, ok := l.in.values[node.in[i]]
-	return k, ok
+	s := step{in: l.in, node: node}
+	return s.input(i)
 }
 
 // any gives a node's input in whatever form.
@@ -171,9 +172,15 @@ func (l *lift) any(node *fileNode, i int) (lifted, error) {
 	if i >= len(node.in) {
 		return lifted{}, l.unsupported(node, "it has %d inputs", len(node.in))
 	}
-	v, ok := l.values[node.in[i]]
-	if !ok || node.in[i] == "" {
-		return v, l.unsupported(node, "its input %s is a constant, want one that is computed", shorten(node.in[i]))
+	name := node.in[i]
+	v, ok := l.values[name]
+	switch k, _ := l.known(node, i); {
+	case name == "":
+		return v, l.unsupported(node, "it is without input %d", i)
+	case !ok && k.constant():
+		return v, l.unsupported(node, "its input %s is a constant, want one that is computed", shorten(name))
+	case !ok:
+		return v, l.unsupported(node, "its input %s is a further output of a node, which is not followed", shorten(name))
 	}
 	return v, nil
 }
@@ -292,7 +299,7 @@ func (l *lift) pass(node *fileNode, v lifted) {
 
 func (l *lift) lift(i int) error {
 	node := &l.file.nodes[i]
-	if len(node.out) == 0 {
+	if !slices.ContainsFunc(node.out, func(name string) bool { return name != "" }) {
 		return l.unsupported(node, "it has no output")
 	}
 	s := step{in: l.in, node: node}
@@ -362,7 +369,9 @@ func (l *lift) lift(i int) error {
 		return l.transpose(node)
 	case "Softmax":
 		return l.softmax(&s)
-	case "Identity", "Dropout":
+	case "Dropout":
+		return l.dropout(&s)
+	case "Identity":
 		x, err := l.any(node, 0)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"path/filepath"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -522,6 +523,10 @@ func (r *onnxReader) tensor(f wireField) (*fileTensor, error) {
 	if location == 1 || external { // TensorProto.EXTERNAL
 		if t.external == "" {
 			return nil, r.damaged(t.at, part(), "its data is in another file, which is not named")
+		}
+		// Whoever reads the file reads that one too: it must not choose any on the machine.
+		if !filepath.IsLocal(t.external) {
+			return nil, r.damaged(t.at, part(), "its data is in %q, want a relative path below the model's directory", shorten(t.external))
 		}
 		r.addExternal(t.external)
 		return t, nil

@@ -66,23 +66,15 @@ func (t *fileTensor) floats(dst []float32) error {
 	case len(dst) != t.shape.Elements():
 		return fmt.Errorf("room for %d elements, shape %v has %d", len(dst), t.shape, t.shape.Elements())
 	case t.raw != nil:
-		switch t.elem {
-		case ElemFloat32:
-			decodeFloat32(dst, t.raw)
-		case ElemFloat64:
-			decodeFloat64(dst, t.raw)
-		case ElemFloat16:
-			decodeHalves(dst, t.raw, DecodeFP16)
-		case ElemBFloat16:
-			decodeHalves(dst, t.raw, DecodeBF16)
-		default:
-			return fmt.Errorf("its type is %s, want a float", t.elem)
-		}
-		return nil
+		return decodeFloats(dst, t.raw, t.elem)
 	case t.elem == ElemFloat32 && t.wire == tensorFloats:
 		return t.eachChunk(4, &dst, decodeFloat32)
 	case t.elem == ElemFloat64 && t.wire == tensorDoubles:
-		return t.eachChunk(8, &dst, decodeFloat64)
+		all := dst
+		if err := t.eachChunk(8, &dst, decodeFloat64); err != nil {
+			return err
+		}
+		return narrowed(all)
 	case len(dst) == 0:
 		return nil
 	}
@@ -134,8 +126,10 @@ func (t *fileTensor) ints(most int) ([]int64, error) {
 				values = append(values, int64(binary.LittleEndian.Uint64(b)))
 			case ElemInt32:
 				values = append(values, int64(int32(binary.LittleEndian.Uint32(b))))
+			case ElemBool:
+				values = append(values, int64(b[0]))
 			default:
-				return nil, fmt.Errorf("its type is %s, want int32 or int64", t.elem)
+				return nil, fmt.Errorf("its type is %s, want int32, int64 or bool", t.elem)
 			}
 		}
 	} else {
@@ -158,13 +152,49 @@ func (t *fileTensor) ints(most int) ([]int64, error) {
 	return values, nil
 }
 
-// floatTensor stores floats as a file would.
+// floatTensor and intTensor store numbers as a file would.
 func floatTensor(shape Shape, values ...float32) *fileTensor {
 	t := &fileTensor{elem: ElemFloat32, shape: shape, raw: make([]byte, 0, 4*len(values))}
 	for _, v := range values {
 		t.raw = binary.LittleEndian.AppendUint32(t.raw, math.Float32bits(v))
 	}
 	return t
+}
+
+func intTensor(shape Shape, values ...int64) *fileTensor {
+	t := &fileTensor{elem: ElemInt64, shape: shape, raw: make([]byte, 0, 8*len(values))}
+	for _, v := range values {
+		t.raw = binary.LittleEndian.AppendUint64(t.raw, uint64(v))
+	}
+	return t
+}
+
+// decodeFloats converts stored floats to float32.
+func decodeFloats(dst []float32, src []byte, elem ElemType) error {
+	switch elem {
+	case ElemFloat32:
+		decodeFloat32(dst, src)
+	case ElemFloat64:
+		decodeFloat64(dst, src)
+		return narrowed(dst)
+	case ElemFloat16:
+		decodeHalves(dst, src, DecodeFP16)
+	case ElemBFloat16:
+		decodeHalves(dst, src, DecodeBF16)
+	default:
+		return fmt.Errorf("its type is %s, want a float", elem)
+	}
+	return nil
+}
+
+// narrowed checks that float64 numbers are in the range of float32.
+func narrowed(values []float32) error {
+	for i, v := range values {
+		if math.IsInf(float64(v), 0) {
+			return fmt.Errorf("element %d is beyond the largest float32", i)
+		}
+	}
+	return nil
 }
 
 func decodeFloat32(dst []float32, src []byte) {

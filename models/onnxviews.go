@@ -133,7 +133,8 @@ func (s *step) concat() ([]knowledge, error) {
 		}
 		out.shape[axis] += x[axis]
 		k, _ := s.input(i)
-		out.folded = out.folded && k.folded && s.affords(len(out.ints)+len(k.ints))
+		out.real = out.real || k.real
+		out.folded = out.folded && k.folded && len(out.ints)+len(k.ints) <= maxFolded && s.affords(len(k.ints))
 		if out.folded {
 			out.ints = append(out.ints, k.ints...)
 		}
@@ -174,8 +175,8 @@ func (s *step) slice() ([]knowledge, error) {
 		return nil, errors.New("its starts, axes and steps differ in number")
 	}
 	y := slices.Clone(x)
-	out := knowledge{}
 	k, _ := s.input(0)
+	out := knowledge{real: k.real}
 	for i := range starts {
 		axis, err := axisOf(axes[i], len(x))
 		if err != nil {
@@ -344,9 +345,9 @@ func (s *step) gather() ([]knowledge, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := knowledge{shape: slices.Concat(x[:axis], indices, x[axis+1:])}
 	data, _ := s.input(0)
 	at, _ := s.input(1)
+	out := knowledge{shape: slices.Concat(x[:axis], indices, x[axis+1:]), real: data.real}
 	if data.folded && at.folded && len(x) == 1 && len(indices) <= 1 && s.affords(len(at.ints)) {
 		out.folded = true
 		for _, i := range at.ints {

@@ -248,21 +248,25 @@ func (s Slice) infer(in []Shape) (Shape, error) {
 	return out, nil
 }
 
-// poolExtent is PyTorch's rule: with ceil, a window that would start in the
-// padding behind the input is left out.
 func poolExtent(n, kernel, stride, pad int, ceil bool) int {
-	span := n + 2*pad - kernel
+	return windowCount(n+2*pad-kernel, stride, n+pad, ceil)
+}
+
+// windowCount is how many windows lie in an extent, which has so much room for the first
+// to move. It is the rule of PyTorch and ONNX: with ceil, a window that would start behind
+// the end of the input, in the padding, is left out.
+func windowCount(room, stride, end int, ceil bool) int {
 	if ceil {
-		span += stride - 1
+		room += stride - 1
 	}
-	if span < 0 { // the window does not fit
+	if room < 0 { // the window does not fit
 		return 0
 	}
-	out := span/stride + 1
-	if ceil && (out-1)*stride >= n+pad {
-		out--
+	n := room/stride + 1
+	if ceil && (n-1)*stride >= end {
+		n--
 	}
-	return out
+	return n
 }
 
 func inferPool(op Op, in []Shape, kernel, stride, pad int, ceil bool) (Shape, error) {

@@ -206,8 +206,10 @@ func (q *quantization) setLimits(r *Ranges) error {
 			err = fmt.Errorf("the ranges hold none for %s; calibrate %s itself", name, q.network.Name)
 		case !(limit >= 0) || limit > math.MaxFloat32:
 			err = fmt.Errorf("the range of %s is %v, want a magnitude", name, limit)
-		case limit == 0:
-			limit = 1 // nothing but zeros came: every scale represents them
+		case limit < fp8Max*0x1p-126:
+			// Nothing came but zeros, or numbers so small that their scale would be none that
+			// an engine can divide by: every scale represents them.
+			limit = 1
 		}
 		return limit
 	}
@@ -255,8 +257,9 @@ func (q *quantization) cutOff(i int) string {
 	return ""
 }
 
-// quantize rounds a number to the 8 bits of a calibrated precision, as QuantizeLinear of
-// ONNX does.
+// quantize rounds a weight to the 8 bits of a calibrated precision. QuantizeLinear of ONNX,
+// which rounds the activations of an exported model, differs in int8 where a number is
+// beyond its range: it goes down to -128.
 func (p Precision) quantize(v, scale float32) byte {
 	if p == FP8 {
 		return fp8(v / scale)

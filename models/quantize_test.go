@@ -265,7 +265,6 @@ func readBack(t *testing.T, model []byte) onnxFile {
 			n.in = append(n.in, string(in))
 		}
 		f.nodes = append(f.nodes, n)
-		f.producer[n.out] = &f.nodes[len(f.nodes)-1]
 	}
 	for i, end := range [][]byte{field(t, graph, graphInput)[0], field(t, graph, graphOutput)[0]} {
 		f.elements[i] = varint(t, field(t, field(t, end, valueType)[0], typeTensor)[0], tensorTypeElem)
@@ -516,9 +515,47 @@ func TestONNXRefusesPrecisions(t *testing.T) {
 	if _, err := ONNX(&large, ExportOptions{Batch: 1, Precision: FP16}); err != nil {
 		t.Errorf("the largest weight that rounds into fp16: %v", err)
 	}
+	for _, p := range Precisions() {
+		for _, v := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
+			large.Weights = oneWeight{n.Weights, "fc.weight", v}
+			_, err := ONNX(&large, ExportOptions{Batch: 1, Precision: p.Name, Ranges: madeUpRanges(t, n)})
+			expect("no number in "+string(p.Name), err, "fc.weight", "element 3", fmt.Sprint(v))
+		}
+	}
+	large.Weights = oneWeight{n.Weights, "fc.weight", math.MaxFloat32}
+	_, err = ONNX(&large, ExportOptions{Batch: 1, Precision: BF16})
+	expect("a weight beyond bf16", err, "fc.weight", "element 3", "bf16")
+	large.Weights = oneWeight{n.Weights, "bn1.running_var", -1}
+	_, err = ONNX(&large, ExportOptions{Batch: 1, Precision: FP32})
+	expect("a negative variance", err, "bn1.running_var", "element 3", "-1")
 	var refused *PrecisionError
 	if _, err := ONNX(n, ExportOptions{Batch: 1, Precision: "int4"}); !errors.As(err, &refused) || len(refused.Supported) != 6 {
 		t.Errorf("precision int4: %v", err)
+	}
+}
+
+// A range so small that its scale would be 0, or one of float32's subnormal numbers,
+// gets one that can be divided by.
+func TestTinyRange(t *testing.T) {
+	n := blocksNetwork(t)
+	folded, err := Fold(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tiny := range []float32{0, math.SmallestNonzeroFloat32, 0x1p-126} {
+		r := madeUpRanges(t, n)
+		r.Limit[InputName], r.Limit["add2"] = tiny, tiny
+		for _, p := range []Precision{INT8, FP8} {
+			scales, err := NewRounding(folded, r, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, scale := range append(scales.Nodes, scales.Image) {
+				if scale != 0 && scale < 0x1p-126 || scale == 0 && i == len(scales.Nodes) {
+					t.Errorf("%s: the range %v gives a scale of %v", p, tiny, scale)
+				}
+			}
+		}
 	}
 }
 

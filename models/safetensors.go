@@ -75,7 +75,7 @@ func (s *Safetensors) Close() error { return s.file.Close() }
 func (s *Safetensors) Keys() []string {
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(s.tensors)) {
-		if isFloat(s.tensors[key].dtype) {
+		if floatType(s.tensors[key].dtype) != 0 {
 			keys = append(keys, key)
 		}
 	}
@@ -98,29 +98,30 @@ func (s *Safetensors) Load(p Param, dst []float32) error {
 		return fmt.Errorf("load %s from %s: the tensor has shape %v, want %v in %d elements", p.Key, s.file.path, t.shape, p.Shape, len(dst))
 	}
 	return s.file.look(func(data []byte) error {
-		data = data[t.begin:t.end]
-		switch t.dtype {
-		case "F32":
-			decodeFloat32(dst, data)
-		case "F64":
-			decodeFloat64(dst, data)
-		case "F16":
-			decodeHalves(dst, data, DecodeFP16)
-		case "BF16":
-			decodeHalves(dst, data, DecodeBF16)
-		default:
+		elem := floatType(t.dtype)
+		if elem == 0 {
 			return fmt.Errorf("load %s from %s: its type is %s, want F32, F16, BF16 or F64", p.Key, s.file.path, t.dtype)
+		}
+		if err := decodeFloats(dst, data[t.begin:t.end], elem); err != nil {
+			return fmt.Errorf("load %s from %s: %w", p.Key, s.file.path, err)
 		}
 		return nil
 	})
 }
 
-func isFloat(dtype string) bool {
+// floatType is a type that can be loaded; 0 for any other.
+func floatType(dtype string) ElemType {
 	switch dtype {
-	case "F64", "F32", "F16", "BF16":
-		return true
+	case "F64":
+		return ElemFloat64
+	case "F32":
+		return ElemFloat32
+	case "F16":
+		return ElemFloat16
+	case "BF16":
+		return ElemBFloat16
 	}
-	return false
+	return 0
 }
 
 // dtypeBits gives the size of an element; 0 for a type that the format does not

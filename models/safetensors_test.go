@@ -131,7 +131,8 @@ func damage(t *testing.T, err error, size int) {
 func TestSafetensorsLoad(t *testing.T) {
 	header := `{"d":{"dtype":"F64","shape":[2],"data_offsets":[0,16]},"f":{"dtype":"F32","shape":[1,2],"data_offsets":[16,24]},` +
 		`"h":{"dtype":"F16","shape":[3],"data_offsets":[24,30]},"b":{"dtype":"BF16","shape":[],"data_offsets":[30,32]},` +
-		`"n":{"dtype":"I64","shape":[],"data_offsets":[32,40]},"empty":{"dtype":"F32","shape":[0,4],"data_offsets":[40,40]}}  `
+		`"n":{"dtype":"I64","shape":[],"data_offsets":[32,40]},"empty":{"dtype":"F32","shape":[0,4],"data_offsets":[40,40]},` +
+		`"wide":{"dtype":"F64","shape":[2],"data_offsets":[40,56]}}  `
 	data := storeWith(header, 0)
 	for _, v := range []float64{math.Pi, -1e-3} {
 		data = binary.LittleEndian.AppendUint64(data, math.Float64bits(v))
@@ -143,6 +144,9 @@ func TestSafetensorsLoad(t *testing.T) {
 		data = binary.LittleEndian.AppendUint16(data, h)
 	}
 	data = binary.LittleEndian.AppendUint64(data, 7)
+	for _, v := range []float64{1, 1e300} {
+		data = binary.LittleEndian.AppendUint64(data, math.Float64bits(v))
+	}
 	path := filepath.Join(t.TempDir(), "weights.safetensors")
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		t.Fatal(err)
@@ -151,7 +155,7 @@ func TestSafetensorsLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Keys(); !slices.Equal(got, []string{"b", "d", "empty", "f", "h"}) {
+	if got := s.Keys(); !slices.Equal(got, []string{"b", "d", "empty", "f", "h", "wide"}) {
 		t.Errorf("keys %v: the counter n is no weight", got)
 	}
 	var wg sync.WaitGroup
@@ -176,6 +180,7 @@ func TestSafetensorsLoad(t *testing.T) {
 		{Param{Key: "missing", Shape: Shape{1}}, "no such tensor"},
 		{Param{Key: "f", Shape: Shape{2}}, "has shape 1x2, want 2"},
 		{Param{Key: "n", Shape: Shape{}}, "its type is I64"},
+		{Param{Key: "wide", Shape: Shape{2}}, "load wide from " + path + ": element 1 is beyond the largest float32"},
 	} {
 		if err := s.Load(c.p, make([]float32, c.p.Shape.Elements())); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("load %s: %v, want %q", c.p.Key, err, c.want)

@@ -47,7 +47,7 @@ func (synthetic) Load(p Param, dst []float32) error {
 	return nil
 }
 
-// SyntheticInput is the input that goes with Synthetic: uniform in [-1,1). The
+// SyntheticInput is the input that goes with Synthetic: uniform in [-1,1), rounded. The
 // images of a batch follow each other in one sequence, so image 0 is the same in
 // every batch and is the one that golden outputs are given for.
 func SyntheticInput(shape Shape) Tensor {

@@ -70,8 +70,9 @@ type definition struct {
 
 // otherKeys builds the same network under other state-dict keys.
 type otherKeys struct {
-	name  string // "timm"
-	build func(*builder)
+	name    string // "timm"
+	epsilon float64
+	build   func(*builder)
 }
 
 // definitions lists the zoo by family.

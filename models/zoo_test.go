@@ -20,6 +20,16 @@ import (
 // layer, keys/ lists state-dict prefixes in execution order, golden.json the
 // outputs for synthetic weights in float64.
 
+// withoutKeys are the networks that keys/ has no file of: their sources' graphs were not
+// traced.
+func withoutKeys() []string {
+	return []string{
+		"mobilenetv2-0.35", "mobilenetv2-0.75", "efficientnet-b4", "efficientnet-b5", "efficientnet-b6", "efficientnet-b7",
+		"regnetx-400mf", "regnetx-600mf", "regnetx-800mf", "regnety-1.6gf", "repvgg-a0", "repvgg-b0", "resnest-50d",
+		"shufflenetv2-1.0", "zennet-0.1ms", "zennet-0.3ms", "zennet-0.8ms",
+	}
+}
+
 func TestZoo(t *testing.T) {
 	oracle := make(map[string]map[string]string)
 	for _, row := range readTable(t, "testdata/oracle.csv") {
@@ -43,7 +53,9 @@ func TestZoo(t *testing.T) {
 				t.Errorf("output has shape %v", last)
 			}
 			checkLayers(t, n, cost, readTable(t, filepath.Join("testdata", "layers", info.Name+".csv")))
-			checkKeys(t, n, filepath.Join("testdata", "keys", info.Name+".txt"))
+			if !slices.Contains(withoutKeys(), info.Name) {
+				checkKeys(t, n, filepath.Join("testdata", "keys", info.Name+".txt"))
+			}
 			if row, ok := oracle[info.Name]; ok {
 				delete(oracle, info.Name)
 				checkOracle(t, n, info, row)
@@ -101,6 +113,9 @@ func checkLayers(t *testing.T, n *Network, cost Cost, rows []map[string]string) 
 		l := cost.Layers[i]
 		switch op := node.Op.(type) {
 		case Conv:
+			if op.PadW != op.PadH {
+				t.Errorf("%s: the list tells one padding, not %d and %d", node.Name, op.PadH, op.PadW)
+			}
 			in := l.Inputs[0]
 			got = append(got, fmt.Sprintf("%s conv %d>%d k%dx%d s%d p%d d%d g%d bias %d in %dx%d out %dx%d macs %d params %d",
 				node.Name, op.In, op.Out, op.KernelH, op.KernelW, op.Stride, op.PadH, op.Dilation, op.Groups, btoi(op.Bias),
@@ -122,13 +137,10 @@ func checkLayers(t *testing.T, n *Network, cost Cost, rows []map[string]string) 
 	compareLines(t, "layer", got, want)
 }
 
-// checkKeys compares the state-dict prefixes where the source's graph is known.
+// checkKeys compares the state-dict prefixes.
 func checkKeys(t *testing.T, n *Network, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

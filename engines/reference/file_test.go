@@ -65,7 +65,7 @@ func openFile(t *testing.T, path string) (*models.File, map[string]models.Shape,
 	})
 	// The batch that the golden outputs of files with an open one are for.
 	batch := 2
-	if fixed := f.Batch(); fixed > 0 {
+	if fixed := f.Inputs[0].Shape[0].Value; fixed > 0 {
 		batch = fixed
 	}
 	shapes, err := f.Resolve(batch, nil)

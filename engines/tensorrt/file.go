@@ -3,9 +3,12 @@ package tensorrt
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -84,15 +87,39 @@ func digestFiles(dir string, names []string) (string, error) {
 	if len(names) == 0 {
 		return "", nil
 	}
+	// The model says what they are called; they lie below it, whatever it says.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
 	var parts [][]byte
 	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
+		h := sha256.New()
+		if err := copyFile(h, root, name); err != nil {
 			return "", err
 		}
-		parts = append(parts, []byte(name), []byte(digest(data)))
+		parts = append(parts, []byte(name), h.Sum(nil))
 	}
 	return digest(parts...), nil
+}
+
+// copyFile reads a regular file; a device or a pipe might never end.
+func copyFile(w io.Writer, root *os.Root, name string) error {
+	info, err := root.Stat(name)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return &fs.PathError{Op: "read", Path: filepath.Join(root.Name(), name), Err: errors.New("it is no regular file")}
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
 }
 
 // fill copies the contents of a file's inputs to the device. An input that the parser

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"genbench/engines"
@@ -109,5 +110,21 @@ func TestDigestOfOtherFiles(t *testing.T) {
 	}
 	if _, err := digestFiles(dir, []string{"gone"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is gone gives %v", err)
+	}
+	// What a model calls its file must lie below it and have an end.
+	below := filepath.Join(dir, "below")
+	for _, err := range []error{
+		os.Mkdir(below, 0o755),
+		os.Symlink(filepath.Join(dir, "weights"), filepath.Join(below, "link")),
+		syscall.Mkfifo(filepath.Join(below, "pipe"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"../weights", filepath.Join(dir, "weights"), "link", ".", "pipe"} {
+		if sum, err := digestFiles(below, []string{name}); err == nil {
+			t.Errorf("%s gives %s", name, sum)
+		}
 	}
 }
