@@ -221,7 +221,7 @@ func measurement(r *bench.Result) document {
 		heading{2, "How it was measured"},
 		paragraph{"Latency is the median device time of one inference of the whole batch, input and output resident: the median of the samples of a round, " +
 			"averaged on the logarithm over the rounds of a launch, then over launches. Its interval is a 95 % t interval over launches, the level at which everything is replicated. " +
-			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples."},
+			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples, kept in the order of the quantiles, and cut off at the slowest sample's interval and, towards the fast end, at the t interval over launches."},
 	}
 	diagram := hostDiagram
 	if !strings.HasPrefix(kind(run), "CPU run") {
