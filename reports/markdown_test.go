@@ -2,10 +2,13 @@ package reports
 
 import (
 	"bytes"
+	"io"
 	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/perf/benchfmt"
 
 	"genbench/bench"
 )
@@ -142,6 +145,28 @@ func TestTwoRuns(t *testing.T) {
 			if !strings.Contains(text, r.Log.Run.ID) {
 				t.Errorf("%s does not name run %s", name, r.Log.Run.ID)
 			}
+		}
+	}
+	// What holds for the GPU's rounds does not for those after them.
+	reader, gpus := benchfmt.NewReader(strings.NewReader(written(t, GoBench, b, a)), "both"), map[string]string{}
+	for reader.Scan() {
+		if record, ok := reader.Result().(*benchfmt.Result); ok {
+			_, parts := record.Name.Parts()
+			gpus[string(parts[1])] = record.GetConfig("gpu")
+		}
+	}
+	if gpus["/engine=tensorrt"] != "Example GPU" || gpus["/engine=onnxruntime"] != "" {
+		t.Errorf("gobench: GPUs by engine %v", gpus)
+	}
+	for name, report := range map[string]Report{"bencher": Bencher, "smaller-is-better": SmallerIsBetter} {
+		text := written(t, report, a, b)
+		for _, r := range []*bench.Result{a, b} {
+			if !strings.Contains(text, r.Measurements[0].Point.String()) {
+				t.Errorf("%s has no number of run %s", name, r.Log.Run.ID)
+			}
+		}
+		if err := report(io.Discard, a, b, load(t, "cpu")); err == nil || !strings.Contains(err.Error(), "point genet-small@192/onnxruntime/fp32/b1 is in runs "+a.Log.Run.ID+" and ") {
+			t.Errorf("%s of two runs with one point: %v", name, err)
 		}
 	}
 }

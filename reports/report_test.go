@@ -403,7 +403,8 @@ func TestCSV(t *testing.T) {
 func TestGoBench(t *testing.T) {
 	for _, name := range cases {
 		r := load(t, name)
-		kept := map[string][]int64{} // medians by model and batch
+		kept := map[string][]int64{} // extremes by model, engine and batch
+		rates := map[string][]float64{}
 		want := 0
 		for _, row := range rowsOf([]*bench.Result{r}) {
 			for _, round := range row.Rounds {
@@ -413,6 +414,11 @@ func TestGoBench(t *testing.T) {
 					slices.Sort(sorted)
 					key := fmt.Sprintf("%s %s %d", nameValue(row.Point.Model), row.Point.Engine, row.Point.Batch)
 					kept[key] = append(kept[key], sorted[0], sorted[len(sorted)-1])
+					wall := 0.0
+					for _, ns := range round.WallNS() {
+						wall += float64(ns)
+					}
+					rates[key] = append(rates[key], float64(len(sorted)*row.Point.Batch)*1e9/wall)
 				}
 			}
 		}
@@ -445,12 +451,14 @@ func TestGoBench(t *testing.T) {
 				if !ok || record.Iters < 1 {
 					t.Errorf("%s: no time in %q", name, record.Name)
 				}
-				limits := kept[fields["model"]+" "+fields["engine"]+" "+fields["batch"]]
+				key := fields["model"] + " " + fields["engine"] + " " + fields["batch"]
+				limits := kept[key]
 				if ns := seconds * 1e9; len(limits) == 0 || ns < float64(slices.Min(limits))-1 || ns > float64(slices.Max(limits))+1 {
 					t.Errorf("%s: %q says %g ns, samples lie in %v", name, record.Name, ns, limits)
 				}
-				if rate, ok := record.Value("images/s"); !ok || rate <= 0 {
-					t.Errorf("%s: no images/s in %q", name, record.Name)
+				rate, _ := record.Value("images/s")
+				if !slices.ContainsFunc(rates[key], func(want float64) bool { return math.Abs(rate/want-1) < 1e-6 }) {
+					t.Errorf("%s: %g images/s in %q, over the host's clock %v", name, rate, record.Name, rates[key])
 				}
 				for _, key := range []string{"cpu", "goarch", "engine-version", "protocol"} {
 					if record.GetConfig(key) == "" {
@@ -465,6 +473,18 @@ func TestGoBench(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %d lines for %d kept rounds", name, got, want)
 		}
+	}
+}
+
+// TestGoBenchWithoutRate: where something comes before every inference there is a time
+// and no rate.
+func TestGoBenchWithoutRate(t *testing.T) {
+	r := load(t, "gpu")
+	for i := range r.Measurements {
+		r.Measurements[i].Point.Cache = bench.Cold
+	}
+	if text := written(t, GoBench, r); strings.Contains(text, " images/s\n") || !strings.Contains(text, " ns/op\n") {
+		t.Errorf("cold inferences have a rate:\n%s", text)
 	}
 }
 
