@@ -165,6 +165,29 @@ func TestFindingSaysWhatIsKnown(t *testing.T) {
 	}
 }
 
+// TestModesAreNamed: what was measured in two ways is told apart, in the sentence and in
+// the table, and a way that is not the plain one is named.
+func TestModesAreNamed(t *testing.T) {
+	in := func(m bench.Measurement, graph, cache string) bench.Measurement {
+		m.Point.Graph, m.Point.Cache = graph, cache
+		return m
+	}
+	genet, rival := point("genet-a", "genet", 76, 8, 10), point("rival", "x", 77, 8, 30)
+	two := result(in(genet, bench.Eager, bench.Hot), in(genet, bench.Graphed, bench.Hot), in(rival, bench.Eager, bench.Hot), in(rival, bench.Graphed, bench.Hot))
+	if got := found(two); !strings.Contains(got, "at batch 8 in fp32 on e (graph eager, cache hot), genet-a") {
+		t.Error(got)
+	}
+	page := written(t, Markdown, two)
+	for _, row := range []string{"| **genet-a (graph eager)** |", "| **genet-a (graph graph)** |"} {
+		if !strings.Contains(page, row) {
+			t.Errorf("the page lacks %s:\n%s", row, page)
+		}
+	}
+	if got := found(result(in(genet, bench.Eager, bench.Rotate))); !strings.Contains(got, "genet-a in fp32 on e, takes") {
+		t.Error(got)
+	}
+}
+
 // TestFirstLineNamesTheCPU: a report of a CPU run says in its first line that it
 // is one, and on which processor.
 func TestFirstLineNamesTheCPU(t *testing.T) {

@@ -158,17 +158,20 @@ func versus(r *bench.Result) document {
 		header: []string{"batch", "GENet", "top-1 %", "baseline", "top-1 %", "times as fast", "95 % interval"},
 		right:  []bool{true, false, true, false, true, true, true},
 	}
-	engines := map[[2]string]bool{}
-	for _, c := range all {
-		engines[[2]string{c.genet.Point.Engine, c.genet.Point.Precision}] = true
+	naming := namingOf(usableRows(r))
+	network := func(p bench.Point) string {
+		if naming.resolution {
+			return fmt.Sprintf("%s@%d", p.Model, p.Resolution)
+		}
+		return p.Model
 	}
 	short := false
 	for _, c := range all {
-		name := c.genet.Point.Model
-		if len(engines) > 1 {
-			name += fmt.Sprintf(" (%s %s)", c.genet.Point.Engine, c.genet.Point.Precision)
+		name := network(c.genet.Point)
+		if how := naming.differing(c.genet.Point); how != nil {
+			name += " (" + strings.Join(how, ", ") + ")"
 		}
-		rival := prose{c.rival.Point.Model}
+		rival := prose{network(c.rival.Point)}
 		if !c.matched {
 			rival, short = append(rival, " †"), true
 		}
@@ -183,7 +186,7 @@ func versus(r *bench.Result) document {
 	}
 	d := document{
 		heading{2, "GENet against the baselines"},
-		paragraph{"Each GENet against the fastest measured baseline that is published at equal or better top-1, at the same batch with the same engine in the same precision. " +
+		paragraph{"Each GENet against the fastest measured baseline that is published at equal or better top-1, at the same batch with the same engine in the same precision, submitted alike. " +
 			"A ratio above 1 says that the GENet is faster. Its interval is Welch's, on the logarithms of the two latencies, from their intervals over launches; one that holds 1 tells nobody apart."},
 		g,
 	}
