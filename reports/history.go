@@ -19,7 +19,7 @@ import (
 // themselves where detail asks for them.
 func HistoryText(w io.Writer, list []history.Series, detail bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "point\tmachine\truns\tfirst\tlatest\tlatest/first\tchanges")
+	fmt.Fprintln(t, "point\tmachine\tsetting\truns\tfirst\tlatest\tlatest/first\tchanges")
 	for _, s := range list {
 		first, last := s.Entries[0], s.Entries[len(s.Entries)-1]
 		var found []string
@@ -30,13 +30,13 @@ func HistoryText(w io.Writer, list []history.Series, detail bool) error {
 		if len(found) > 0 {
 			said = strings.Join(found, ", ")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%.4f\t%s\n", clean(s.Point), clean(s.Machine), len(s.Entries), milliseconds(first.Latency), milliseconds(last.Latency), last.Latency/first.Latency, said)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%.4f\t%s\n", clean(s.Point), clean(s.Machine), clean(s.Setting), len(s.Entries), milliseconds(first.Latency), milliseconds(last.Latency), last.Latency/first.Latency, said)
 	}
 	if err := t.Flush(); err != nil || !detail {
 		return err
 	}
 	for _, s := range list {
-		fmt.Fprintf(w, "\n%s on %s\n\n", clean(s.Point), clean(s.Machine))
+		fmt.Fprintf(w, "\n%s on %s, %s\n\n", clean(s.Point), clean(s.Machine), clean(s.Setting))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "taken\trun\tengine\tlatency\tinterval\tquality\t")
 		next := 0
