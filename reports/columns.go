@@ -121,8 +121,10 @@ func columns() []column {
 			cell: measuredCell(func(r row) cell {
 				return r.interval(func(e bench.Estimate) float64 { return 100 * e.HalfWidth() }, percent)
 			})},
-		{key: "latency_ms.ci_low", doc: "lower end of the 95 % interval of the latency",
-			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.Low / 1e6 }, nil) })},
+		{key: "latency_ms.ci_low", header: "95 % interval", unit: "ms", silent: oneLaunch, right: true, leave: 15, doc: "lower end of the 95 % interval of the latency",
+			cell: measuredCell(func(r row) cell {
+				return r.interval(func(e bench.Estimate) float64 { return *e.Low / 1e6 }, func(float64) string { return r.ends() })
+			})},
 		{key: "latency_ms.ci_high", doc: "upper end of the 95 % interval of the latency",
 			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.High / 1e6 }, nil) })},
 		{key: "latency_ms.p90", header: "p90 (bound)", explain: true, unit: "ms", right: true, leave: 9,
@@ -370,6 +372,11 @@ func optionalAxis(of func(bench.Point) string) func(row) cell {
 // supports, so that all times of a row can be compared at a glance.
 func (r row) milliseconds(ns float64) cell {
 	return number(ns/1e6, roundTo(ns/1e6, decimals(r.Latency.Scaled(1e-6))))
+}
+
+// ends are those of the interval of the latency, which has to have one, in milliseconds.
+func (r row) ends() string {
+	return r.milliseconds(*r.Latency.Low).people() + " to " + r.milliseconds(*r.Latency.High).people()
 }
 
 func (r row) interval(of func(bench.Estimate) float64, text func(float64) string) cell {

@@ -170,7 +170,7 @@ func found(r *bench.Result) string {
 		if !c.matched {
 			role = "the most accurate measured baseline, although published at less top-1"
 		}
-		return fmt.Sprintf("at batch %d in %s, %s (published top-1 %.1f %%) %s, %s (%.1f %%); median device time of one inference of %s: %s against %s%s",
+		return fmt.Sprintf("at batch %d in %s, %s (published top-1 %.1f %%) %s, %s (%.1f %%); median device time of one inference of %s, in brackets its 95 %% interval: %s against %s%s",
 			p.Batch, naming.how(p), p.Model, *c.genet.Model.Top1, c.verdict(), role, *c.rival.Model.Top1,
 			count(p.Batch, "image"), c.genet.latencyText(), c.rival.latencyText(), caution(c.genet, c.rival))
 	}
@@ -189,10 +189,10 @@ func found(r *bench.Result) string {
 	case 0:
 		return "no point gave a usable number: " + census(rows)
 	case 1:
-		return fmt.Sprintf("the one point with a usable number, %s in %s, takes %s, median device time of one inference of %s%s",
+		return fmt.Sprintf("the one point with a usable number, %s in %s, takes %s, median device time of one inference of %s and its 95 %% interval%s",
 			best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), caution(best))
 	}
-	return fmt.Sprintf("of %d points the least time per image is that of %s in %s: %s, median device time of one inference of %s%s",
+	return fmt.Sprintf("of %d points the least time per image is that of %s in %s: %s, median device time of one inference of %s and its 95 %% interval%s",
 		usable, best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), caution(best))
 }
 
@@ -230,8 +230,8 @@ func (r row) latencyText() string {
 	if r.AmortisedOver > 0 {
 		s = fmt.Sprintf("amortised over %d inferences %s", r.AmortisedOver, s)
 	}
-	if half := r.Latency.HalfWidth(); !math.IsNaN(half) {
-		return fmt.Sprintf("%s ±%s %%", s, percent(100*half))
+	if r.Latency.Low != nil && r.Latency.High != nil {
+		return fmt.Sprintf("%s (%s)", s, r.ends())
 	}
 	return s + " (no interval)"
 }

@@ -156,7 +156,7 @@ func TestFindingSaysWhatIsKnown(t *testing.T) {
 		"no interval":    {result(alone, slower), "which is no finding without an interval"},
 		"of low quality": {result(genet, shaky), "; of quality Q3, not to be relied on"},
 		"no GENet":       {result(slower, point("x", "x", 1, 1, 2)), "of 2 points the least time per image is that of x in fp32 on e: 2"},
-		"one point":      {result(genet), "the one point with a usable number, genet-a in fp32 on e, takes 10.000 ms ±0.25 %, median device time of one inference of 8 images"},
+		"one point":      {result(genet), "the one point with a usable number, genet-a in fp32 on e, takes 10.000 ms (9.975 to 10.025), median device time of one inference of 8 images and its 95 % interval"},
 		"nothing":        {result(), "no point gave a usable number: the plan holds no points"},
 	} {
 		if got := found(c.r); !strings.Contains(got, c.want) {

@@ -196,6 +196,20 @@ func TestCommandLine(t *testing.T) {
 	if got, want := commandLine(run), "genbench run --seed=5 --threads 4"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	run.Argv = []string{"genbench", "replay", "first", "--out", "again"}
+	if got, want := commandLine(run), "genbench replay first"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestBinaryIsNamed: a version of which there are many builds says nothing without the
+// sum of the binary.
+func TestBinaryIsNamed(t *testing.T) {
+	r := load(t, "one")
+	r.Log.Run.GenbenchVersion, r.Log.Run.GenbenchSHA256 = "(devel)", "9ef8151745172e8a4763ebdbd211e34f"
+	if page := written(t, Markdown, r); !strings.Contains(page, "(devel), sha256 `9ef815174517`…, journal `genbench/1`") {
+		t.Errorf("the page does not name the binary:\n%s", page)
+	}
 }
 
 func TestWrap(t *testing.T) {

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func title(r *bench.Result) string {
 func core(c column) bool {
 	switch c.key {
 	case "model", "engine", "precision", "batch", "graph", "cache", "resolution",
-		"latency_ms.median", "latency_ms.half_width_percent", "latency_ms.p99", "throughput_per_s", "ms_per_image", "top1_percent", "quality":
+		"latency_ms.median", "latency_ms.half_width_percent", "latency_ms.ci_low", "latency_ms.p99", "throughput_per_s", "ms_per_image", "top1_percent", "quality":
 		return true
 	}
 	return false
@@ -257,7 +258,7 @@ func measurement(r *bench.Result) document {
 	g.add("seed", prose{fmt.Sprint(run.Seed)})
 	g.add("weights", weights(r))
 	g.add("top-1", top1Sources(r))
-	g.add("genbench", prose{run.GenbenchVersion, ", journal ", mono(run.Schema)})
+	g.add("genbench", genbenchText(run))
 	g.add("run", prose{mono(run.ID), ", started ", run.Started.UTC().Format("2006-01-02 15:04:05"), " UTC"})
 	if end := r.Log.End; end != nil {
 		g.add("time", prose{fmt.Sprintf("%s used, %s of it inside timed blocks; %s planned", seconds(end.UsedSeconds), seconds(end.MeasuringSeconds), seconds(end.PlannedSeconds))})
@@ -267,6 +268,14 @@ func measurement(r *bench.Result) document {
 		d = append(d, paragraph{"To take it again:"}, code(commandLine(run)))
 	}
 	return d
+}
+
+func genbenchText(run bench.RunRecord) prose {
+	t := prose{run.GenbenchVersion}
+	if run.GenbenchSHA256 != "" {
+		t = append(t, ", sha256 ", mono(prefix(run.GenbenchSHA256, 12)), "…")
+	}
+	return append(t, ", journal ", mono(run.Schema))
 }
 
 func engineText(e bench.EngineRecord) prose {
@@ -328,6 +337,9 @@ func commandLine(run bench.RunRecord) string {
 			continue
 		}
 		words = append(words, shellQuote(run.Argv[i]))
+	}
+	if len(run.Argv) < 2 || run.Argv[1] != "run" {
+		return strings.Join(words, " ") // a replay takes both from the run that it repeats
 	}
 	if !given["--seed"] {
 		words = append(words, "--seed", fmt.Sprint(run.Seed))
@@ -468,7 +480,12 @@ func telemetry(r *bench.Result) document {
 			values = append(values, p.value)
 		}
 		slices.Sort(values)
-		show := func(v float64) prose { return prose{fmt.Sprintf("%g", significant(v, 3))} }
+		show := func(v float64) prose {
+			if math.Abs(v) >= 1000 {
+				return prose{roundTo(v, 0)}
+			}
+			return prose{fmt.Sprintf("%g", significant(v, 4))}
+		}
 		g.rows = append(g.rows, []prose{{s.name}, {s.unit}, show(values[0]), show(stat.Quantile(0.5, stat.LinInterp, values, nil)), show(values[len(values)-1])})
 	}
 	if len(g.rows) == 0 {

@@ -237,7 +237,7 @@ func TestWidths(t *testing.T) {
 				}
 			}
 			rows := byBatch(rowsOf([]*bench.Result{r}))
-			now := tableOf(rows, width, func(column) bool { return true })
+			now := tableOf(rows, width, func(c column) bool { return !c.statistic })
 			for _, c := range before.columns {
 				if !slices.ContainsFunc(now.columns, func(x column) bool { return x.key == c.key }) {
 					t.Errorf("%s loses %s at the greater width %d", name, c.key, width)
@@ -245,20 +245,53 @@ func TestWidths(t *testing.T) {
 			}
 			before = now
 			flat := strings.Join(strings.Fields(text), " ")
-			for _, header := range now.left {
-				if !strings.Contains(flat, header) {
-					t.Errorf("%s at width %d drops %s without a word", name, width, header)
-				}
+			if said := fmt.Sprintf("no room in %d columns for %s; see", width, strings.Join(now.left, ", ")); now.left != nil && !strings.Contains(flat, said) {
+				t.Errorf("%s at width %d does not say %q", name, width, said)
 			}
-			if got := strings.Count(text, "\n"); got < len(rows) {
-				t.Errorf("%s at width %d has %d lines for %d points", name, width, got, len(rows))
+			// Latencies stand in every table; what follows it does not count.
+			body, _, _ := strings.Cut(text, "\n\n  ")
+			shown := strings.Fields(body)
+			for _, r := range rows {
+				want := string(r.State)
+				if r.measured() {
+					want = r.milliseconds(r.Latency.Value).people()
+				}
+				i := slices.IndexFunc(shown, func(s string) bool { return strings.TrimRight(s, filler) == want })
+				if i < 0 {
+					t.Errorf("%s at width %d loses the row of %s, %s", name, width, r.Point, want)
+					continue
+				}
+				shown[i] = "" // two rows may be as fast
 			}
 		}
 	}
 	narrow := tableOf(byBatch(rowsOf([]*bench.Result{load(t, "cpu")})), 60, func(column) bool { return true })
-	want := []string{"params", "MACs", "min", "samples", "rounds (dropped)", "p90 (bound)", "GMAC/s", "launches", "input", "ms/image", "top-1", "images/s"}
+	want := []string{"95 % interval", "params", "MACs", "min", "samples", "rounds (dropped)", "p90 (bound)", "GMAC/s", "launches", "input", "ms/image", "top-1", "images/s"}
 	if diff := cmp.Diff(want, narrow.left); diff != "" {
 		t.Errorf("order in which columns leave (-want +got):\n%s", diff)
+	}
+}
+
+// TestDashesAreExplained: each reason for a dash is told, and for how many points.
+func TestDashesAreExplained(t *testing.T) {
+	r := load(t, "gpu")
+	for i := range r.Measurements[:3] {
+		r.Measurements[i].Throughput, r.Measurements[i].NoThroughput = nil, "the stream is held"
+	}
+	r.Measurements[3].Throughput, r.Measurements[3].NoThroughput = nil, "a gap sets it"
+	want := "images/s: the stream is held (3 points); a gap sets it (1 point)"
+	if gaps := tableOf(rowsOf([]*bench.Result{r}), 0, core).gaps; !slices.Contains(gaps, want) {
+		t.Errorf("dashes are explained by %q, want %q", gaps, want)
+	}
+	for i := range r.Measurements {
+		r.Measurements[i].Throughput = nil
+		if i > 3 {
+			r.Measurements[i].NoThroughput = "a gap sets it"
+		}
+	}
+	want = fmt.Sprintf("images/s: the stream is held (3 points); a gap sets it (%d points)", len(r.Measurements)-3)
+	if empty := tableOf(rowsOf([]*bench.Result{r}), 0, core).empty; !slices.Contains(empty, want) {
+		t.Errorf("the column that is not there is explained by %q, want %q", empty, want)
 	}
 }
 
