@@ -112,9 +112,10 @@ func blockLength(series []float64) int {
 type drawn []float64
 
 // intervals estimates the launches' rate (inferences a nanosecond) and the given
-// quantiles. A quantile is nil where a launch is too short for one; without a
-// second launch there are values but no intervals.
-func (b *bootstrap) intervals(quantiles []float64) (rate Estimate, tails []*Estimate) {
+// quantiles, smallest first, of launches whose median is known. A quantile is nil where
+// a launch is too short for one; without a second launch there are values but no
+// intervals.
+func (b *bootstrap) intervals(quantiles []float64, median Estimate) (rate Estimate, tails []*Estimate) {
 	longest := 0
 	for _, l := range b.launches {
 		n := 0
@@ -147,7 +148,66 @@ func (b *bootstrap) intervals(quantiles []float64) (rate Estimate, tails []*Esti
 			tails = append(tails, &estimates[1+i])
 		}
 	}
+	b.order(&estimates[0], tails, values, median)
 	return estimates[0], tails
+}
+
+// order narrows intervals of the launches' values, which may be absurdly wide where few
+// launches fall into groups: a draw that takes one group alone has next to no spread, its
+// score is huge, and the studentised interval of one quantile ends far beyond that of
+// the next higher one, or where no sample ever was.
+//
+// At the fast end none reaches beyond the t interval of the same values: launches
+// scatter to the slow side, where t covers too little and the bootstrap is needed; to the
+// fast side t covers enough. And no launch can break that its median is no slower than
+// its 90th percentile, that no slower than its 95th, and so on to its slowest sample.
+// What holds in every launch holds of the means over launches, so that an end of one's
+// interval is one for its neighbours too.
+func (b *bootstrap) order(rate *Estimate, tails []*Estimate, values []drawn, median Estimate) {
+	if len(values) < 2 {
+		return
+	}
+	t := make([]Estimate, len(values[0])) // of each value, over launches
+	for i := range t {
+		of := make([][]float64, len(values))
+		for j, v := range values {
+			of[j] = []float64{math.Exp(v[i])}
+		}
+		t[i] = overLaunches(of)
+	}
+	slowest, highest := make([][]float64, len(b.launches)), make([][]float64, len(b.launches))
+	for i, l := range b.launches {
+		wall := 0.0
+		for _, r := range l.rounds {
+			wall = max(wall, slices.Max(r.wall))
+		}
+		slowest[i], highest[i] = []float64{wall}, []float64{math.Exp(l.sorted[len(l.sorted)-1])}
+	}
+	rate.narrow(1 / *overLaunches(slowest).High, *t[0].High)
+	floor, ceiling := 0.0, *overLaunches(highest).High
+	if median.Low != nil {
+		floor = *median.Low
+	}
+	var held []*Estimate // those with an interval, which are the ones that launches have values of
+	for i, e := range slices.DeleteFunc(slices.Clone(tails), func(e *Estimate) bool { return e == nil }) {
+		if e.Low != nil {
+			e.narrow(max(floor, *t[1+i].Low), math.Inf(1))
+			floor, held = *e.Low, append(held, e)
+		}
+	}
+	for _, e := range slices.Backward(held) {
+		e.narrow(0, ceiling)
+		ceiling = *e.High
+	}
+}
+
+// narrow cuts an interval, if there is one, off at bounds, but never its value.
+func (e *Estimate) narrow(low, high float64) {
+	if e.Low == nil || e.High == nil {
+		return
+	}
+	low, high = min(e.Value, max(*e.Low, low)), max(e.Value, min(*e.High, high))
+	e.Low, e.High = &low, &high
 }
 
 // studentised builds an interval for each of the launches' values.

@@ -72,8 +72,10 @@ type Tail struct {
 	// logarithm, with a bootstrap interval (E2). Where launches are too short to hold
 	// a quantile of their own it is that of the pooled samples, without an interval.
 	Estimate
-	// Upper is the order statistic of the pooled samples that exceeds the quantile
-	// with 99 % confidence, never less than the value or the interval's end.
+	// Upper is the larger of two bounds: the order statistic of the pooled samples that
+	// exceeds their quantile with 99 % confidence, and the upper end of the interval,
+	// which tells of launches that were not taken. It is never less than the value or
+	// the bound of a lower quantile.
 	Upper float64 `json:"upper_bound"`
 }
 

@@ -255,24 +255,66 @@ func TestTails(t *testing.T) {
 	}
 }
 
+// Of launches that fall into groups, too, intervals and bounds are in the order of what
+// they speak of, and end where a latency can lie.
+func TestOrderedIntervals(t *testing.T) {
+	random := rand.New(rand.NewPCG(11, 12))
+	p := pointOf("m")
+	beyond := 0
+	for range 20 {
+		log := &Log{Run: RunRecord{Plan: []PlannedPoint{{ID: p.String(), Point: p}}}, End: &EndRecord{}}
+		var samples [][][]float64
+		for launch, level := range []float64{1, 1.02, 0.64, 0.98} {
+			r := cleanRound(p, launch+1, 10)
+			r.DeviceNS = nil
+			for range 250 {
+				r.DeviceNS = append(r.DeviceNS, int64(level*1e7*math.Exp(0.05*random.ExpFloat64())))
+			}
+			log.Rounds, samples = append(log.Rounds, r), append(samples, [][]float64{floats(r.DeviceNS)})
+		}
+		m := NewResult(log).Measurements[0]
+		low, high, upper := *m.Latency.Low, 0.0, 0.0
+		for _, q := range []*Tail{m.P90, m.P95, m.P99} {
+			if *q.Low < low || *q.High < high || q.Upper < upper || *q.Low > q.Value || *q.High < q.Value || q.Upper < *q.High {
+				t.Errorf("p90 %v, p95 %v, p99 %v: out of order, or below the latency's %g", *m.P90, *m.P95, *m.P99, *m.Latency.Low)
+			}
+			low, high, upper = *q.Low, *q.High, q.Upper
+		}
+		if fastest := 1e9 / m.Min; *m.Throughput.High > 1.05*fastest {
+			t.Errorf("throughput up to %g images/s, but the fastest sample allows %g", *m.Throughput.High, fastest)
+		}
+		b := newBootstrap(samples, nil, 0, p.String())
+		values := make([]drawn, len(samples))
+		for i, l := range b.launches {
+			values[i] = l.value(nil)
+		}
+		if *b.studentised(values, nil)[0].High > 2/m.Min {
+			beyond++
+		}
+	}
+	if beyond == 0 {
+		t.Error("the bootstrap alone stays near the samples; order has nothing to mend")
+	}
+}
+
 // The same journal gives the same interval; another seed another.
 func TestBootstrapIsSeeded(t *testing.T) {
 	run := nature{launches: 4, rounds: 2, samples: 20, launchSD: 0.003, roundSD: 0.002, scatter: 0.005}.draw(rand.New(rand.NewPCG(1, 1)))
-	low := func(seed uint64, point string) float64 {
-		_, tails := newBootstrap(run, nil, seed, point).intervals([]float64{0.90})
-		return *tails[0].Low
+	high := func(seed uint64, point string) float64 {
+		_, tails := newBootstrap(run, nil, seed, point).intervals([]float64{0.90}, Estimate{})
+		return *tails[0].High
 	}
-	if low(1, "a") != low(1, "a") {
+	if high(1, "a") != high(1, "a") {
 		t.Error("one seed gives two intervals")
 	}
-	if low(1, "a") == low(2, "a") || low(1, "a") == low(1, "b") {
+	if high(1, "a") == high(2, "a") || high(1, "a") == high(1, "b") {
 		t.Error("the seed or the point changes nothing")
 	}
 	even := [][][]float64{{{5, 5, 5}}, {{5, 5, 5}}}
-	if rate, _ := newBootstrap(even, nil, 1, "even").intervals(nil); rate.Low == nil || *rate.Low != *rate.High {
+	if rate, _ := newBootstrap(even, nil, 1, "even").intervals(nil, Estimate{}); rate.Low == nil || *rate.Low != *rate.High {
 		t.Errorf("launches that agree give %+v, want an interval without width", rate)
 	}
-	if rate, _ := newBootstrap(even[:1], nil, 1, "even").intervals(nil); rate.Low != nil {
+	if rate, _ := newBootstrap(even[:1], nil, 1, "even").intervals(nil, Estimate{}); rate.Low != nil {
 		t.Errorf("one launch gives the interval %g", *rate.Low)
 	}
 }

@@ -343,21 +343,22 @@ func (m *Measurement) resample(bootstrap *bootstrap, pooled []float64) {
 			enough = append(enough, q)
 		}
 	}
-	rate, tails := bootstrap.intervals(enough)
+	rate, tails := bootstrap.intervals(enough, m.Latency)
 	if m.NoThroughput = m.Point.NoThroughput(); m.NoThroughput == "" {
 		perSecond := rate.Scaled(1e9 * float64(m.Point.Batch))
 		m.Throughput = &perSecond
 	}
+	least := 0.0 // of the next bound: the highest quantiles may lack an interval that lower ones have
 	for i, into := range []**Tail{&m.P90, &m.P95, &m.P99, &m.P999}[:len(enough)] {
 		t := &Tail{Estimate: Estimate{Value: quantile(pooled, enough[i]), Level: level, Launches: m.Launches}}
 		if tails[i] != nil {
 			t.Estimate = *tails[i]
 		}
-		t.Upper = max(t.Value, upperBound(pooled, enough[i], m.Effective))
+		t.Upper = max(t.Value, upperBound(pooled, enough[i], m.Effective), least)
 		if t.High != nil {
 			t.Upper = max(t.Upper, *t.High) // where launches differ by more than samples do
 		}
-		*into = t
+		*into, least = t, t.Upper
 	}
 }
 

@@ -57,7 +57,7 @@ func (n nature) truth(quantiles []float64) (median, rate float64, tails []float6
 	long := n
 	long.launches, long.samples, long.launchSD, long.correlation = 400, 500, 0, 0
 	b := newBootstrap(long.draw(rand.New(rand.NewPCG(99, 98))), nil, 1, "truth")
-	_, estimates := b.intervals(quantiles)
+	_, estimates := b.intervals(quantiles, Estimate{})
 	for _, e := range estimates {
 		tails = append(tails, e.Value)
 	}
@@ -102,7 +102,7 @@ func (n nature) simulate(t *testing.T, repeats int) coverage {
 		// Fewer draws than a report takes give the same coverage in a tenth of the time.
 		b := newBootstrap(run, nil, uint64(k), "point")
 		b.draws, b.remakes = 500, 40
-		r, estimates := b.intervals(quantiles)
+		r, estimates := b.intervals(quantiles, e)
 		count(&c.rate, &r, rate)
 		count(&c.p90, estimates[0], tails[0])
 		count(&c.p99, estimates[1], tails[1])
@@ -200,7 +200,7 @@ func TestBlocksKeepCorrelation(t *testing.T) {
 func BenchmarkBootstrap(b *testing.B) {
 	run := nature{launches: 4, rounds: 1, samples: 50, launchSD: 0.003, scatter: 0.005}.draw(rand.New(rand.NewPCG(1, 1)))
 	for b.Loop() {
-		newBootstrap(run, nil, 1, "point").intervals([]float64{0.90})
+		newBootstrap(run, nil, 1, "point").intervals([]float64{0.90}, Estimate{})
 	}
 }
 

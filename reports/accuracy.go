@@ -41,7 +41,7 @@ func accuracyPicture(r *bench.Result) (picture, error) {
 	var err error
 	p.png, p.svg, err = f.render()
 	p.alt = fmt.Sprintf("Scatter chart of published ImageNet top-1 against measured latency per image, %s, with the Pareto front", count(len(panels), "panel"))
-	p.caption = "Towards the top left is better. The dashed stairs are the Pareto front: no measured network is both faster and more accurate. " +
+	p.caption = "Towards the top left is better. The dashed stairs are the Pareto front by the medians: no measured network is both faster and more accurate; where intervals overlap, another run may draw it otherwise. " +
 		"Top-1 is published, not measured, for each network at its own resolution with its trained weights; latency is measured."
 	if left > 0 {
 		p.caption += fmt.Sprintf(" %s of the grid found no room; the tables have them.", countOf(left, "further panel", "further panels"))
@@ -74,8 +74,10 @@ func accuracyFigure(r *bench.Result, rows []row, panels [][]row) figure {
 	cols := min(2, len(panels))
 	tiles := draw.Tiles{Cols: cols, Rows: (len(panels) + cols - 1) / cols, PadX: 14, PadY: 12}
 
-	top1 := noExtent()
-	for _, row := range rows {
+	// One scale for all panels, so that batches can be compared at a glance.
+	x, top1 := noExtent(), noExtent()
+	for _, row := range slices.Concat(panels...) {
+		x.include(span(row.Latency, 1e-6/float64(row.Point.Batch))...)
 		top1.include(*row.Model.Top1)
 	}
 	drawn := make([]*panel, len(panels))
@@ -84,10 +86,6 @@ func accuracyFigure(r *bench.Result, rows []row, panels [][]row) figure {
 		if len(panels) > 1 {
 			point := rows[0].Point
 			p.title = strings.Join(append([]string{fmt.Sprintf("batch %d", point.Batch)}, naming.differing(point)...), ", ")
-		}
-		x := noExtent()
-		for _, row := range rows {
-			x.include(span(row.Latency, 1e-6/float64(row.Point.Batch))...)
 		}
 		logAxis(&p.X, x, 0.12, 6)
 		linearAxis(&p.Y, top1, 0.08, 8)

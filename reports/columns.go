@@ -121,18 +121,20 @@ func columns() []column {
 			cell: measuredCell(func(r row) cell {
 				return r.interval(func(e bench.Estimate) float64 { return 100 * e.HalfWidth() }, percent)
 			})},
-		{key: "latency_ms.ci_low", doc: "lower end of the 95 % interval of the latency",
-			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.Low / 1e6 }, nil) })},
+		{key: "latency_ms.ci_low", header: "95 % interval", unit: "ms", silent: oneLaunch, right: true, leave: 15, doc: "lower end of the 95 % interval of the latency",
+			cell: measuredCell(func(r row) cell {
+				return r.interval(func(e bench.Estimate) float64 { return *e.Low / 1e6 }, func(float64) string { return r.ends() })
+			})},
 		{key: "latency_ms.ci_high", doc: "upper end of the 95 % interval of the latency",
 			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.High / 1e6 }, nil) })},
 		{key: "latency_ms.p90", header: "p90 (bound)", explain: true, unit: "ms", right: true, leave: 9,
-			doc:  "device time of one inference that 9 of 10 samples of a launch stay within, averaged over launches, and in brackets what it does not exceed with 99 % confidence",
+			doc:  "device time of one inference that 9 of 10 samples of a launch stay within, averaged over launches, and in brackets its upper bound: " + whatBounds,
 			cell: measuredCell(func(r row) cell { return r.tail(r.P90) })},
 		tailBound("p90", p90), tailLow("p90", p90), tailHigh("p90", p90),
 		{key: "latency_ms.p95", doc: "the same of 19 of 20 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P95) })},
 		tailBound("p95", p95), tailLow("p95", p95), tailHigh("p95", p95),
 		{key: "latency_ms.p99", header: "p99 (bound)", explain: true, unit: "ms", right: true, leave: 4,
-			doc:  "device time of one inference that 99 of 100 samples of a launch stay within, averaged over launches, and in brackets what it does not exceed with 99 % confidence",
+			doc:  "device time of one inference that 99 of 100 samples of a launch stay within, averaged over launches, and in brackets its upper bound: " + whatBounds,
 			cell: measuredCell(func(r row) cell { return r.tail(r.P99) })},
 		tailBound("p99", p99), tailLow("p99", p99), tailHigh("p99", p99),
 		{key: "latency_ms.p999", doc: "the same of 999 of 1000 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P999) })},
@@ -372,6 +374,11 @@ func (r row) milliseconds(ns float64) cell {
 	return number(ns/1e6, roundTo(ns/1e6, decimals(r.Latency.Scaled(1e-6))))
 }
 
+// ends are those of the interval of the latency, which has to have one, in milliseconds.
+func (r row) ends() string {
+	return r.milliseconds(*r.Latency.Low).people() + " to " + r.milliseconds(*r.Latency.High).people()
+}
+
 func (r row) interval(of func(bench.Estimate) float64, text func(float64) string) cell {
 	if r.Latency.Low == nil || r.Latency.High == nil {
 		return unknown("%s", oneLaunch)
@@ -397,8 +404,11 @@ func p95(r row) *bench.Tail  { return r.P95 }
 func p99(r row) *bench.Tail  { return r.P99 }
 func p999(r row) *bench.Tail { return r.P999 }
 
+// whatBounds says what an upper bound of a high quantile is.
+const whatBounds = "what the samples say with 99 % confidence that it does not exceed, or the upper end of its 95 % interval over launches where that is higher"
+
 func tailBound(name string, of func(row) *bench.Tail) column {
-	return column{key: "latency_ms." + name + "_upper_bound", doc: "what " + name + " does not exceed with 99 % confidence", cell: measuredCell(func(r row) cell {
+	return column{key: "latency_ms." + name + "_upper_bound", doc: "upper bound of " + name + ": " + whatBounds, cell: measuredCell(func(r row) cell {
 		if of(r) == nil {
 			return r.noTail()
 		}

@@ -27,6 +27,9 @@ func Bencher(w io.Writer, results ...*bench.Result) error {
 		return &rounded
 	}
 	of := func(e bench.Estimate) metric { return metric{*short(&e.Value), short(e.Low), short(e.High)} }
+	if err := onePoint(results); err != nil {
+		return err
+	}
 	all := map[string]map[string]metric{}
 	for _, r := range rowsOf(results) {
 		if r.usable() {
@@ -51,6 +54,9 @@ func SmallerIsBetter(w io.Writer, results ...*bench.Result) error {
 		Range string  `json:"range,omitempty"`
 		Extra string  `json:"extra"`
 	}
+	if err := onePoint(results); err != nil {
+		return err
+	}
 	all := []entry{}
 	for _, r := range rowsOf(results) {
 		if !r.usable() {
@@ -67,6 +73,23 @@ func SmallerIsBetter(w io.Writer, results ...*bench.Result) error {
 		all = append(all, e)
 	}
 	return writeIndented(w, all)
+}
+
+// onePoint refuses results that share a point: it is the name by which these formats know
+// a number, so that one result would overwrite the other or stand beside it unnamed.
+func onePoint(results []*bench.Result) error {
+	runs := map[string]string{}
+	for _, r := range rowsOf(results) {
+		if !r.usable() {
+			continue
+		}
+		id, run := r.Point.String(), r.run.Log.Run.ID
+		if first, twice := runs[id]; twice {
+			return fmt.Errorf("point %s is in runs %s and %s, and this format keeps one number a point; write each result to a file of its own", id, clean(first), clean(run))
+		}
+		runs[id] = run
+	}
+	return nil
 }
 
 func writeIndented(w io.Writer, v any) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -426,6 +427,11 @@ func linearTicks(low, high float64, most int) []plot.Tick {
 		ticks = append(ticks, plot.Tick{Value: n * step, Label: tickLabel(n * step)})
 	}
 	return ticks
+}
+
+// wholeTicks are those of linearTicks that can be counts.
+func wholeTicks(low, high float64, most int) []plot.Tick {
+	return slices.DeleteFunc(linearTicks(low, high, most), func(t plot.Tick) bool { return t.Value != float64(int64(t.Value)) })
 }
 
 func tickLabel(v float64) string {

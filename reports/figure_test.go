@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"flag"
+	"fmt"
 	"image/png"
 	"io"
 	"math"
@@ -13,12 +14,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 
 	"genbench/bench"
+	"genbench/bench/history"
 )
 
 var lookDir = flag.String("look", "", "write all pictures of the test cases to this directory, for looking at")
@@ -381,5 +384,41 @@ func TestShorten(t *testing.T) {
 	}
 	if got := shorten("short\nname", 20); got != "short name" {
 		t.Errorf("shorten gave %q", got)
+	}
+}
+
+// TestSampleTimes: an amortised sample took as long as all its inferences, and a gap
+// comes before each.
+func TestSampleTimes(t *testing.T) {
+	round := timed{&bench.RoundRecord{Start: 1e9, DeviceNS: []int64{1e6, 2e6}, AmortisedOver: 50}, row{nil, &bench.Measurement{}}}
+	if got := round.sampleTimes(); got[0] != 1.05 || got[1] != 1.15 {
+		t.Errorf("amortised samples end at %v, want 1.05 and 1.15 s", got)
+	}
+	round.AmortisedOver, round.row.Point.Gap = 0, time.Second
+	if got := round.sampleTimes(); got[0] != 2.001 || got[1] != 3.003 {
+		t.Errorf("spaced samples end at %v, want 2.001 and 3.003 s", got)
+	}
+}
+
+// TestHistoryFigure: where there is no room for all, what changed is drawn; runs are
+// counted in whole numbers.
+func TestHistoryFigure(t *testing.T) {
+	var list []history.Series
+	for i := range mostSeries + 2 {
+		list = append(list, history.Series{Point: fmt.Sprintf("net-%d", i), Machine: "A CPU", Setting: "2 threads", Entries: make([]history.Entry, 2)})
+		for k := range list[i].Entries {
+			list[i].Entries[k].Latency = 1e9 * float64(k+1)
+		}
+	}
+	last := &list[len(list)-1]
+	last.Changes = []history.Change{{At: 1, Ratio: 2}}
+	_, svg, err := HistoryFigure(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{last.Point + " on": true, "net-6 on": true, "net-7 on": false, "2 more series": true, ">1.5<": false, "vertical axes": true} {
+		if strings.Contains(string(svg), text) != want {
+			t.Errorf("the figure has %q: %v, want %v", text, !want, want)
+		}
 	}
 }

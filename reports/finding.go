@@ -163,14 +163,15 @@ func finding(r *bench.Result) string {
 
 func found(r *bench.Result) string {
 	rows := rowsOf([]*bench.Result{r})
+	naming := namingOf(usableRows(r))
 	if c, ok := headline(comparisons(r)); ok {
 		p := c.genet.Point
 		role := "the fastest measured baseline published at equal or better top-1"
 		if !c.matched {
 			role = "the most accurate measured baseline, although published at less top-1"
 		}
-		return fmt.Sprintf("at batch %d in %s on %s, %s (published top-1 %.1f %%) %s, %s (%.1f %%); median device time of one inference of %s: %s against %s%s",
-			p.Batch, p.Precision, p.Engine, p.Model, *c.genet.Model.Top1, c.verdict(), role, *c.rival.Model.Top1,
+		return fmt.Sprintf("at batch %d in %s, %s (published top-1 %.1f %%) %s, %s (%.1f %%); median device time of one inference of %s, in brackets its 95 %% interval: %s against %s%s",
+			p.Batch, naming.how(p), p.Model, *c.genet.Model.Top1, c.verdict(), role, *c.rival.Model.Top1,
 			count(p.Batch, "image"), c.genet.latencyText(), c.rival.latencyText(), caution(c.genet, c.rival))
 	}
 	var best row
@@ -188,11 +189,29 @@ func found(r *bench.Result) string {
 	case 0:
 		return "no point gave a usable number: " + census(rows)
 	case 1:
-		return fmt.Sprintf("the one point with a usable number, %s in %s on %s, takes %s, median device time of one inference of %s%s",
-			best.Point.Model, best.Point.Precision, best.Point.Engine, best.latencyText(), count(best.Point.Batch, "image"), caution(best))
+		return fmt.Sprintf("the one point with a usable number, %s in %s, takes %s, median device time of one inference of %s and its 95 %% interval%s",
+			best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), caution(best))
 	}
-	return fmt.Sprintf("of %d points the least time per image is that of %s in %s on %s: %s, median device time of one inference of %s%s",
-		usable, best.Point.Model, best.Point.Precision, best.Point.Engine, best.latencyText(), count(best.Point.Batch, "image"), caution(best))
+	return fmt.Sprintf("of %d points the least time per image is that of %s in %s: %s, median device time of one inference of %s and its 95 %% interval%s",
+		usable, best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), caution(best))
+}
+
+// how says in what precision, on which engine and in what circumstances a point was
+// measured. How work is submitted and what is done between inferences is said where
+// that differs between points or is not the plain way.
+func (n naming) how(p bench.Point) string {
+	plain := [len(coordinates)]bool{true, true, p.Graph == bench.Eager, p.Cache == bench.Rotate, p.Gap == 0}
+	var parts []string
+	for i, of := range coordinates {
+		if i >= 2 && (n.differ[i] || !plain[i]) && of(p) != "" {
+			parts = append(parts, clean(of(p)))
+		}
+	}
+	s := p.Precision + " on " + p.Engine
+	if parts != nil {
+		s += " (" + strings.Join(parts, ", ") + ")"
+	}
+	return s
 }
 
 // caution warns of numbers of the lowest class.
@@ -211,8 +230,8 @@ func (r row) latencyText() string {
 	if r.AmortisedOver > 0 {
 		s = fmt.Sprintf("amortised over %d inferences %s", r.AmortisedOver, s)
 	}
-	if half := r.Latency.HalfWidth(); !math.IsNaN(half) {
-		return fmt.Sprintf("%s ±%s %%", s, percent(100*half))
+	if r.Latency.Low != nil && r.Latency.High != nil {
+		return fmt.Sprintf("%s (%s)", s, r.ends())
 	}
 	return s + " (no interval)"
 }

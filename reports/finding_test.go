@@ -156,12 +156,35 @@ func TestFindingSaysWhatIsKnown(t *testing.T) {
 		"no interval":    {result(alone, slower), "which is no finding without an interval"},
 		"of low quality": {result(genet, shaky), "; of quality Q3, not to be relied on"},
 		"no GENet":       {result(slower, point("x", "x", 1, 1, 2)), "of 2 points the least time per image is that of x in fp32 on e: 2"},
-		"one point":      {result(genet), "the one point with a usable number, genet-a in fp32 on e, takes 10.000 ms ±0.25 %, median device time of one inference of 8 images"},
+		"one point":      {result(genet), "the one point with a usable number, genet-a in fp32 on e, takes 10.000 ms (9.975 to 10.025), median device time of one inference of 8 images and its 95 % interval"},
 		"nothing":        {result(), "no point gave a usable number: the plan holds no points"},
 	} {
 		if got := found(c.r); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q lacks %q", name, got, c.want)
 		}
+	}
+}
+
+// TestModesAreNamed: what was measured in two ways is told apart, in the sentence and in
+// the table, and a way that is not the plain one is named.
+func TestModesAreNamed(t *testing.T) {
+	in := func(m bench.Measurement, graph, cache string) bench.Measurement {
+		m.Point.Graph, m.Point.Cache = graph, cache
+		return m
+	}
+	genet, rival := point("genet-a", "genet", 76, 8, 10), point("rival", "x", 77, 8, 30)
+	two := result(in(genet, bench.Eager, bench.Hot), in(genet, bench.Graphed, bench.Hot), in(rival, bench.Eager, bench.Hot), in(rival, bench.Graphed, bench.Hot))
+	if got := found(two); !strings.Contains(got, "at batch 8 in fp32 on e (graph eager, cache hot), genet-a") {
+		t.Error(got)
+	}
+	page := written(t, Markdown, two)
+	for _, row := range []string{"| **genet-a (graph eager)** |", "| **genet-a (graph graph)** |"} {
+		if !strings.Contains(page, row) {
+			t.Errorf("the page lacks %s:\n%s", row, page)
+		}
+	}
+	if got := found(result(in(genet, bench.Eager, bench.Rotate))); !strings.Contains(got, "genet-a in fp32 on e, takes") {
+		t.Error(got)
 	}
 }
 

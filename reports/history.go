@@ -1,12 +1,15 @@
 package reports
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
@@ -19,7 +22,7 @@ import (
 // themselves where detail asks for them.
 func HistoryText(w io.Writer, list []history.Series, detail bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "point\tmachine\truns\tfirst\tlatest\tlatest/first\tchanges")
+	fmt.Fprintln(t, "point\tmachine\tsetting\truns\tfirst\tlatest\tlatest/first\tchanges")
 	for _, s := range list {
 		first, last := s.Entries[0], s.Entries[len(s.Entries)-1]
 		var found []string
@@ -30,13 +33,13 @@ func HistoryText(w io.Writer, list []history.Series, detail bool) error {
 		if len(found) > 0 {
 			said = strings.Join(found, ", ")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%.4f\t%s\n", clean(s.Point), clean(s.Machine), len(s.Entries), milliseconds(first.Latency), milliseconds(last.Latency), last.Latency/first.Latency, said)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%.4f\t%s\n", clean(s.Point), clean(s.Machine), clean(s.Setting), len(s.Entries), milliseconds(first.Latency), milliseconds(last.Latency), last.Latency/first.Latency, said)
 	}
 	if err := t.Flush(); err != nil || !detail {
 		return err
 	}
 	for _, s := range list {
-		fmt.Fprintf(w, "\n%s on %s\n\n", clean(s.Point), clean(s.Machine))
+		fmt.Fprintf(w, "\n%s on %s, %s\n\n", clean(s.Point), clean(s.Machine), clean(s.Setting))
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "taken\trun\tengine\tlatency\tinterval\tquality\t")
 		next := 0
@@ -71,7 +74,12 @@ func HistoryFigure(list []history.Series) (png, svg []byte, err error) {
 	}
 	note := ""
 	if len(list) > mostSeries {
-		note = fmt.Sprintf("%d more series are not shown", len(list)-mostSeries)
+		note = fmt.Sprintf("%d more series are not shown; those with change points are the first to be", len(list)-mostSeries)
+		// What changed is what one looks for.
+		list = slices.Clone(list)
+		slices.SortStableFunc(list, func(a, b history.Series) int {
+			return cmp.Compare(min(1, len(b.Changes)), min(1, len(a.Changes)))
+		})
 		list = list[:mostSeries]
 	}
 	var panels []*panel
@@ -82,7 +90,7 @@ func HistoryFigure(list []history.Series) (png, svg []byte, err error) {
 	const each = 1.5 * vg.Inch
 	f := figure{
 		title:    "Latency over time",
-		subtitle: "Median latency of one inference with its 95 % interval, one dot a run; upright lines are change points",
+		subtitle: "Median latency of one inference with its 95 % interval, one dot a run; upright lines are change points, vertical axes do not begin at zero",
 		note:     note,
 		height:   each*vg.Length(len(panels)) + 20,
 		draw: func(c draw.Canvas) {
@@ -105,7 +113,9 @@ func HistoryFigure(list []history.Series) (png, svg []byte, err error) {
 
 func historyPanel(s history.Series) *panel {
 	p := newPanel()
-	p.title, p.y, p.ySmall = shorten(s.Point, 60)+" on "+shorten(s.Machine, longestName), "ms", true
+	const room = 110 // characters above a panel
+	p.title, p.y, p.ySmall = shorten(s.Point, 60)+" on "+shorten(s.Machine, longestName)+", ", "ms", true
+	p.title += shorten(s.Setting, max(10, room-utf8.RuneCountInString(p.title)))
 	y := noExtent()
 	for _, e := range s.Entries {
 		y.include(e.Latency / 1e6)
@@ -114,6 +124,7 @@ func historyPanel(s history.Series) *panel {
 		}
 	}
 	linearAxis(&p.X, extent{1, float64(max(2, len(s.Entries)))}, 0.02, 10)
+	p.X.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return wholeTicks(low, high, 10) })
 	linearAxis(&p.Y, y, 0.08, 4)
 	p.Add(painter(func(c draw.Canvas, p *plot.Plot) {
 		x, y := p.Transforms(&c)

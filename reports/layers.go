@@ -24,7 +24,7 @@ func layerHead(r row) string {
 		s += "beside no usable latency"
 	}
 	if r.Layers.Unattributed > 0 {
-		s += fmt.Sprintf("; %s MACs are in layers whose names do not tell", thousands(r.Layers.Unattributed))
+		s += fmt.Sprintf("; %s MACs are in layers whose names do not tell", Thousands(r.Layers.Unattributed))
 	}
 	return s
 }
@@ -32,8 +32,8 @@ func layerHead(r row) string {
 // layerMS shows the time of a layer, of which some take a microsecond.
 func layerMS(ns float64) string { return roundTo(ns/1e6, 3) }
 
-// thousands parts an integer in groups of three.
-func thousands(n int64) string {
+// Thousands parts an integer in groups of three.
+func Thousands(n int64) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + " " + s[i:]
@@ -49,7 +49,7 @@ func layerHeader() []string {
 func layerCells(l bench.LayerTime) []string {
 	macs, rate := "–", "–"
 	if l.MACs != nil {
-		macs = thousands(*l.MACs)
+		macs = Thousands(*l.MACs)
 		if l.Median > 0 && *l.MACs > 0 {
 			rate = roundTo(float64(*l.MACs)/l.Median, 1)
 		}

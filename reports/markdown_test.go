@@ -2,10 +2,13 @@ package reports
 
 import (
 	"bytes"
+	"io"
 	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/perf/benchfmt"
 
 	"genbench/bench"
 )
@@ -144,6 +147,28 @@ func TestTwoRuns(t *testing.T) {
 			}
 		}
 	}
+	// What holds for the GPU's rounds does not for those after them.
+	reader, gpus := benchfmt.NewReader(strings.NewReader(written(t, GoBench, b, a)), "both"), map[string]string{}
+	for reader.Scan() {
+		if record, ok := reader.Result().(*benchfmt.Result); ok {
+			_, parts := record.Name.Parts()
+			gpus[string(parts[1])] = record.GetConfig("gpu")
+		}
+	}
+	if gpus["/engine=tensorrt"] != "Example GPU" || gpus["/engine=onnxruntime"] != "" {
+		t.Errorf("gobench: GPUs by engine %v", gpus)
+	}
+	for name, report := range map[string]Report{"bencher": Bencher, "smaller-is-better": SmallerIsBetter} {
+		text := written(t, report, a, b)
+		for _, r := range []*bench.Result{a, b} {
+			if !strings.Contains(text, r.Measurements[0].Point.String()) {
+				t.Errorf("%s has no number of run %s", name, r.Log.Run.ID)
+			}
+		}
+		if err := report(io.Discard, a, b, load(t, "cpu")); err == nil || !strings.Contains(err.Error(), "point genet-small@192/onnxruntime/fp32/b1 is in runs "+a.Log.Run.ID+" and ") {
+			t.Errorf("%s of two runs with one point: %v", name, err)
+		}
+	}
 }
 
 // TestShellQuote: a POSIX shell reads back what was meant.
@@ -170,6 +195,20 @@ func TestCommandLine(t *testing.T) {
 	run.Argv = []string{"./genbench", "run", "--out", "there", "--seed=5", "--out=elsewhere"}
 	if got, want := commandLine(run), "genbench run --seed=5 --threads 4"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+	run.Argv = []string{"genbench", "replay", "first", "--out", "again"}
+	if got, want := commandLine(run), "genbench replay first"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestBinaryIsNamed: a version of which there are many builds says nothing without the
+// sum of the binary.
+func TestBinaryIsNamed(t *testing.T) {
+	r := load(t, "one")
+	r.Log.Run.GenbenchVersion, r.Log.Run.GenbenchSHA256 = "(devel)", "9ef8151745172e8a4763ebdbd211e34f"
+	if page := written(t, Markdown, r); !strings.Contains(page, "(devel), sha256 `9ef815174517`…, journal `genbench/1`") {
+		t.Errorf("the page does not name the binary:\n%s", page)
 	}
 }
 

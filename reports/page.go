@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func title(r *bench.Result) string {
 func core(c column) bool {
 	switch c.key {
 	case "model", "engine", "precision", "batch", "graph", "cache", "resolution",
-		"latency_ms.median", "latency_ms.half_width_percent", "latency_ms.p99", "throughput_per_s", "ms_per_image", "top1_percent", "quality":
+		"latency_ms.median", "latency_ms.half_width_percent", "latency_ms.ci_low", "latency_ms.p99", "throughput_per_s", "ms_per_image", "top1_percent", "quality":
 		return true
 	}
 	return false
@@ -158,17 +159,20 @@ func versus(r *bench.Result) document {
 		header: []string{"batch", "GENet", "top-1 %", "baseline", "top-1 %", "times as fast", "95 % interval"},
 		right:  []bool{true, false, true, false, true, true, true},
 	}
-	engines := map[[2]string]bool{}
-	for _, c := range all {
-		engines[[2]string{c.genet.Point.Engine, c.genet.Point.Precision}] = true
+	naming := namingOf(usableRows(r))
+	network := func(p bench.Point) string {
+		if naming.resolution {
+			return fmt.Sprintf("%s@%d", p.Model, p.Resolution)
+		}
+		return p.Model
 	}
 	short := false
 	for _, c := range all {
-		name := c.genet.Point.Model
-		if len(engines) > 1 {
-			name += fmt.Sprintf(" (%s %s)", c.genet.Point.Engine, c.genet.Point.Precision)
+		name := network(c.genet.Point)
+		if how := naming.differing(c.genet.Point); how != nil {
+			name += " (" + strings.Join(how, ", ") + ")"
 		}
-		rival := prose{c.rival.Point.Model}
+		rival := prose{network(c.rival.Point)}
 		if !c.matched {
 			rival, short = append(rival, " †"), true
 		}
@@ -183,7 +187,7 @@ func versus(r *bench.Result) document {
 	}
 	d := document{
 		heading{2, "GENet against the baselines"},
-		paragraph{"Each GENet against the fastest measured baseline that is published at equal or better top-1, at the same batch with the same engine in the same precision. " +
+		paragraph{"Each GENet against the fastest measured baseline that is published at equal or better top-1, at the same batch with the same engine in the same precision, submitted alike. " +
 			"A ratio above 1 says that the GENet is faster. Its interval is Welch's, on the logarithms of the two latencies, from their intervals over launches; one that holds 1 tells nobody apart."},
 		g,
 	}
@@ -221,7 +225,7 @@ func measurement(r *bench.Result) document {
 		heading{2, "How it was measured"},
 		paragraph{"Latency is the median device time of one inference of the whole batch, input and output resident: the median of the samples of a round, " +
 			"averaged on the logarithm over the rounds of a launch, then over launches. Its interval is a 95 % t interval over launches, the level at which everything is replicated. " +
-			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples."},
+			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples, kept in the order of the quantiles, and cut off at the slowest sample's interval and, towards the fast end, at the t interval over launches."},
 	}
 	diagram := hostDiagram
 	if !strings.HasPrefix(kind(run), "CPU run") {
@@ -254,7 +258,7 @@ func measurement(r *bench.Result) document {
 	g.add("seed", prose{fmt.Sprint(run.Seed)})
 	g.add("weights", weights(r))
 	g.add("top-1", top1Sources(r))
-	g.add("genbench", prose{run.GenbenchVersion, ", journal ", mono(run.Schema)})
+	g.add("genbench", genbenchText(run))
 	g.add("run", prose{mono(run.ID), ", started ", run.Started.UTC().Format("2006-01-02 15:04:05"), " UTC"})
 	if end := r.Log.End; end != nil {
 		g.add("time", prose{fmt.Sprintf("%s used, %s of it inside timed blocks; %s planned", seconds(end.UsedSeconds), seconds(end.MeasuringSeconds), seconds(end.PlannedSeconds))})
@@ -264,6 +268,14 @@ func measurement(r *bench.Result) document {
 		d = append(d, paragraph{"To take it again:"}, code(commandLine(run)))
 	}
 	return d
+}
+
+func genbenchText(run bench.RunRecord) prose {
+	t := prose{run.GenbenchVersion}
+	if run.GenbenchSHA256 != "" {
+		t = append(t, ", sha256 ", mono(prefix(run.GenbenchSHA256, 12)), "…")
+	}
+	return append(t, ", journal ", mono(run.Schema))
 }
 
 func engineText(e bench.EngineRecord) prose {
@@ -325,6 +337,9 @@ func commandLine(run bench.RunRecord) string {
 			continue
 		}
 		words = append(words, shellQuote(run.Argv[i]))
+	}
+	if len(run.Argv) < 2 || run.Argv[1] != "run" {
+		return strings.Join(words, " ") // a replay takes both from the run that it repeats
 	}
 	if !given["--seed"] {
 		words = append(words, "--seed", fmt.Sprint(run.Seed))
@@ -465,7 +480,12 @@ func telemetry(r *bench.Result) document {
 			values = append(values, p.value)
 		}
 		slices.Sort(values)
-		show := func(v float64) prose { return prose{fmt.Sprintf("%g", significant(v, 3))} }
+		show := func(v float64) prose {
+			if math.Abs(v) >= 1000 {
+				return prose{roundTo(v, 0)}
+			}
+			return prose{fmt.Sprintf("%g", significant(v, 4))}
+		}
 		g.rows = append(g.rows, []prose{{s.name}, {s.unit}, show(values[0]), show(stat.Quantile(0.5, stat.LinInterp, values, nil)), show(values[len(values)-1])})
 	}
 	if len(g.rows) == 0 {

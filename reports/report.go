@@ -3,9 +3,9 @@
 //
 // Every report is a pure function of journals: the same journals give the same
 // bytes, on any machine, at any time. All formats draw from one table of columns
-// (columns.go), so that a figure has one name, one unit and one meaning wherever
-// it appears; what is not known is a null with its reason, never a hole, a zero
-// or a NaN.
+// (columns.go), so that a figure has one meaning, one unit and, but for formats
+// that others define, one name wherever it appears; what is not known is a null with
+// its reason, never a hole, a zero or a NaN.
 package reports
 
 import (
@@ -19,7 +19,8 @@ import (
 )
 
 // A Report writes results in one format. It returns the first error of the
-// writer; results themselves cannot make it fail.
+// writer. Of results, only several together can make it fail: those that a format
+// cannot tell apart.
 type Report func(io.Writer, ...*bench.Result) error
 
 // A Format is a report with the name that `--format` knows it by.

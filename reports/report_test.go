@@ -237,7 +237,7 @@ func TestWidths(t *testing.T) {
 				}
 			}
 			rows := byBatch(rowsOf([]*bench.Result{r}))
-			now := tableOf(rows, width, func(column) bool { return true })
+			now := tableOf(rows, width, func(c column) bool { return !c.statistic })
 			for _, c := range before.columns {
 				if !slices.ContainsFunc(now.columns, func(x column) bool { return x.key == c.key }) {
 					t.Errorf("%s loses %s at the greater width %d", name, c.key, width)
@@ -245,20 +245,53 @@ func TestWidths(t *testing.T) {
 			}
 			before = now
 			flat := strings.Join(strings.Fields(text), " ")
-			for _, header := range now.left {
-				if !strings.Contains(flat, header) {
-					t.Errorf("%s at width %d drops %s without a word", name, width, header)
-				}
+			if said := fmt.Sprintf("no room in %d columns for %s; see", width, strings.Join(now.left, ", ")); now.left != nil && !strings.Contains(flat, said) {
+				t.Errorf("%s at width %d does not say %q", name, width, said)
 			}
-			if got := strings.Count(text, "\n"); got < len(rows) {
-				t.Errorf("%s at width %d has %d lines for %d points", name, width, got, len(rows))
+			// Latencies stand in every table; what follows it does not count.
+			body, _, _ := strings.Cut(text, "\n\n  ")
+			shown := strings.Fields(body)
+			for _, r := range rows {
+				want := string(r.State)
+				if r.measured() {
+					want = r.milliseconds(r.Latency.Value).people()
+				}
+				i := slices.IndexFunc(shown, func(s string) bool { return strings.TrimRight(s, filler) == want })
+				if i < 0 {
+					t.Errorf("%s at width %d loses the row of %s, %s", name, width, r.Point, want)
+					continue
+				}
+				shown[i] = "" // two rows may be as fast
 			}
 		}
 	}
 	narrow := tableOf(byBatch(rowsOf([]*bench.Result{load(t, "cpu")})), 60, func(column) bool { return true })
-	want := []string{"params", "MACs", "min", "samples", "rounds (dropped)", "p90 (bound)", "GMAC/s", "launches", "input", "ms/image", "top-1", "images/s"}
+	want := []string{"95 % interval", "params", "MACs", "min", "samples", "rounds (dropped)", "p90 (bound)", "GMAC/s", "launches", "input", "ms/image", "top-1", "images/s"}
 	if diff := cmp.Diff(want, narrow.left); diff != "" {
 		t.Errorf("order in which columns leave (-want +got):\n%s", diff)
+	}
+}
+
+// TestDashesAreExplained: each reason for a dash is told, and for how many points.
+func TestDashesAreExplained(t *testing.T) {
+	r := load(t, "gpu")
+	for i := range r.Measurements[:3] {
+		r.Measurements[i].Throughput, r.Measurements[i].NoThroughput = nil, "the stream is held"
+	}
+	r.Measurements[3].Throughput, r.Measurements[3].NoThroughput = nil, "a gap sets it"
+	want := "images/s: the stream is held (3 points); a gap sets it (1 point)"
+	if gaps := tableOf(rowsOf([]*bench.Result{r}), 0, core).gaps; !slices.Contains(gaps, want) {
+		t.Errorf("dashes are explained by %q, want %q", gaps, want)
+	}
+	for i := range r.Measurements {
+		r.Measurements[i].Throughput = nil
+		if i > 3 {
+			r.Measurements[i].NoThroughput = "a gap sets it"
+		}
+	}
+	want = fmt.Sprintf("images/s: the stream is held (3 points); a gap sets it (%d points)", len(r.Measurements)-3)
+	if empty := tableOf(rowsOf([]*bench.Result{r}), 0, core).empty; !slices.Contains(empty, want) {
+		t.Errorf("the column that is not there is explained by %q, want %q", empty, want)
 	}
 }
 
@@ -403,7 +436,8 @@ func TestCSV(t *testing.T) {
 func TestGoBench(t *testing.T) {
 	for _, name := range cases {
 		r := load(t, name)
-		kept := map[string][]int64{} // medians by model and batch
+		kept := map[string][]int64{} // extremes by model, engine and batch
+		rates := map[string][]float64{}
 		want := 0
 		for _, row := range rowsOf([]*bench.Result{r}) {
 			for _, round := range row.Rounds {
@@ -413,6 +447,11 @@ func TestGoBench(t *testing.T) {
 					slices.Sort(sorted)
 					key := fmt.Sprintf("%s %s %d", nameValue(row.Point.Model), row.Point.Engine, row.Point.Batch)
 					kept[key] = append(kept[key], sorted[0], sorted[len(sorted)-1])
+					wall := 0.0
+					for _, ns := range round.WallNS() {
+						wall += float64(ns)
+					}
+					rates[key] = append(rates[key], float64(len(sorted)*row.Point.Batch)*1e9/wall)
 				}
 			}
 		}
@@ -445,12 +484,14 @@ func TestGoBench(t *testing.T) {
 				if !ok || record.Iters < 1 {
 					t.Errorf("%s: no time in %q", name, record.Name)
 				}
-				limits := kept[fields["model"]+" "+fields["engine"]+" "+fields["batch"]]
+				key := fields["model"] + " " + fields["engine"] + " " + fields["batch"]
+				limits := kept[key]
 				if ns := seconds * 1e9; len(limits) == 0 || ns < float64(slices.Min(limits))-1 || ns > float64(slices.Max(limits))+1 {
 					t.Errorf("%s: %q says %g ns, samples lie in %v", name, record.Name, ns, limits)
 				}
-				if rate, ok := record.Value("images/s"); !ok || rate <= 0 {
-					t.Errorf("%s: no images/s in %q", name, record.Name)
+				rate, _ := record.Value("images/s")
+				if !slices.ContainsFunc(rates[key], func(want float64) bool { return math.Abs(rate/want-1) < 1e-6 }) {
+					t.Errorf("%s: %g images/s in %q, over the host's clock %v", name, rate, record.Name, rates[key])
 				}
 				for _, key := range []string{"cpu", "goarch", "engine-version", "protocol"} {
 					if record.GetConfig(key) == "" {
@@ -465,6 +506,18 @@ func TestGoBench(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %d lines for %d kept rounds", name, got, want)
 		}
+	}
+}
+
+// TestGoBenchWithoutRate: where something comes before every inference there is a time
+// and no rate.
+func TestGoBenchWithoutRate(t *testing.T) {
+	r := load(t, "gpu")
+	for i := range r.Measurements {
+		r.Measurements[i].Point.Cache = bench.Cold
+	}
+	if text := written(t, GoBench, r); strings.Contains(text, " images/s\n") || !strings.Contains(text, " ns/op\n") {
+		t.Errorf("cold inferences have a rate:\n%s", text)
 	}
 }
 

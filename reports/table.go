@@ -23,9 +23,9 @@ type table struct {
 	longest int
 	// common are the coordinates that all rows share, as "engine onnxruntime".
 	common []string
-	// empty are the columns in which nothing is known, as "p99: reason".
+	// empty are the columns in which nothing is known, as "p99: reasons".
 	empty []string
-	// gaps are the reasons of dashes in measured rows, as "p99: reason".
+	// gaps are the reasons of dashes in measured rows, as "p99: reasons".
 	gaps []string
 	// left are the headers of columns that found no room.
 	left []string
@@ -48,9 +48,9 @@ func tableOf(rows []row, width int, keep func(column) bool) table {
 			}
 			continue
 		}
-		if reason, none := unknownEverywhere(c, rows); none {
-			if reason != "" && reason != c.silent {
-				t.empty = append(t.empty, fmt.Sprintf("%s: %s", c.header, reason))
+		if reasons, none := unknownEverywhere(c, rows); none {
+			if said := reasons.String(); said != "" && said != c.silent {
+				t.empty = append(t.empty, fmt.Sprintf("%s: %s", c.header, said))
 			}
 			continue
 		}
@@ -106,7 +106,7 @@ func agreed(c column, rows []row) (string, bool) {
 
 // unknownEverywhere says whether a column knows nothing of any measured row, and
 // why; without a measured row, whether it knows nothing at all.
-func unknownEverywhere(c column, rows []row) (reason string, none bool) {
+func unknownEverywhere(c column, rows []row) (reasons reasons, none bool) {
 	measured := slices.ContainsFunc(rows, row.measured)
 	for _, r := range rows {
 		if measured && !r.measured() {
@@ -115,12 +115,43 @@ func unknownEverywhere(c column, rows []row) (reason string, none bool) {
 		cell := c.cell(r)
 		switch {
 		case cell.value != nil, c.key == stateColumn:
-			return "", false
-		case reason == "" && measured:
-			reason = cell.reason
+			return nil, false
+		case measured:
+			reasons.add(cell.reason)
 		}
 	}
-	return reason, true
+	return reasons, true
+}
+
+// reasons count why cells of a column are unknown, in the order of the rows.
+type reasons []struct {
+	why    string
+	points int
+}
+
+func (l *reasons) add(why string) {
+	for i := range *l {
+		if (*l)[i].why == why {
+			(*l)[i].points++
+			return
+		}
+	}
+	*l = append(*l, struct {
+		why    string
+		points int
+	}{why, 1})
+}
+
+// String names the one reason, or each with the number of points that it holds for.
+func (l reasons) String() string {
+	if len(l) == 1 {
+		return l[0].why
+	}
+	var parts []string
+	for _, r := range l {
+		parts = append(parts, fmt.Sprintf("%s (%s)", r.why, count(r.points, "point")))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // stateColumn is where a row without numbers says what became of it.
@@ -171,11 +202,14 @@ func (t *table) fill() {
 		}
 	}
 	for i, c := range t.columns {
+		var why reasons
 		for j, r := range t.rows {
 			if cell := t.cells[j][i]; r.measured() && cell.value == nil {
-				t.gaps = append(t.gaps, fmt.Sprintf("%s: %s", c.header, cell.reason))
-				break
+				why.add(cell.reason)
 			}
+		}
+		if why != nil {
+			t.gaps = append(t.gaps, fmt.Sprintf("%s: %s", c.header, why))
 		}
 	}
 }

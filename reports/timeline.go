@@ -64,7 +64,8 @@ func timedRounds(r *bench.Result) []timed {
 	return all
 }
 
-// sampleTimes are the ends of a round's samples, seconds from the start of the run.
+// sampleTimes are the ends of a round's samples, seconds from the start of the run: a
+// sample is the mean of so many inferences, and a gap comes before each.
 func (t timed) sampleTimes() []float64 {
 	each := t.HostNS
 	if len(each) != len(t.DeviceNS) {
@@ -73,7 +74,7 @@ func (t timed) sampleTimes() []float64 {
 	times := make([]float64, len(each))
 	at := t.Start
 	for i, ns := range each {
-		at += ns
+		at += ns*int64(max(1, t.AmortisedOver)) + t.row.Point.Gap.Nanoseconds()
 		times[i] = float64(at) / 1e9
 	}
 	return times
@@ -226,7 +227,7 @@ func counterPanel(s series) *panel {
 	}
 	if whole {
 		p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick {
-			return slices.DeleteFunc(linearTicks(low, high, 4), func(t plot.Tick) bool { return t.Value != float64(int64(t.Value)) })
+			return wholeTicks(low, high, 4)
 		})
 	}
 	p.y, p.ySmall = s.name+"\n"+s.unit, true

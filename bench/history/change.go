@@ -12,7 +12,6 @@ import (
 type Change struct {
 	At    int     // the first entry after it
 	Ratio float64 // of the level after it to the one before
-	P     float64 // of a split this good in a shuffled series
 }
 
 const (
@@ -60,12 +59,11 @@ func segment(values []float64, offset int, list *[]Change) {
 			better++
 		}
 	}
-	p := float64(better) / (shuffles + 1)
-	if p > changeLevel {
+	if float64(better)/(shuffles+1) > changeLevel {
 		return
 	}
 	segment(values[:at], offset, list)
-	*list = append(*list, Change{At: offset + at, P: p})
+	*list = append(*list, Change{At: offset + at})
 	segment(values[at:], offset+at, list)
 }
 

@@ -2,20 +2,27 @@ package history
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"genbench/bench"
+	"genbench/hardware"
 )
 
-// write makes a journal of one run of one point: 4 launches.
-func write(t *testing.T, dir string, day int, ms float64) {
+// write makes a journal of one run of one point: 4 launches. What is to be otherwise in
+// the run is changed before it is written.
+func write(t *testing.T, dir string, day int, ms float64, changes ...func(*bench.RunRecord)) {
 	t.Helper()
 	p := bench.Point{Model: "net", Engine: "made-up", Precision: "fp32", Batch: 1, Resolution: 224}
 	protocol, err := bench.NewProtocol("quick")
@@ -27,6 +34,9 @@ func write(t *testing.T, dir string, day int, ms float64) {
 		Started: time.Date(2026, 1, 1+day, 0, 0, 0, 0, time.UTC), Config: bench.Config{Protocol: protocol},
 		Plan: []bench.PlannedPoint{{ID: p.String(), Point: p}}}
 	run.Host.HostnameHash = &hash
+	for _, change := range changes {
+		change(&run)
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +60,7 @@ func write(t *testing.T, dir string, day int, ms float64) {
 
 func opened(t *testing.T, path string) *Store {
 	t.Helper()
-	s, err := Open(context.Background(), path)
+	s, err := Open(context.Background(), path, "this genbench")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,46 +99,226 @@ func TestHistory(t *testing.T) {
 		t.Errorf("another network has %v, %v", none, err)
 	}
 	// What has not changed is not read again; what is gone is forgotten; what is
-	// damaged is told.
+	// damaged is told, once, as it is now, and no more when it is whole or gone.
 	if err := os.RemoveAll(filepath.Join(root, "11")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Join(root, "bad"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(root, "bad", bench.JournalName), []byte("{]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 2 {
-		u, err = s.Update(ctx, []string{root})
-		if err != nil || u.Read != 1-i || u.Gone != 1-i || len(u.Problems) != 1 {
-			t.Errorf("update %d: %+v, %v", i, u, err)
+	bad := filepath.Join(root, "bad")
+	spoil := func(text string) {
+		t.Helper()
+		if err := os.MkdirAll(bad, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(bad, bench.JournalName), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
+	update := func(read, entries, problems int) {
+		t.Helper()
+		u, err := s.Update(ctx, []string{root})
+		if err != nil || u.Read != read || len(u.Problems) != problems {
+			t.Errorf("update %+v, %v; want %d read, %d problems", u, err, read, problems)
+		}
+		if list, err := s.Series(ctx, Filter{}); err != nil || len(list) != 1 || len(list[0].Entries) != entries {
+			t.Errorf("series %+v, %v; want %d entries", list, err, entries)
+		}
+	}
+	spoil("{]\n")
+	update(1, 11, 1)
+	update(0, 11, 1)
+	spoil("{]\n{]\n")
+	update(1, 11, 1)
+	write(t, bad, 12, 5.3)
+	update(1, 12, 0)
+	spoil("{]\n")
+	update(1, 11, 1)
+	if err := os.RemoveAll(bad); err != nil {
+		t.Fatal(err)
+	}
+	update(0, 11, 0)
 	write(t, filepath.Join(root, "11"), 11, 5.3)
+	update(1, 12, 0)
+	s.Close()
+
+	// The database is only an index. Damaged, it is built anew; made by another genbench
+	// or of an older form, it is filled anew.
+	for name, change := range map[string]func(){
+		"no database": func() {
+			if err := os.WriteFile(path, []byte("this is no database, and long enough to look at: "+string(make([]byte, 200))), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path+"-journal", []byte("left by another"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"older": func() {
+			s := opened(t, path)
+			defer s.Close()
+			if _, err := s.db.Exec("DROP TABLE made; PRAGMA user_version = 1"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"another genbench": func() {
+			s, err := Open(ctx, path, "another genbench")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+		},
+	} {
+		change()
+		s = opened(t, path)
+		if u, err := s.Update(ctx, []string{root}); err != nil || u.Read != 12 {
+			t.Errorf("%s: %+v, %v", name, u, err)
+		}
+		check(s)
+		s.Close()
+	}
+}
+
+// Nothing but damage costs the index what it knows.
+func TestOpenKeepsWhatItCannotRead(t *testing.T) {
+	ctx, root := context.Background(), t.TempDir()
+	write(t, root, 1, 5)
+	path := filepath.Join(t.TempDir(), "what? 100 %#1", "history.db")
+	s := opened(t, path)
 	if _, err := s.Update(ctx, []string{root}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.Exec("PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
 	s.Close()
+	if _, err := Open(ctx, path, "this genbench"); err == nil || !strings.Contains(err.Error(), "a newer genbench made it (version 99") {
+		t.Errorf("a newer version: %v", err)
+	}
+	stopped, stop := context.WithCancel(ctx)
+	stop()
+	if _, err := Open(stopped, path, "this genbench"); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	db, err := sql.Open("sqlite3", (&url.URL{Scheme: "file", OmitHost: true, Path: path}).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if u, err := opened(t, path).Update(ctx, nil); err != nil || u.Read != 0 {
+		t.Errorf("afterwards: %+v, %v", u, err)
+	}
 
-	// The database is only an index: damaged or of another version it is built anew.
-	for _, damage := range [][]byte{[]byte("this is no database, and long enough to look at: " + string(make([]byte, 200)))} {
-		if err := os.WriteFile(path, damage, 0o644); err != nil {
+	// Those who come at once get one index.
+	path = filepath.Join(t.TempDir(), "history.db")
+	failed := make(chan error)
+	for range 4 {
+		go func() {
+			s, err := Open(ctx, path, "this genbench")
+			if err == nil {
+				err = s.Close()
+			}
+			failed <- err
+		}()
+	}
+	for range 4 {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What was read once is known wherever it lies, through a link too, and is read again
+// on demand, even where the tables are damaged.
+func TestRebuild(t *testing.T) {
+	ctx, a, b := context.Background(), t.TempDir(), t.TempDir()
+	write(t, filepath.Join(a, "1"), 1, 5)
+	write(t, filepath.Join(b, "2"), 2, 5)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(a, link); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "history.db")
+	s := opened(t, path)
+	for _, dir := range []string{link, b} {
+		if _, err := s.Update(ctx, []string{dir}); err != nil {
 			t.Fatal(err)
 		}
-		s = opened(t, path)
-		if u, err := s.Update(ctx, []string{root}); err != nil || u.Read != 13 {
-			t.Errorf("after damage: %+v, %v", u, err)
+	}
+	s.Close()
+	for _, c := range []struct {
+		damaged     bool
+		read, known int
+	}{{false, 2, 2}, {true, 1, 1}} {
+		if c.damaged {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 4096; i < len(content); i++ { // all pages but that of the schema
+				content[i] = 0xa5
+			}
+			if err := os.WriteFile(path, content, 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-		check(s)
-		if _, err := s.db.Exec("PRAGMA user_version = 99"); err != nil {
+		s, err := Rebuild(ctx, path, "this genbench")
+		if err != nil {
 			t.Fatal(err)
+		}
+		u, err := s.Update(ctx, []string{b})
+		list, seriesErr := s.Series(ctx, Filter{})
+		if err != nil || seriesErr != nil || u.Read != c.read || len(list) != 1 || len(list[0].Entries) != c.known {
+			t.Errorf("damaged %v: %+v, %v, %+v", c.damaged, u, errors.Join(err, seriesErr), list)
 		}
 		s.Close()
 	}
-	s = opened(t, path)
-	if u, err := s.Update(ctx, []string{root}); err != nil || u.Read != 13 {
-		t.Errorf("after another version: %+v, %v", u, err)
+}
+
+// One series holds what can be compared: launches of gates are none, and what was
+// measured in another way is another series.
+func TestSeriesAreOfOneKind(t *testing.T) {
+	ctx, root := context.Background(), t.TempDir()
+	write(t, filepath.Join(root, "plain"), 1, 5)
+	write(t, filepath.Join(root, "genbench-gate-1", "pairs", "01", "new"), 2, 5, func(r *bench.RunRecord) {
+		r.Config.Protocol.Launches = 1
+		r.Argv = []string{"genbench", "run", "--launches", "1", "--seed", "1", "--sentinel-every", "0s", "--out", "01/new", "--no-report"}
+	})
+	write(t, filepath.Join(root, "no report yet"), 3, 5, func(r *bench.RunRecord) { r.Argv = []string{"genbench", "run", "--no-report"} })
+	write(t, filepath.Join(root, "threads"), 4, 5, func(r *bench.RunRecord) { r.Config.Threads = 8 })
+	write(t, filepath.Join(root, "gpu 1"), 5, 5, func(r *bench.RunRecord) {
+		r.Devices = []hardware.Info{{ID: "GPU-0001-aaaa", Kind: hardware.CUDA, Name: "A GPU"}}
+	})
+	write(t, filepath.Join(root, "gpu 2"), 6, 5, func(r *bench.RunRecord) {
+		r.Devices = []hardware.Info{{ID: "GPU-0002-aaaa", Kind: hardware.CUDA, Name: "A GPU"}}
+	})
+	write(t, filepath.Join(root, "ci"), 7, 5, func(r *bench.RunRecord) { r.Config.Protocol.Profile = "ci" })
+	write(t, filepath.Join(root, "nameless"), 8, 5, func(r *bench.RunRecord) { r.Host.HostnameHash = nil })
+	s := opened(t, filepath.Join(t.TempDir(), "history.db"))
+	if _, err := s.Update(ctx, []string{root}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Series(ctx, Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, x := range list {
+		got[x.Machine+": "+x.Setting] = len(x.Entries)
+	}
+	want := map[string]int{
+		"unknown (0123): 0 threads, gbp-1 quick":                     2,
+		"unknown (0123): 8 threads, gbp-1 quick":                     1,
+		"unknown (0123): A GPU GPU-0001-aaa, 0 threads, gbp-1 quick": 1,
+		"unknown (0123): A GPU GPU-0002-aaa, 0 threads, gbp-1 quick": 1,
+		"unknown (0123): 0 threads, gbp-1 ci":                        1,
+		"unknown (unknown host): 0 threads, gbp-1 quick":             1,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("series %v\nwant   %v", got, want)
 	}
 }
 
@@ -181,7 +371,7 @@ func TestThousandResults(t *testing.T) {
 	built := time.Since(start)
 	start = time.Now()
 	u, err := s.Update(ctx, []string{root})
-	if err != nil || u.Kept != 1000 {
+	if err != nil || u.Read != 0 {
 		t.Fatalf("%+v, %v", u, err)
 	}
 	list, err := s.Series(ctx, Filter{})

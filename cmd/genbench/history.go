@@ -22,8 +22,9 @@ func (a *app) historyCommand() *cobra.Command {
 		Use:   "history [DIR…]",
 		Short: "Show results over time, with the moments at which they changed",
 		Long: "Reads every journal below the directories (default: this one) into an index in the state\n" +
-			"directory, and shows each point on each machine over time, of every directory ever named. Later\n" +
-			"calls read only what is new.\n" +
+			"directory, and shows each point on each machine and in each setting over time, with what earlier\n" +
+			"calls found elsewhere. Later calls read only what is new. Single launches of a gate or a\n" +
+			"calibration are no results of their own and are left out.\n" +
 			"Change points are a report: they fail nothing.",
 		Example: "  genbench history results\n  genbench history results --model genet-large --plot genet-large.svg",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,7 +37,7 @@ func (a *app) historyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.Model, "model", "", "one network, with every run of it")
 	cmd.Flags().StringVar(&f.Engine, "engine", "", "one engine")
 	cmd.Flags().StringVar(&plot, "plot", "", "file to draw to, *.svg or *.png")
-	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "throw the index away and read every journal again")
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "read every journal again that the index knows; a damaged index knows none")
 	return cmd
 }
 
@@ -55,18 +56,20 @@ func (a *app) history(ctx context.Context, dirs []string, f history.Filter, plot
 		return err
 	}
 	path := filepath.Join(state, "history.db")
+	open := history.Open
 	if rebuild {
-		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-			return fmt.Errorf("throw history away: %w", err)
-		}
+		open = history.Rebuild
 	}
-	store, err := history.Open(ctx, path)
+	store, err := open(ctx, path, version())
 	if err != nil {
 		return err
 	}
 	list, err := a.indexed(ctx, store, dirs, f)
 	if closeErr := store.Close(); err == nil {
 		err = closeErr
+	}
+	if history.Damaged(err) {
+		return fmt.Errorf("%w; `genbench history --rebuild` makes the index anew", err)
 	}
 	if err != nil {
 		return err

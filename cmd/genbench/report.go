@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ func (a *app) reportCommand() *cobra.Command {
 		Long: "Without --format, every view is written next to each run's journal: report.md, report.html,\n" +
 			"summary.json and the pictures as PNG and SVG. With --format, one view of all runs named is\n" +
 			"printed, or written to -o FILE.",
-		Example: "  genbench report genbench-20260301-090000\n  genbench report A B --format gobench -o both.txt && benchstat both.txt",
+		Example: "  genbench report genbench-20260301-090000\n  genbench report A --format gobench -o a.txt && genbench report B --format gobench -o b.txt && benchstat a.txt b.txt",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage(errors.New("report needs the directory of a run: `genbench report DIR`"))
@@ -33,7 +34,11 @@ func (a *app) reportCommand() *cobra.Command {
 			var report reports.Report
 			if format != "" {
 				var err error
-				if report, err = reports.Lookup(format, a.width()); err != nil {
+				width := 0 // of a file, whatever terminal it is written from
+				if output == "" {
+					width = a.width()
+				}
+				if report, err = reports.Lookup(format, width); err != nil {
 					return usage(err)
 				}
 			} else if output != "" {
@@ -61,7 +66,11 @@ func (a *app) reportCommand() *cobra.Command {
 				}
 				return damage
 			}
-			if err := a.writeTo(output, func(w io.Writer) error { return report(w, results...) }); err != nil {
+			var b bytes.Buffer // so that results which a format refuses leave no file
+			if err := report(&b, results...); err != nil {
+				return usage(fmt.Errorf("--format %s: %w", format, err))
+			}
+			if err := a.writeTo(output, func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err }); err != nil {
 				return err
 			}
 			return damage

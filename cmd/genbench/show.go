@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"genbench/models"
+	"genbench/reports"
 )
 
 func (a *app) showCommand() *cobra.Command {
@@ -150,11 +151,7 @@ func count(n int64) string {
 	if n == 0 {
 		return "·"
 	}
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + " " + s[i:]
-	}
-	return s
+	return reports.Thousands(n)
 }
 
 func writeJSON(w io.Writer, v any) error {
