@@ -74,6 +74,17 @@ func (e *nvmlError) Unwrap() error {
 	return nil
 }
 
+// errNoFunction is wrapped where the driver's library is older than what is asked of it.
+var errNoFunction = errors.New("this driver's NVML has no such function")
+
+// unsupported tells whether an error says that the board, or its driver, has no such
+// thing.
+func unsupported(err error) bool {
+	var refused *nvmlError
+	return errors.Is(err, errNoFunction) ||
+		errors.As(err, &refused) && (refused.code == nvml.ERROR_NOT_SUPPORTED || refused.code == nvml.ERROR_FUNCTION_NOT_FOUND)
+}
+
 // OpenNVML loads the library at path, or the one that the loader finds if path is
 // empty, and starts it. The error of a machine without one, or without a driver, is
 // an *NVMLUnavailableError.
@@ -126,7 +137,7 @@ func ask[T any](n *NVML, call func() (T, nvml.Return), symbols ...string) (T, er
 	var none T
 	has := func(symbol string) bool { return n.library.Extensions().LookupSymbol(symbol) == nil }
 	if !slices.ContainsFunc(symbols, has) {
-		return none, fmt.Errorf("%s: this driver's NVML has no such function", strings.Join(symbols, ", "))
+		return none, fmt.Errorf("%s: %w", strings.Join(symbols, ", "), errNoFunction)
 	}
 	value, code := call()
 	if code != nvml.SUCCESS {

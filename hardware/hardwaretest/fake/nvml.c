@@ -4,9 +4,10 @@
 // (nvmlReturn_t in nvml.h: 3 not supported, 15 GPU is lost). While the file that
 // FAKE_NVML_LATER names exists, the number in it is returned instead; if it says
 // "hang", the call does not return until the file is gone. Calls that set something
-// return FAKE_NVML_SET_RETURN, and RESET_RETURN those that take it back; each adds a
-// line to the file that FAKE_NVML_RECORD names. Compiled with -DBARE it has only what
-// a library needs to be NVML.
+// return FAKE_NVML_SET_RETURN, and RESET_RETURN those that take it back, with
+// SET_MEMORY_RETURN and RESET_MEMORY_RETURN for the memory's clock; each adds a line to
+// the file that FAKE_NVML_RECORD names. Compiled with -DBARE it has only what a library
+// needs to be NVML.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,7 +94,7 @@ static int record(const char *key, const char *call, void *d, u32 low, u32 high)
 int nvmlDeviceSetGpuLockedClocks(void *d, u32 low, u32 high) { return record("SET_RETURN", "lock-sm", d, low, high); }
 int nvmlDeviceSetMemoryLockedClocks(void *d, u32 low, u32 high) { return record("SET_MEMORY_RETURN", "lock-memory", d, low, high); }
 int nvmlDeviceResetGpuLockedClocks(void *d) { return record("RESET_RETURN", "reset-sm", d, 0, 0); }
-int nvmlDeviceResetMemoryLockedClocks(void *d) { return record("RESET_RETURN", "reset-memory", d, 0, 0); }
+int nvmlDeviceResetMemoryLockedClocks(void *d) { return record(getenv("FAKE_NVML_RESET_MEMORY_RETURN") ? "RESET_MEMORY_RETURN" : "RESET_RETURN", "reset-memory", d, 0, 0); }
 typedef struct { u32 id, scope; long long timestamp, latency; u32 type; int code; u64 value; } field;
 int nvmlDeviceGetFieldValues(void *d, int n, field *f) {
 	(void)d;
