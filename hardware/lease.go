@@ -70,19 +70,16 @@ const rootLeases = "/run/genbench"
 
 // LeaseDirectory is where this user's leases are: /run/genbench for root, in which
 // everybody can read them, and for others, to whom few drivers grant a lock at all,
-// genbench in the session's runtime directory or in the cache.
+// the place of their locks, see userDirectory.
 func LeaseDirectory() (string, error) {
 	if os.Geteuid() == 0 {
 		return rootLeases, nil
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "genbench"), nil
-	}
-	cache, err := os.UserCacheDir()
+	dir, err := userDirectory()
 	if err != nil {
 		return "", fmt.Errorf("find the directory of leases: %w", err)
 	}
-	return filepath.Join(cache, "genbench", "leases"), nil
+	return dir, nil
 }
 
 // LeaseDirectories are those whose leases concern this user: its own and root's.

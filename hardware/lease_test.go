@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -198,7 +199,8 @@ func TestLeaseOnFullDisk(t *testing.T) {
 }
 
 func TestLeaseDirectory(t *testing.T) {
-	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	own, err := LeaseDirectory()
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +209,8 @@ func TestLeaseDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, wantAll := "/run/user/1000/genbench", "/run/genbench,/run/user/1000/genbench"
+	want := filepath.Join(temporary, fmt.Sprintf("genbench-%d", os.Geteuid()))
+	wantAll := "/run/genbench," + want
 	if os.Geteuid() == 0 {
 		want, wantAll = "/run/genbench", "/run/genbench"
 	}
