@@ -232,6 +232,8 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	g.PowerViolationNS = try(held, seen(err)).or(r, "power_violation_ns")
 	heat, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, nvml.PERF_POLICY_THERMAL)
 	g.ThermalViolationNS = try(heat, seen(err)).or(r, "thermal_violation_ns")
+	slowed, err := n.hardwareSlowdown(d)
+	g.HWSlowdownNS = try(slowed, seen(err)).or(r, "hw_slowdown_ns")
 	ecc, err := n.uncorrectable(d)
 	g.ECCErrors = try(int64(ecc), seen(err)).or(r, "ecc_uncorrectable")
 	replays, err := ask(n, d.GetPcieReplayCounter, "nvmlDeviceGetPcieReplayCounter")
@@ -295,6 +297,21 @@ func (n *NVML) violation(d nvml.Device, field uint32, policy nvml.PerfPolicyType
 		return 0, fmt.Errorf("%w; %w", err, oldErr)
 	}
 	return int64(old.ViolationTime), nil
+}
+
+// hardwareSlowdown reads for how many nanoseconds the board itself has held clocks
+// down, for heat or by the power brake. Without one of the two the sum would jump when
+// that is told again.
+func (n *NVML) hardwareSlowdown(d nvml.Device) (int64, error) {
+	var sum int64
+	for _, id := range []uint32{nvml.FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN, nvml.FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN} {
+		ns, err := n.field(d, id)
+		if err != nil {
+			return 0, err
+		}
+		sum += int64(ns)
+	}
+	return sum, nil
 }
 
 // field reads one of the values that NVML gives by number and not by a function of

@@ -167,7 +167,8 @@ func boardRoot(t *testing.T, changes ...string) string {
 func pointer[T any](v T) *T { return &v }
 
 func TestNVMLReadsAll(t *testing.T) {
-	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_DEVICES=2", "FAKE_NVML_COMPUTE_PID=77", "FAKE_NVML_GRAPHICS_PID=1000", "FAKE_NVML_XID=79")
+	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_DEVICES=2", "FAKE_NVML_COMPUTE_PID=77", "FAKE_NVML_GRAPHICS_PID=1000", "FAKE_NVML_XID=79",
+		"FAKE_NVML_HW_THERMAL=700", "FAKE_NVML_HW_POWER_BRAKE=70")
 	gpu := func(i int) GPU {
 		g := GPU{
 			UUID: fmt.Sprintf("GPU-fake-%d", i), Name: pointer("Fake GPU"), SerialHash: pointer("84d89877f0d4"),
@@ -191,7 +192,7 @@ func TestNVMLReadsAll(t *testing.T) {
 		Reading: &GPUReading{
 			SMClockMHz: pointer(1410), MemoryClockMHz: pointer(2619), PState: pointer(0), PowerW: pointer(250.5),
 			TemperatureC: pointer(41), EventReasons: pointer(SWPowerCap | HWThermalSlowdown), EnergyJ: pointer(123.456),
-			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
+			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), HWSlowdownNS: pointer(int64(770)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
 			Xids: []int{79}, ForeignProcesses: []int{77},
 		},
 		Events: SWPowerCap | HWThermalSlowdown,

@@ -100,8 +100,14 @@ int nvmlDeviceGetFieldValues(void *d, int n, field *f) {
 	(void)d;
 	for (int i = 0; i < n; i++) {
 		f[i].type = f[i].id == 186 ? 1 : 3; // unsigned int, unsigned long long
-		f[i].code = f[i].id == 186 || f[i].id == 74 ? (int)env("FIELD_RETURN", 0) : 3;
-		f[i].value = f[i].id == 186 ? env("INSTANT_MW", 250500) | 7ULL << 32 : env("POWER_VIOLATION", 5000000000);
+		f[i].code = (int)env("FIELD_RETURN", 0);
+		switch (f[i].id) {
+		case 186: f[i].value = env("INSTANT_MW", 250500) | 7ULL << 32; break;
+		case 74: f[i].value = env("POWER_VIOLATION", 5000000000); break;
+		case 270: f[i].value = env("HW_THERMAL", 0); break;
+		case 271: f[i].value = env("HW_POWER_BRAKE", 0); break;
+		default: f[i].code = 3;
+		}
 	}
 	return answer();
 }
