@@ -84,8 +84,23 @@ func TestNVMLChild(t *testing.T) {
 		if err == nil && reading.Time <= 0 {
 			t.Error("the reading has no time")
 		}
-		if err := s.Close(); err != nil {
+		// A reading may be under way when the sampler is closed.
+		read := make(chan error)
+		go func() {
+			for range 100 {
+				if _, err := s.Sample(); err != nil && reading.GPU != nil {
+					read <- err
+					return
+				}
+			}
+			read <- nil
+		}()
+		err = s.Close()
+		if err := errors.Join(err, <-read); err != nil {
 			t.Error(err)
+		}
+		if late, err := s.Sample(); err == nil && (late.GPU.Xids != nil || late.GPU.Reasons["xids"] == "") {
+			t.Errorf("a reading after the end says of faults %v, %q; want that they are not known", late.GPU.Xids, late.GPU.Reasons["xids"])
 		}
 	}
 	findings, err := PreflightGPU(n, GPUPreflight{
