@@ -28,6 +28,8 @@ type NVML struct {
 	tree    tree // what the kernel knows of the boards
 	// idsErr is why process ids of the driver can't be compared with ours, or nil.
 	idsErr error
+	// withheld is why GPUs left some out, or nil.
+	withheld error
 	// kernelLog is the file in which the kernel writes the boards' faults.
 	kernelLog string
 }

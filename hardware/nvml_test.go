@@ -24,6 +24,7 @@ type nvmlReport struct {
 	Unavailable bool
 	GPUs        []GPU
 	GPUsError   string
+	Withheld    string
 	Reading     *GPUReading
 	SampleError string
 	Lost        bool
@@ -72,7 +73,7 @@ func TestNVMLChild(t *testing.T) {
 	}
 	n.tree, n.kernelLog = openTree(os.Getenv("ROOT")), filepath.Join(os.Getenv("ROOT"), "kmsg")
 	gpus, err := n.GPUs()
-	report.GPUs, report.GPUsError = gpus, text(err)
+	report.GPUs, report.GPUsError, report.Withheld = gpus, text(err), text(n.Withheld())
 	uuid := cmp.Or(os.Getenv("SAMPLED_UUID"), "GPU-fake-0")
 	if s, err := NewNVMLSampler(n, uuid, func(pid int) bool { return pid == 1000 }); err != nil {
 		report.SampleError = text(err)
@@ -338,6 +339,23 @@ func TestNVMLUnknownUUID(t *testing.T) {
 	want := "sample GPU GPU-other: nvmlDeviceGetHandleByUUID: Not Found"
 	if got.Reading != nil || got.SampleError != want || got.Lost {
 		t.Errorf("got %+v, want the error %q", got, want)
+	}
+}
+
+// A container sees the boards of others counted, but may not open them.
+func TestNVMLWithheld(t *testing.T) {
+	fake := hardwaretest.FakeNVML(t)
+	for index, want := range []string{"GPU-fake-1", "GPU-fake-0"} {
+		got := runNVML(t, fake, "FAKE_NVML_DEVICES=2", fmt.Sprintf("FAKE_NVML_WITHHELD=%d", index))
+		if got.GPUsError != "" || len(got.GPUs) != 1 || got.GPUs[0].UUID != want {
+			t.Errorf("GPUs are %+v, %s; want %s", got.GPUs, got.GPUsError, want)
+		}
+		if why := fmt.Sprintf("GPU %d: nvmlDeviceGetHandleByIndex_v2: Insufficient Permissions", index); got.Withheld != why {
+			t.Errorf("the other is withheld for %q, want %q", got.Withheld, why)
+		}
+	}
+	if got := runNVML(t, fake, "FAKE_NVML_HANDLE=9"); !strings.Contains(got.GPUsError, "list GPUs: GPU 0: ") {
+		t.Errorf("error is %q, want that the GPU can't be opened", got.GPUsError)
 	}
 }
 

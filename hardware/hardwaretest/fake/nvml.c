@@ -6,8 +6,8 @@
 // "hang", the call does not return until the file is gone. Calls that set something
 // return FAKE_NVML_SET_RETURN, and RESET_RETURN those that take it back, with
 // SET_MEMORY_RETURN and RESET_MEMORY_RETURN for the memory's clock; each adds a line to
-// the file that FAKE_NVML_RECORD names. Compiled with -DBARE it has only what a library
-// needs to be NVML.
+// the file that FAKE_NVML_RECORD names. FAKE_NVML_WITHHELD is the index of a board that
+// may not be opened. Compiled with -DBARE it has only what a library needs to be NVML.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,7 @@ int nvmlInit_v2(void) { return (int)env("INIT", 0); }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return code == 4 ? "Insufficient Permissions" : code == 16 ? "GPU requires reset" : code == 6 ? "Not Found" : code == 3 ? "Not Supported" : code == 9 ? "Driver Not Loaded" : code == 15 ? "GPU is lost" : "other"; }
 int nvmlDeviceGetCount_v2(u32 *n) { *n = (u32)env("DEVICES", 1); return 0; }
-int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return (int)env("HANDLE", 0); }
+int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return i == env("WITHHELD", 99) ? 4 : (int)env("HANDLE", 0); }
 // UUID names the first board otherwise, as the double of the CUDA driver does its own.
 static const char *named(void) { const char *uuid = getenv("FAKE_NVML_UUID"); return uuid ? uuid : "GPU-fake-0"; }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **d) {
