@@ -210,9 +210,9 @@ func allowedCPUs(t tree) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	cpus, err := parseCPUList(s)
+	cpus, err := listedCPUs(s)
 	if err != nil {
-		return nil, fmt.Errorf("read /proc/self/status: Cpus_allowed_list: %w", err)
+		return nil, fmt.Errorf("read /proc/self/status: Cpus_allowed_list %q: %w", s, err)
 	}
 	return cpus, nil
 }
