@@ -303,14 +303,7 @@ func testGPULost(t *testing.T, fake, answer string) {
 func TestNVMLUnavailable(t *testing.T) {
 	dir := t.TempDir()
 	noLibrary := filepath.Join(dir, "libnvidia-ml.so.1")
-	empty := filepath.Join(dir, "empty.so.1")
-	source := filepath.Join(dir, "empty.c")
-	if err := os.WriteFile(source, []byte("int nothing;\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", empty, source).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	empty := hardwaretest.Compile(t, filepath.Join(dir, "empty.so.1"), map[string][]byte{"empty.c": []byte("int nothing;\n")})
 	for _, c := range []struct {
 		name, path string
 		env        []string
