@@ -99,14 +99,21 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	if happened(i.PCIeReplays) {
 		v.drop(Foreign, "%d packets to the GPU had to be sent again", *i.PCIeReplays)
 	}
+	// A slowdown too short for a look is in the board's count all the same.
+	counted := happened(i.HWSlowdownNS)
+	if counted {
+		v.hot = true
+		v.drop(Hard, "the board slowed itself down for %.3g ms", float64(*i.HWSlowdownNS)/1e6)
+	}
 	if i.EventReasons == nil {
 		return
 	}
 	reasons := *i.EventReasons
 	// A slowdown of hardware seen once may be a voltage step of microseconds, unless
-	// the driver counted time for it.
+	// time was counted for it: the board's, or heat's where the driver does not tell that.
+	// A power cap's is none: some boards always run at it.
 	hard := reasons & hardReasons
-	counted := happened(i.ThermalViolationNS) || happened(i.PowerViolationNS)
+	counted = counted || i.HWSlowdownNS == nil && happened(i.ThermalViolationNS)
 	seen := looks(i.Watch, hardware.HWSlowdown)
 	for _, end := range []*hardware.GPUReading{from, to} {
 		if stood(end, hardware.HWSlowdown) {

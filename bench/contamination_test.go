@@ -22,7 +22,7 @@ func TestJudgeRound(t *testing.T) {
 		both := from | to
 		return hardware.Interval{GPU: &hardware.GPUInterval{EventReasons: &both}}, gpu(from), gpu(to)
 	}
-	one := int64(1)
+	none, one := int64(0), int64(1)
 	for _, c := range []struct {
 		name     string
 		interval hardware.Interval
@@ -44,6 +44,10 @@ func TestJudgeRound(t *testing.T) {
 		{name: "slowdown once", to: hardware.HWSlowdown},
 		{name: "slowdown twice", from: hardware.HWSlowdown, to: hardware.HWSlowdown, why: "hw_slowdown", seen: []Disturbance{Hard}, hot: true},
 		{name: "slowdown counted", interval: hardware.Interval{GPU: &hardware.GPUInterval{ThermalViolationNS: &one}}, to: hardware.HWSlowdown, why: "hw_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "slowdown counted, not seen", interval: hardware.Interval{GPU: &hardware.GPUInterval{HWSlowdownNS: &one}}, why: "the board slowed itself down for 1e-06 ms", seen: []Disturbance{Hard}, hot: true},
+		{name: "slowdown counted and seen once", interval: hardware.Interval{GPU: &hardware.GPUInterval{HWSlowdownNS: &one}}, to: hardware.HWSlowdown, why: "ms; the GPU was slowed down: hw_slowdown", seen: []Disturbance{Hard}, hot: true},
+		{name: "slowdown once, no time of the board's", interval: hardware.Interval{GPU: &hardware.GPUInterval{HWSlowdownNS: &none, ThermalViolationNS: &one}}, to: hardware.HWSlowdown},
+		{name: "slowdown once at the power cap", interval: hardware.Interval{GPU: &hardware.GPUInterval{PowerViolationNS: &one}}, to: hardware.HWSlowdown},
 		{name: "memory errors", interval: hardware.Interval{GPU: &hardware.GPUInterval{ECCErrors: &one}}, why: "1 memory errors", seen: []Disturbance{Foreign}},
 		{name: "sent again", interval: hardware.Interval{GPU: &hardware.GPUInterval{PCIeReplays: &one}}, why: "1 packets", seen: []Disturbance{Foreign}},
 		{name: "power cap", to: hardware.SWPowerCap, seen: []Disturbance{PowerLimited}},
@@ -64,7 +68,9 @@ func TestJudgeRound(t *testing.T) {
 		if c.from|c.to != 0 || c.between != nil {
 			i, from, to = ends(c.from, c.to)
 			if c.interval.GPU != nil {
-				i.GPU.ThermalViolationNS = c.interval.GPU.ThermalViolationNS
+				counts := *c.interval.GPU
+				counts.EventReasons = i.GPU.EventReasons
+				i.GPU = &counts
 			}
 		}
 		if c.between != nil {

@@ -107,12 +107,12 @@ func (n *NVML) tell(call func() nvml.Return, symbols ...string) error {
 	return err
 }
 
-// lockClocks sets what the request says. What was set before a step failed is
-// given back.
-func (n *NVML) lockClocks(r ClockRequest) error {
+// lockClocks sets what the request says. If it fails, partly tells that the SM clock
+// is locked and the memory's was refused.
+func (n *NVML) lockClocks(r ClockRequest) (partly bool, err error) {
 	device, err := n.find(r.GPU)
 	if err != nil {
-		return err
+		return false, err
 	}
 	low, high := uint32(r.SMMHz), uint32(r.SMMHz)
 	if r.Base {
@@ -120,17 +120,14 @@ func (n *NVML) lockClocks(r ClockRequest) error {
 		low, high = uint32(limit), uint32(limit)
 	}
 	if err := n.tell(func() nvml.Return { return device.SetGpuLockedClocks(low, high) }, "nvmlDeviceSetGpuLockedClocks"); err != nil {
-		return err
+		return false, err
 	}
 	if r.MemoryMHz == 0 {
-		return nil
+		return false, nil
 	}
 	memory := uint32(r.MemoryMHz)
 	err = n.tell(func() nvml.Return { return device.SetMemoryLockedClocks(memory, memory) }, "nvmlDeviceSetMemoryLockedClocks")
-	if err != nil {
-		return errors.Join(err, n.tell(device.ResetGpuLockedClocks, "nvmlDeviceResetGpuLockedClocks"))
-	}
-	return nil
+	return err != nil, err
 }
 
 // unlockClocks gives the clocks back to the driver.
@@ -141,9 +138,13 @@ func (n *NVML) unlockClocks(r ClockRequest) error {
 	}
 	err = n.tell(device.ResetGpuLockedClocks, "nvmlDeviceResetGpuLockedClocks")
 	if r.MemoryMHz != 0 {
-		err = errors.Join(err, n.tell(device.ResetMemoryLockedClocks, "nvmlDeviceResetMemoryLockedClocks"))
+		err = errors.Join(err, n.unlockMemory(device))
 	}
 	return err
+}
+
+func (n *NVML) unlockMemory(device nvml.Device) error {
+	return n.tell(device.ResetMemoryLockedClocks, "nvmlDeviceResetMemoryLockedClocks")
 }
 
 // CheckClockRequest refuses what the board can't do before anything is touched, by a
@@ -220,7 +221,7 @@ func (n *NVML) graphicsClocks(uuid string, memoryMHz int) ([]int, error) {
 
 func (n *NVML) listed(mhz []int, code int, err error, symbol string) ([]int, error) {
 	if err != nil {
-		return nil, fmt.Errorf("%s: this driver's NVML has no such function", symbol)
+		return nil, fmt.Errorf("%s: %w", symbol, errNoFunction)
 	}
 	if answer := nvml.Return(code); answer != nvml.SUCCESS {
 		return nil, &nvmlError{symbol, answer, n.library.ErrorString(answer)}
@@ -353,7 +354,7 @@ func (l *ClockLease) start(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &told):
-		// It has put everything back and removed the file.
+		// It has put everything back and removed the file, or left it with what went wrong.
 		<-l.ended
 		return errors.Join(err, l.hangUp(), l.file.close())
 	}
@@ -404,8 +405,8 @@ func (l *ClockLease) answer(ctx context.Context) error {
 func (l *ClockLease) hangUp() error { return errors.Join(l.tell.Close(), l.listen.Close()) }
 
 // Held says whether the guardian still stands. A guardian that was ended by SIGTERM,
-// as at shutdown, has given the clocks back; one that was killed has not, and then
-// Close does.
+// as at shutdown, has given the clocks back, which may be another's by now; one that
+// was killed, or that the driver refused, has not, and then Close does.
 func (l *ClockLease) Held() bool {
 	select {
 	case <-l.ended:
@@ -415,8 +416,8 @@ func (l *ClockLease) Held() bool {
 	}
 }
 
-// Close gives the clocks back and ends the guardian. It uses the NVML that the lease
-// was taken with if the guardian is gone. A failure leaves the lease's file.
+// Close gives the clocks back and ends the guardian. If that is gone, and its file is
+// not, Close uses the NVML that the lease was taken with. A failure leaves the file.
 func (l *ClockLease) Close() error {
 	l.close.Do(func() {
 		if err := l.giveBack(); err != nil {
@@ -437,14 +438,22 @@ func (l *ClockLease) giveBack() error {
 	if err == nil || errors.As(err, &told) {
 		return errors.Join(err, l.hangUp(), l.file.close())
 	}
-	// The guardian is gone, or does not answer.
+	// The guardian is gone, or does not answer. Its pipes close a little before it ends.
 	select {
 	case <-l.ended:
-	default:
+	case <-ctx.Done():
+	}
+	if l.Held() {
 		return errors.Join(fmt.Errorf("wait for the guardian (process %d): %w", l.guardian.Process.Pid, err), l.hangUp(), l.file.close())
 	}
+	status, err := l.file.status()
+	if err != nil || status.Nlink == 0 {
+		// It removed the file because it had given the clocks back. They, and the path,
+		// may be another's by now.
+		return errors.Join(err, l.hangUp(), l.file.close())
+	}
 	if err := l.nvml.unlockClocks(l.Record.Request); err != nil {
-		return errors.Join(err, l.file.close())
+		return errors.Join(err, l.hangUp(), l.file.close())
 	}
 	return errors.Join(l.hangUp(), l.file.remove())
 }
@@ -462,17 +471,19 @@ func GuardClocks(ctx context.Context, in io.Reader, out io.Writer) error {
 	// The other end may be dead, and a terminal closed.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	answers := json.NewEncoder(out)
-	request := order.Record.Request
 	file := &leaseFile{path: order.File, file: os.NewFile(3, order.File)}
 
 	n, err := OpenNVML(order.Record.NVML)
-	if err == nil {
-		if err = n.lockClocks(request); err != nil {
-			err = errors.Join(err, n.Close())
-		}
-	}
 	if err != nil {
 		return answers.Encode(answerOf(errors.Join(err, file.remove())))
+	}
+	partly, err := n.lockClocks(order.Record.Request)
+	if partly {
+		order.Record.Request.MemoryMHz = 0 // which was refused, so that there is nothing to give back
+		return answers.Encode(answerOf(errors.Join(err, giveBack(n, file, order.Record))))
+	}
+	if err != nil {
+		return answers.Encode(answerOf(errors.Join(err, file.remove(), n.Close())))
 	}
 	if err := answers.Encode(guardianAnswer{}); err != nil {
 		// Nobody is there any more: the same end as below.

@@ -84,9 +84,6 @@ func (w EnergyWindow) Seconds() float64 { return float64(w.EndNS-w.StartNS) / 1e
 // is its idle power.
 func (w EnergyWindow) MeanW() float64 { return w.GrossJ / w.Seconds() }
 
-// NetJ is what was taken beyond idling.
-func (w EnergyWindow) NetJ(idleW float64) float64 { return w.GrossJ - idleW*w.Seconds() }
-
 const (
 	// minTicks bounds what is not known of a window to 1 % (protocol J1, J2).
 	minTicks = 100

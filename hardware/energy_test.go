@@ -94,9 +94,6 @@ func TestEnergyMeter(t *testing.T) {
 			if rise := *w.EndC - *w.StartC; math.Abs(rise-w.Seconds()) > 0.2 {
 				t.Errorf("temperature rose by %g in %g s", rise, w.Seconds())
 			}
-			if net := w.NetJ(c.supply.watts); math.Abs(net) > 1e-2*w.GrossJ {
-				t.Errorf("idle at the same power, %g J are left", net)
-			}
 		})
 	}
 }

@@ -87,27 +87,41 @@ func (g *GPU) UnmarshalJSON(b []byte) error {
 }
 
 // GPUs describes all GPUs that the driver shows, in the order of the PCI bus; CUDA's
-// order may be another. A GPU that can't
-// be opened or has no UUID makes an error, because nothing measured on it could be
-// told from another's; a lost one wraps ErrGPULost.
+// order may be another. One that this user may not open, as in a container that was
+// given others, is left out, see Withheld. A GPU that can't be opened for another reason
+// or has no UUID makes an error, because nothing measured on it could be told from
+// another's; a lost one wraps ErrGPULost.
 func (n *NVML) GPUs() ([]GPU, error) {
 	fail := func(err error) ([]GPU, error) { return nil, fmt.Errorf("list GPUs: %w", err) }
 	devices, err := ask(n, n.library.DeviceGetCount, "nvmlDeviceGetCount_v2", "nvmlDeviceGetCount")
 	if err != nil {
 		return fail(err)
 	}
-	gpus := make([]GPU, devices)
-	for i := range gpus {
+	gpus := []GPU{}
+	n.withheld = nil
+	for i := range devices {
 		device, err := n.device(i)
+		var refused *nvmlError
+		if errors.As(err, &refused) && refused.code == nvml.ERROR_NO_PERMISSION {
+			// nvml.h, nvmlDeviceGetCount_v2: those are counted, too.
+			n.withheld = errors.Join(n.withheld, fmt.Errorf("GPU %d: %w", i, err))
+			continue
+		}
 		if err != nil {
 			return fail(fmt.Errorf("GPU %d: %w", i, err))
 		}
-		if gpus[i], err = n.describe(device); err != nil {
+		gpu, err := n.describe(device)
+		if err != nil {
 			return fail(fmt.Errorf("GPU %d: %w", i, err))
 		}
+		gpus = append(gpus, gpu)
 	}
 	return gpus, nil
 }
+
+// Withheld is why GPUs of this machine are not among those that GPUs gave last; nil if
+// all are.
+func (n *NVML) Withheld() error { return n.withheld }
 
 func (n *NVML) device(index int) (nvml.Device, error) {
 	return ask(n, func() (nvml.Device, nvml.Return) { return n.library.DeviceGetHandleByIndex(index) },

@@ -23,10 +23,9 @@ func hostInfoOf(t tree) (Info, error) {
 	if err != nil {
 		return fail(err)
 	}
-	limits, err := cgroupLimits(t)
-	if err != nil {
-		return fail(err)
-	}
+	// Limits that can't be read are taken for none, as they are without control groups;
+	// the host record tells why (describeHost).
+	limits, _ := cgroupLimits(t)
 	model, err := cpuModel(t)
 	if err != nil {
 		return fail(err)
@@ -211,9 +210,9 @@ func allowedCPUs(t tree) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	cpus, err := parseCPUList(s)
+	cpus, err := listedCPUs(s)
 	if err != nil {
-		return nil, fmt.Errorf("read /proc/self/status: Cpus_allowed_list: %w", err)
+		return nil, fmt.Errorf("read /proc/self/status: Cpus_allowed_list %q: %w", s, err)
 	}
 	return cpus, nil
 }

@@ -47,6 +47,9 @@ type Lease struct {
 type LeaseHeldError struct{ Lease }
 
 func (e *LeaseHeldError) Error() string {
+	if e.PID == 0 { // its text is damaged, or not written yet
+		return fmt.Sprintf("another process holds them; end it, and its guardian gives them back (%s does not tell which)", e.Path)
+	}
 	return fmt.Sprintf("process %d holds them since %s (%s, %s); end it, and its guardian gives them back",
 		e.PID, e.Since.Format(time.RFC3339), e.Request, e.Path)
 }
@@ -67,19 +70,16 @@ const rootLeases = "/run/genbench"
 
 // LeaseDirectory is where this user's leases are: /run/genbench for root, in which
 // everybody can read them, and for others, to whom few drivers grant a lock at all,
-// genbench in the session's runtime directory or in the cache.
+// the place of their locks, see userDirectory.
 func LeaseDirectory() (string, error) {
 	if os.Geteuid() == 0 {
 		return rootLeases, nil
 	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "genbench"), nil
-	}
-	cache, err := os.UserCacheDir()
+	dir, err := userDirectory()
 	if err != nil {
 		return "", fmt.Errorf("find the directory of leases: %w", err)
 	}
-	return filepath.Join(cache, "genbench", "leases"), nil
+	return dir, nil
 }
 
 // LeaseDirectories are those whose leases concern this user: its own and root's.
@@ -130,6 +130,8 @@ func Leases(directories ...string) ([]Lease, error) {
 	return found, nil
 }
 
+// readLease reads one lease. Where its text can't be read the path and whether it is
+// held are given beside the error: a damaged lease may be a live one.
 func readLease(path string) (Lease, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -143,9 +145,15 @@ func readLease(path string) (Lease, error) {
 		return Lease{}, fmt.Errorf("ask for the lock of %s: %w", path, err)
 	}
 	lease := Lease{Path: path, Held: ask.Type != unix.F_UNLCK}
-	if err := json.NewDecoder(f).Decode(&lease.LeaseRecord); err != nil {
-		return Lease{}, fmt.Errorf("read %s: %w; if nobody measures, `genbench clocks reset --gpus UUID` and remove it", path, err)
+	var record LeaseRecord
+	if err := json.NewDecoder(f).Decode(&record); err != nil {
+		cure := "`genbench clocks reset --gpus UUID` gives the clocks back and removes it"
+		if lease.Held {
+			cure = "a process holds it; end that, and its guardian gives the clocks back"
+		}
+		return lease, fmt.Errorf("read %s: %w; %s", path, err, cure)
 	}
+	lease.LeaseRecord = record
 	return lease, nil
 }
 
@@ -173,7 +181,7 @@ func createLease(directory string, record LeaseRecord) (*leaseFile, error) {
 	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		holder, err := readLease(path)
-		if err != nil {
+		if err != nil && !holder.Held {
 			return fail(err)
 		}
 		return fail(&LeaseHeldError{holder})
@@ -181,9 +189,9 @@ func createLease(directory string, record LeaseRecord) (*leaseFile, error) {
 	if err != nil {
 		return fail(fmt.Errorf("lock %s: %w", path, err))
 	}
-	var status unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &status); err != nil {
-		return fail(fmt.Errorf("look at %s: %w", path, err))
+	status, err := taken.status()
+	if err != nil {
+		return fail(err)
 	}
 	if status.Nlink == 0 {
 		return fail(fmt.Errorf("%s was given back this moment; try again", path))
@@ -200,16 +208,27 @@ func createLease(directory string, record LeaseRecord) (*leaseFile, error) {
 	return taken, nil
 }
 
-// write replaces the text.
+// status tells of the open file itself, wherever its path leads by now.
+func (f *leaseFile) status() (unix.Stat_t, error) {
+	var status unix.Stat_t
+	if err := unix.Fstat(int(f.file.Fd()), &status); err != nil {
+		return status, fmt.Errorf("look at %s: %w", f.path, err)
+	}
+	return status, nil
+}
+
+// write replaces the text. A file without text says that no clock is locked, so where
+// the disk is full the old text stays, whole or damaged.
 func (f *leaseFile) write(record LeaseRecord) error {
 	text, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := f.file.Truncate(0); err != nil {
+	text = append(text, '\n')
+	if _, err := f.file.WriteAt(text, 0); err != nil {
 		return err
 	}
-	if _, err := f.file.WriteAt(append(text, '\n'), 0); err != nil {
+	if err := f.file.Truncate(int64(len(text))); err != nil {
 		return err
 	}
 	return f.file.Sync()
@@ -229,7 +248,8 @@ func (f *leaseFile) close() error { return f.file.Close() }
 
 // ResetClocks gives the clocks of a GPU back to the driver, whether or not there is
 // a lease left over in the directories, and removes that lease. A lease that is held
-// is a *LeaseHeldError and stays.
+// is a *LeaseHeldError and stays. The memory's clock is given back where the board can
+// lock it at all, since other programs lock it, too.
 func ResetClocks(n *NVML, uuid string, directories ...string) error {
 	fail := func(err error) error { return fmt.Errorf("reset clocks of GPU %s: %w", uuid, err) }
 	request := ClockRequest{GPU: uuid}
@@ -240,15 +260,26 @@ func ResetClocks(n *NVML, uuid string, directories ...string) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
-		case err == nil && lease.Held:
+		case lease.Held:
 			return fail(&LeaseHeldError{lease})
-		case err == nil && lease.Request.MemoryMHz != 0:
+		case lease.Path == "": // whether it is held is not known
+			return fail(err)
+		case lease.Request.MemoryMHz != 0:
 			request.MemoryMHz = lease.Request.MemoryMHz
 		}
 		left = append(left, path) // a damaged one, too: its clocks are given back now
 	}
 	if err := n.unlockClocks(request); err != nil {
 		return fail(err)
+	}
+	if request.MemoryMHz == 0 {
+		device, err := n.find(uuid)
+		if err == nil {
+			err = n.unlockMemory(device)
+		}
+		if err != nil && !unsupported(err) {
+			return fail(err)
+		}
 	}
 	for _, path := range left {
 		if err := os.Remove(path); err != nil {

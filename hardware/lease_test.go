@@ -2,13 +2,18 @@ package hardware
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCheckClock(t *testing.T) {
@@ -106,6 +111,25 @@ func TestLeaseFilesDamaged(t *testing.T) {
 	if _, err := createLease(dir, recordOf(t, "GPU-a")); !errors.As(err, &left) {
 		t.Errorf("error is %v, want that something was left over", err)
 	}
+	// A damaged one may be held all the same.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	live, err := createLease(dir, recordOf(t, "GPU-a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("{")
+	var held *LeaseHeldError
+	if _, err := createLease(dir, recordOf(t, "GPU-a")); !errors.As(err, &held) || !strings.Contains(err.Error(), path) {
+		t.Errorf("error is %v, want that the lease is held, and its file", err)
+	}
+	if _, err := Leases(dir); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "a process holds it") {
+		t.Errorf("error is %v, want the file and that it is held", err)
+	}
+	if err := live.close(); err != nil {
+		t.Fatal(err)
+	}
 	// Made by one that died before it wrote, and so before it locked.
 	write("")
 	if leases, err := Leases(dir); err != nil || len(leases) != 0 {
@@ -131,8 +155,52 @@ func TestLeaseFilesDamaged(t *testing.T) {
 	}
 }
 
+// A lease whose disk is full must not become one that says that no clock is locked.
+func TestLeaseOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	record := recordOf(t, "GPU-a")
+	lease, err := createLease(dir, record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lease.close()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	full := before
+	full.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &full); err != nil {
+		t.Fatal(err)
+	}
+	record.Failure = "why"
+	writeErr := lease.write(record)
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if writeErr == nil {
+		t.Error("a file that may not be written was")
+	}
+	if found, err := Leases(dir); err == nil && len(found) != 1 {
+		t.Errorf("leases are %+v, want the one that is held, or that it is damaged", found)
+	}
+	// A shorter text leaves nothing of a longer one.
+	record.Failure = strings.Repeat("long ", 100)
+	err = lease.write(record)
+	record.Failure = ""
+	if err := errors.Join(err, lease.write(record)); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(lease.path); err != nil || !json.Valid(text) {
+		t.Errorf("the lease is %q, %v", text, err)
+	}
+}
+
 func TestLeaseDirectory(t *testing.T) {
-	t.Setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	own, err := LeaseDirectory()
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +209,8 @@ func TestLeaseDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, wantAll := "/run/user/1000/genbench", "/run/genbench,/run/user/1000/genbench"
+	want := filepath.Join(temporary, fmt.Sprintf("genbench-%d", os.Geteuid()))
+	wantAll := "/run/genbench," + want
 	if os.Geteuid() == 0 {
 		want, wantAll = "/run/genbench", "/run/genbench"
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,20 +46,33 @@ func (h DeviceHolder) String() string {
 // however its holder ends.
 type DeviceLock struct{ f *os.File }
 
-// lockDevice takes the lock of a device for a run whose result goes to directory.
-// The error is a *DeviceHeldError where another process has it. Its file lies in
-// the user's runtime directory (XDG_RUNTIME_DIR), or in the cache, and stays
-// there: a file that is removed while others open it locks nobody out.
-func lockDevice(id, directory string) (*DeviceLock, error) {
-	base := os.Getenv("XDG_RUNTIME_DIR")
-	if !filepath.IsAbs(base) {
-		var err error
-		if base, err = os.UserCacheDir(); err != nil {
-			base = os.TempDir()
-		}
+// userDirectory makes and names the place of this user's locks and leases: genbench-UID
+// in the directory of temporary files (TMPDIR). Every run of the user on this machine
+// must find the same. The runtime directory of a session is not that of a cron job and
+// ends with the session, and a home may be other machines', too. Others may write
+// beside it, so it is checked.
+func userDirectory() (string, error) {
+	user := os.Geteuid()
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("genbench-%d", user))
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
 	}
-	dir := filepath.Join(base, "genbench")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	var status unix.Stat_t
+	if err := unix.Lstat(dir, &status); err != nil {
+		return "", fmt.Errorf("look at %s: %w", dir, err)
+	}
+	if status.Mode&unix.S_IFMT != unix.S_IFDIR || int(status.Uid) != user {
+		return "", fmt.Errorf("%s is not a directory that user %d made; have it removed, or set TMPDIR", dir, user)
+	}
+	return dir, nil
+}
+
+// lockDevice takes the lock of a device for a run whose result goes to directory.
+// The error is a *DeviceHeldError where another process has it. Its file stays: one
+// that is removed while others open it locks nobody out.
+func lockDevice(id, directory string) (*DeviceLock, error) {
+	dir, err := userDirectory()
+	if err != nil {
 		return nil, fmt.Errorf("lock device %s: %w", id, err)
 	}
 	path := filepath.Join(dir, strings.ReplaceAll(id, string(filepath.Separator), "-")+".lock")

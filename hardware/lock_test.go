@@ -3,13 +3,16 @@ package hardware
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
 func TestLockDevice(t *testing.T) {
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("TMPDIR", t.TempDir())
 	first, err := lockDevice("host", "results/a")
 	if err != nil {
 		t.Fatal(err)
@@ -36,8 +39,47 @@ func TestLockDevice(t *testing.T) {
 	}
 }
 
-func TestAwaitDevice(t *testing.T) {
+// Runs of one user find one place, from whatever session they come, and it is theirs.
+func TestUserDirectory(t *testing.T) {
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	dir, err := userDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := os.Stat(dir)
+	if err != nil || filepath.Dir(dir) != temporary || made.Mode() != fs.ModeDir|0o700 {
+		t.Fatalf("%s is %v, %v; want a directory of this user alone in %s", dir, made.Mode(), err, temporary)
+	}
+	if again, err := userDirectory(); err != nil || again != dir {
+		t.Errorf("the second time it is %s, %v; want %s", again, err, dir)
+	}
+	refused := func(what string) {
+		t.Helper()
+		if _, err := lockDevice("host", "results/a"); err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "TMPDIR") {
+			t.Errorf("%s: error is %v, want the place and the cure", what, err)
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(dir, 12345, 12345); err != nil {
+			t.Fatal(err)
+		}
+		refused("another user's")
+	}
+	if err := errors.Join(os.Remove(dir), os.Symlink(t.TempDir(), dir)); err != nil {
+		t.Fatal(err)
+	}
+	refused("a link")
+	if err := errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	refused("a file")
+}
+
+func TestAwaitDevice(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
 	first, err := lockDevice("host", "results/a")
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,8 @@ type NVML struct {
 	tree    tree // what the kernel knows of the boards
 	// idsErr is why process ids of the driver can't be compared with ours, or nil.
 	idsErr error
+	// withheld is why GPUs left some out, or nil.
+	withheld error
 	// kernelLog is the file in which the kernel writes the boards' faults.
 	kernelLog string
 }
@@ -72,6 +74,17 @@ func (e *nvmlError) Unwrap() error {
 		return ErrGPULost
 	}
 	return nil
+}
+
+// errNoFunction is wrapped where the driver's library is older than what is asked of it.
+var errNoFunction = errors.New("this driver's NVML has no such function")
+
+// unsupported tells whether an error says that the board, or its driver, has no such
+// thing.
+func unsupported(err error) bool {
+	var refused *nvmlError
+	return errors.Is(err, errNoFunction) ||
+		errors.As(err, &refused) && (refused.code == nvml.ERROR_NOT_SUPPORTED || refused.code == nvml.ERROR_FUNCTION_NOT_FOUND)
 }
 
 // OpenNVML loads the library at path, or the one that the loader finds if path is
@@ -126,7 +139,7 @@ func ask[T any](n *NVML, call func() (T, nvml.Return), symbols ...string) (T, er
 	var none T
 	has := func(symbol string) bool { return n.library.Extensions().LookupSymbol(symbol) == nil }
 	if !slices.ContainsFunc(symbols, has) {
-		return none, fmt.Errorf("%s: this driver's NVML has no such function", strings.Join(symbols, ", "))
+		return none, fmt.Errorf("%s: %w", strings.Join(symbols, ", "), errNoFunction)
 	}
 	value, code := call()
 	if code != nvml.SUCCESS {
@@ -221,6 +234,8 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	g.PowerViolationNS = try(held, seen(err)).or(r, "power_violation_ns")
 	heat, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, nvml.PERF_POLICY_THERMAL)
 	g.ThermalViolationNS = try(heat, seen(err)).or(r, "thermal_violation_ns")
+	slowed, err := n.hardwareSlowdown(d)
+	g.HWSlowdownNS = try(slowed, seen(err)).or(r, "hw_slowdown_ns")
 	ecc, err := n.uncorrectable(d)
 	g.ECCErrors = try(int64(ecc), seen(err)).or(r, "ecc_uncorrectable")
 	replays, err := ask(n, d.GetPcieReplayCounter, "nvmlDeviceGetPcieReplayCounter")
@@ -284,6 +299,21 @@ func (n *NVML) violation(d nvml.Device, field uint32, policy nvml.PerfPolicyType
 		return 0, fmt.Errorf("%w; %w", err, oldErr)
 	}
 	return int64(old.ViolationTime), nil
+}
+
+// hardwareSlowdown reads for how many nanoseconds the board itself has held clocks
+// down, for heat or by the power brake. Without one of the two the sum would jump when
+// that is told again.
+func (n *NVML) hardwareSlowdown(d nvml.Device) (int64, error) {
+	var sum int64
+	for _, id := range []uint32{nvml.FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN, nvml.FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN} {
+		ns, err := n.field(d, id)
+		if err != nil {
+			return 0, err
+		}
+		sum += int64(ns)
+	}
+	return sum, nil
 }
 
 // field reads one of the values that NVML gives by number and not by a function of

@@ -24,6 +24,7 @@ type nvmlReport struct {
 	Unavailable bool
 	GPUs        []GPU
 	GPUsError   string
+	Withheld    string
 	Reading     *GPUReading
 	SampleError string
 	Lost        bool
@@ -72,7 +73,7 @@ func TestNVMLChild(t *testing.T) {
 	}
 	n.tree, n.kernelLog = openTree(os.Getenv("ROOT")), filepath.Join(os.Getenv("ROOT"), "kmsg")
 	gpus, err := n.GPUs()
-	report.GPUs, report.GPUsError = gpus, text(err)
+	report.GPUs, report.GPUsError, report.Withheld = gpus, text(err), text(n.Withheld())
 	uuid := cmp.Or(os.Getenv("SAMPLED_UUID"), "GPU-fake-0")
 	if s, err := NewNVMLSampler(n, uuid, func(pid int) bool { return pid == 1000 }); err != nil {
 		report.SampleError = text(err)
@@ -84,8 +85,23 @@ func TestNVMLChild(t *testing.T) {
 		if err == nil && reading.Time <= 0 {
 			t.Error("the reading has no time")
 		}
-		if err := s.Close(); err != nil {
+		// A reading may be under way when the sampler is closed.
+		read := make(chan error)
+		go func() {
+			for range 100 {
+				if _, err := s.Sample(); err != nil && reading.GPU != nil {
+					read <- err
+					return
+				}
+			}
+			read <- nil
+		}()
+		err = s.Close()
+		if err := errors.Join(err, <-read); err != nil {
 			t.Error(err)
+		}
+		if late, err := s.Sample(); err == nil && (late.GPU.Xids != nil || late.GPU.Reasons["xids"] == "") {
+			t.Errorf("a reading after the end says of faults %v, %q; want that they are not known", late.GPU.Xids, late.GPU.Reasons["xids"])
 		}
 	}
 	findings, err := PreflightGPU(n, GPUPreflight{
@@ -167,7 +183,8 @@ func boardRoot(t *testing.T, changes ...string) string {
 func pointer[T any](v T) *T { return &v }
 
 func TestNVMLReadsAll(t *testing.T) {
-	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_DEVICES=2", "FAKE_NVML_COMPUTE_PID=77", "FAKE_NVML_GRAPHICS_PID=1000", "FAKE_NVML_XID=79")
+	got := runNVML(t, hardwaretest.FakeNVML(t), "FAKE_NVML_DEVICES=2", "FAKE_NVML_COMPUTE_PID=77", "FAKE_NVML_GRAPHICS_PID=1000", "FAKE_NVML_XID=79",
+		"FAKE_NVML_HW_THERMAL=700", "FAKE_NVML_HW_POWER_BRAKE=70")
 	gpu := func(i int) GPU {
 		g := GPU{
 			UUID: fmt.Sprintf("GPU-fake-%d", i), Name: pointer("Fake GPU"), SerialHash: pointer("84d89877f0d4"),
@@ -191,7 +208,7 @@ func TestNVMLReadsAll(t *testing.T) {
 		Reading: &GPUReading{
 			SMClockMHz: pointer(1410), MemoryClockMHz: pointer(2619), PState: pointer(0), PowerW: pointer(250.5),
 			TemperatureC: pointer(41), EventReasons: pointer(SWPowerCap | HWThermalSlowdown), EnergyJ: pointer(123.456),
-			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
+			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), HWSlowdownNS: pointer(int64(770)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
 			Xids: []int{79}, ForeignProcesses: []int{77},
 		},
 		Events: SWPowerCap | HWThermalSlowdown,
@@ -286,14 +303,7 @@ func testGPULost(t *testing.T, fake, answer string) {
 func TestNVMLUnavailable(t *testing.T) {
 	dir := t.TempDir()
 	noLibrary := filepath.Join(dir, "libnvidia-ml.so.1")
-	empty := filepath.Join(dir, "empty.so.1")
-	source := filepath.Join(dir, "empty.c")
-	if err := os.WriteFile(source, []byte("int nothing;\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", empty, source).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	empty := hardwaretest.Compile(t, filepath.Join(dir, "empty.so.1"), map[string][]byte{"empty.c": []byte("int nothing;\n")})
 	for _, c := range []struct {
 		name, path string
 		env        []string
@@ -322,6 +332,23 @@ func TestNVMLUnknownUUID(t *testing.T) {
 	want := "sample GPU GPU-other: nvmlDeviceGetHandleByUUID: Not Found"
 	if got.Reading != nil || got.SampleError != want || got.Lost {
 		t.Errorf("got %+v, want the error %q", got, want)
+	}
+}
+
+// A container sees the boards of others counted, but may not open them.
+func TestNVMLWithheld(t *testing.T) {
+	fake := hardwaretest.FakeNVML(t)
+	for index, want := range []string{"GPU-fake-1", "GPU-fake-0"} {
+		got := runNVML(t, fake, "FAKE_NVML_DEVICES=2", fmt.Sprintf("FAKE_NVML_WITHHELD=%d", index))
+		if got.GPUsError != "" || len(got.GPUs) != 1 || got.GPUs[0].UUID != want {
+			t.Errorf("GPUs are %+v, %s; want %s", got.GPUs, got.GPUsError, want)
+		}
+		if why := fmt.Sprintf("GPU %d: nvmlDeviceGetHandleByIndex_v2: Insufficient Permissions", index); got.Withheld != why {
+			t.Errorf("the other is withheld for %q, want %q", got.Withheld, why)
+		}
+	}
+	if got := runNVML(t, fake, "FAKE_NVML_HANDLE=9"); !strings.Contains(got.GPUsError, "list GPUs: GPU 0: ") {
+		t.Errorf("error is %q, want that the GPU can't be opened", got.GPUsError)
 	}
 }
 

@@ -15,9 +15,17 @@ import (
 // ParseCPUs reads a list of CPUs such as "0,2-5", each at most once. The result is
 // sorted. Whether the machine has them is found by Pin.
 func ParseCPUs(list string) ([]int, error) {
-	fail := func(why string) ([]int, error) {
-		return nil, fmt.Errorf("read list of CPUs %q: %s; want numbers and ranges such as 0,2-5", list, why)
+	cpus, err := listedCPUs(list)
+	if err != nil {
+		return nil, fmt.Errorf("read list of CPUs %q: %w; want numbers and ranges such as 0,2-5", list, err)
 	}
+	return cpus, nil
+}
+
+// listedCPUs reads the format of such lists, which is the kernel's. Its error tells
+// what is wrong alone. The empty list is an error: nothing runs on no CPU.
+func listedCPUs(list string) ([]int, error) {
+	fail := func(format string, args ...any) ([]int, error) { return nil, fmt.Errorf(format, args...) }
 	if strings.TrimSpace(list) == "" {
 		return fail("it is empty")
 	}
@@ -32,15 +40,15 @@ func ParseCPUs(list string) ([]int, error) {
 		to, err2 := strconv.ParseUint(strings.TrimSpace(last), 10, 32)
 		switch {
 		case err1 != nil || err2 != nil:
-			return fail(fmt.Sprintf("%q is no number and no range", word))
+			return fail("%q is no number and no range", word)
 		case to < from:
-			return fail(fmt.Sprintf("the range %s runs backwards", word))
+			return fail("the range %s runs backwards", word)
 		case to >= maxCPUs:
-			return fail(fmt.Sprintf("no machine has a CPU %d", to))
+			return fail("no machine has a CPU %d", to)
 		}
 		for cpu := int(from); cpu <= int(to); cpu++ {
 			if seen[cpu] {
-				return fail(fmt.Sprintf("CPU %d is in it twice", cpu))
+				return fail("CPU %d is in it twice", cpu)
 			}
 			seen[cpu] = true
 		}

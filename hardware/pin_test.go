@@ -41,13 +41,16 @@ func TestParseCPUs(t *testing.T) {
 }
 
 func FuzzParseCPUs(f *testing.F) {
-	for _, s := range []string{"0,2-5", "1,1", "", "-", "0-65535", "9-1"} {
+	for _, s := range []string{"0,2-5", "1,1", "", "-", "0-65535", "9-1", "0-9999999999", "65536", "0-3,8\n"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, list string) {
 		cpus, err := ParseCPUs(list)
 		if err != nil {
 			return
+		}
+		if len(cpus) == 0 || cpus[0] < 0 || cpus[len(cpus)-1] >= maxCPUs {
+			t.Errorf("%q gives %v", list, cpus)
 		}
 		back, err := ParseCPUs(FormatCPUs(cpus))
 		if err != nil || !slices.Equal(cpus, back) {

@@ -128,11 +128,21 @@ func TestPreflightFails(t *testing.T) {
 	}
 }
 
-// The machine at hand is busy or not; only the reading of it is under test.
+// The machine at hand is busy or not, but a finding is whole, and one of the checks'.
 func TestPreflightReal(t *testing.T) {
 	findings, err := Preflight(t.Context(), "", 100*time.Millisecond, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(findings)
+	for _, f := range findings {
+		i := slices.IndexFunc(hostChecks(), func(c hostCheck) bool { return c.code == f.Code })
+		if i < 0 || f.Severity != hostChecks()[i].severity || f.Device != "" || f.Text == "" || f.Advice == "" {
+			t.Errorf("finding is %+v", f)
+		}
+	}
+	// No machine has as many CPUs as that.
+	findings, err = Preflight(t.Context(), "", time.Millisecond, maxCPUs+1)
+	if err != nil || !slices.Contains(codes(findings), "threads_exceed_cores") {
+		t.Errorf("findings are %v, %v; want that the threads are too many", codes(findings), err)
+	}
 }

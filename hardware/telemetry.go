@@ -103,8 +103,11 @@ type GPUReading struct {
 	// by the power limit and by heat; cumulative.
 	PowerViolationNS   *int64 `json:"power_violation_ns"`
 	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
-	ECCErrors          *int64 `json:"ecc_uncorrectable"` // cumulative since the driver was loaded
-	PCIeReplays        *int64 `json:"pcie_replays"`      // packets sent again; cumulative
+	// HWSlowdownNS is for how long the board itself halved its clocks or more, for heat
+	// or because the power supply asked for it; cumulative.
+	HWSlowdownNS *int64 `json:"hw_slowdown_ns"`
+	ECCErrors    *int64 `json:"ecc_uncorrectable"` // cumulative since the driver was loaded
+	PCIeReplays  *int64 `json:"pcie_replays"`      // packets sent again; cumulative
 	// Xids are the faults that the driver reported since the same sampler's reading
 	// before, by NVIDIA's numbers. Empty is none, nil is not known.
 	Xids []int `json:"xids"`
@@ -193,6 +196,7 @@ type GPUInterval struct {
 	// What came in between; see GPUReading.
 	PowerViolationNS   *int64 `json:"power_violation_ns"`
 	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
+	HWSlowdownNS       *int64 `json:"hw_slowdown_ns"`
 	ECCErrors          *int64 `json:"ecc_uncorrectable"`
 	PCIeReplays        *int64 `json:"pcie_replays"`
 	Xids               []int  `json:"xids"`
@@ -331,6 +335,7 @@ func gpuBetween(start, end GPUReading) *GPUInterval {
 	}{
 		{"power_violation_ns", start.PowerViolationNS, end.PowerViolationNS, &g.PowerViolationNS},
 		{"thermal_violation_ns", start.ThermalViolationNS, end.ThermalViolationNS, &g.ThermalViolationNS},
+		{"hw_slowdown_ns", start.HWSlowdownNS, end.HWSlowdownNS, &g.HWSlowdownNS},
 		{"ecc_uncorrectable", start.ECCErrors, end.ECCErrors, &g.ECCErrors},
 		{"pcie_replays", start.PCIeReplays, end.PCIeReplays, &g.PCIeReplays},
 	} {

@@ -228,16 +228,16 @@ func TestBetweenOddities(t *testing.T) {
 func TestBetweenGPU(t *testing.T) {
 	start := Reading{Time: 1e9, GPU: &GPUReading{
 		EventReasons: pointer(SWPowerCap), EnergyJ: pointer(10.0), TemperatureC: pointer(40), ForeignProcesses: []int{9, 7},
-		PowerViolationNS: pointer(int64(1)), ThermalViolationNS: pointer(int64(10)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3)),
+		PowerViolationNS: pointer(int64(1)), ThermalViolationNS: pointer(int64(10)), HWSlowdownNS: pointer(int64(100)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3)),
 	}}
 	end := Reading{Time: 2e9, GPU: &GPUReading{
 		EventReasons: pointer(HWSlowdown), EnergyJ: pointer(260.0), TemperatureC: pointer(45), ForeignProcesses: []int{7},
-		PowerViolationNS: pointer(int64(5)), ThermalViolationNS: pointer(int64(10)), ECCErrors: pointer(int64(4)), PCIeReplays: pointer(int64(6)),
+		PowerViolationNS: pointer(int64(5)), ThermalViolationNS: pointer(int64(10)), HWSlowdownNS: pointer(int64(130)), ECCErrors: pointer(int64(4)), PCIeReplays: pointer(int64(6)),
 		Xids: []int{79},
 	}}
 	got := Between(start, end, 0)
 	want := &GPUInterval{EventReasons: pointer(SWPowerCap | HWSlowdown), EnergyJ: pointer(250.0), TemperatureC: pointer(45), ForeignProcesses: []int{7, 9},
-		PowerViolationNS: pointer(int64(4)), ThermalViolationNS: pointer(int64(0)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3)), Xids: []int{79},
+		PowerViolationNS: pointer(int64(4)), ThermalViolationNS: pointer(int64(0)), HWSlowdownNS: pointer(int64(30)), ECCErrors: pointer(int64(2)), PCIeReplays: pointer(int64(3)), Xids: []int{79},
 		Reasons: Reasons{"event_watch": "nobody looked between the ends"}}
 	if d := gocmp.Diff(want, got.GPU); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -248,12 +248,12 @@ func TestBetweenGPU(t *testing.T) {
 
 	*start.GPU.EnergyJ = 300
 	start.GPU.ForeignProcesses, end.GPU.ForeignProcesses = []int{}, []int{}
-	end.GPU.EventReasons, end.GPU.TemperatureC, end.GPU.PCIeReplays, end.GPU.Xids = nil, nil, nil, nil
-	end.GPU.Reasons = Reasons{"event_reasons": "Not Supported", "xids": "no such function"}
+	end.GPU.EventReasons, end.GPU.TemperatureC, end.GPU.PCIeReplays, end.GPU.Xids, end.GPU.HWSlowdownNS = nil, nil, nil, nil, nil
+	end.GPU.Reasons = Reasons{"event_reasons": "Not Supported", "xids": "no such function", "hw_slowdown_ns": "Not Found"}
 	*end.GPU.ThermalViolationNS = 9
 	got = Between(start, end, 0)
 	want = &GPUInterval{ForeignProcesses: []int{}, PowerViolationNS: pointer(int64(4)), ECCErrors: pointer(int64(2)), Reasons: Reasons{
-		"event_watch": "nobody looked between the ends", "xids": "no such function", "pcie_replays": "pcie_replays was not reported", "thermal_violation_ns": "thermal_violation_ns went backwards from 10 to 9",
+		"event_watch": "nobody looked between the ends", "xids": "no such function", "hw_slowdown_ns": "Not Found", "pcie_replays": "pcie_replays was not reported", "thermal_violation_ns": "thermal_violation_ns went backwards from 10 to 9",
 		"event_reasons": "Not Supported", "energy_j": "energy_j went backwards from 300 to 260", "temperature_c": "temperature_c was not reported",
 	}}
 	if d := gocmp.Diff(want, got.GPU); d != "" {

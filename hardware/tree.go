@@ -98,9 +98,9 @@ func (t tree) cpuList(path string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	cpus, err := parseCPUList(s)
+	cpus, err := listedCPUs(s)
 	if err != nil {
-		return nil, fmt.Errorf("read /%s: %w", path, err)
+		return nil, fmt.Errorf("read /%s: list of CPUs %q: %w", path, s, err)
 	}
 	return cpus, nil
 }
@@ -108,24 +108,3 @@ func (t tree) cpuList(path string) ([]int, error) {
 // maxCPUs is above any kernel's CONFIG_NR_CPUS (8192 on x86-64), so that a damaged
 // list such as "0-9999999999" costs no memory.
 const maxCPUs = 1 << 16
-
-// parseCPUList reads the kernel's list format, such as "0-3,8". The empty list is
-// an error: nothing runs on no CPU.
-func parseCPUList(s string) ([]int, error) {
-	var cpus []int
-	for part := range strings.SplitSeq(strings.TrimSpace(s), ",") {
-		first, last, isRange := strings.Cut(part, "-")
-		if !isRange {
-			last = first
-		}
-		from, err1 := strconv.ParseUint(first, 10, 32)
-		to, err2 := strconv.ParseUint(last, 10, 32)
-		if err1 != nil || err2 != nil || to < from || to >= maxCPUs {
-			return nil, fmt.Errorf("%q is not a list of CPUs", s)
-		}
-		for cpu := from; cpu <= to; cpu++ {
-			cpus = append(cpus, int(cpu))
-		}
-	}
-	return cpus, nil
-}

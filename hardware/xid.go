@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"golang.org/x/sys/unix"
@@ -43,11 +44,13 @@ func xids(kernelLog, busID string) []int {
 }
 
 // A faultWatch collects the faults of one board as the driver tells them to programs,
-// which takes no right to read the kernel's log.
+// which takes no right to read the kernel's log. It may be closed while another
+// goroutine reads.
 type faultWatch struct {
 	nvml *NVML
-	set  nvml.EventSet
-	err  error // why nothing is collected
+	lock sync.Mutex
+	set  nvml.EventSet // nil once closed
+	err  error         // why nothing is collected
 }
 
 // watchFaults begins to collect; what came before is not told.
@@ -69,8 +72,13 @@ const mostFaults = 64
 // since lists the faults since the last look, by their numbers, in order; empty is
 // none. It does not wait.
 func (w *faultWatch) since() ([]int, error) {
-	if w.err != nil {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	switch {
+	case w.err != nil:
 		return nil, w.err
+	case w.set == nil:
+		return nil, errors.New("the watch of the board's faults is closed")
 	}
 	faults := []int{}
 	for range mostFaults {
@@ -88,6 +96,8 @@ func (w *faultWatch) since() ([]int, error) {
 }
 
 func (w *faultWatch) close() error {
+	w.lock.Lock()
+	defer w.lock.Unlock()
 	if w.set == nil {
 		return nil
 	}

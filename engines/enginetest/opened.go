@@ -1,7 +1,6 @@
 package enginetest
 
 import (
-	"errors"
 	"testing"
 
 	"genbench/engines"
@@ -16,18 +15,16 @@ func Open(t testing.TB, d engines.Driver) (engines.Engine, hardware.Stream) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	closeAtEnd(t, device)
 	stream, err := device.NewStream()
 	if err != nil {
 		t.Fatal(err)
 	}
+	closeAtEnd(t, stream)
 	engine, err := d.Open(t.Context(), device)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := errors.Join(engine.Close(), stream.Close(), device.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	closeAtEnd(t, engine)
 	return engine, stream
 }

@@ -54,14 +54,7 @@ func (p patient) Output() (models.Tensor, error) {
 func TestLaggingByOneIsFound(t *testing.T) {
 	busy := new(sync.Mutex)
 	d := defect{session: func(s engines.Session, _ hardware.Stream) engines.Session { return patient{s, busy} }}
-	device, err := hardware.NewHost()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := newRig(d.apply(), device)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := openRig(t, d.apply())
 	r.stream = lagging{r.stream, busy}
 	if err := checkNoDeferredWork(r); err == nil {
 		t.Error("not found")

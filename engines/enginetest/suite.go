@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -30,18 +31,15 @@ func Run(t *testing.T, d engines.Driver) {
 	if err != nil {
 		skip(t, d, err)
 	}
-	r, err := newRig(d, device)
+	closeAtEnd(t, device)
+	engine, err := d.Open(context.Background(), device)
 	if err != nil {
 		if problem := judgeUnavailable(d, err); problem != nil {
 			t.Fatal(problem)
 		}
 		skip(t, d, err)
 	}
-	t.Cleanup(func() {
-		if err := r.close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := newRig(t, d, device, engine)
 	for _, c := range checks() {
 		t.Run(c.name, func(t *testing.T) {
 			if err := c.run(r); err != nil {
@@ -91,35 +89,40 @@ type rig struct {
 	yardstick engines.Engine
 }
 
-func newRig(d engines.Driver, device hardware.Device) (*rig, error) {
-	ctx := context.Background()
-	engine, err := d.Open(ctx, device)
-	if err != nil {
-		return nil, err
-	}
+// newRig opens what an engine runs on and is held against; all, and the engine, is
+// closed when the test ends.
+func newRig(t testing.TB, d engines.Driver, device hardware.Device, engine engines.Engine) *rig {
+	t.Helper()
+	closeAtEnd(t, engine)
 	r := &rig{driver: d, device: device, engine: engine}
+	var err error
+	if r.stream, err = device.NewStream(); err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, r.stream)
 	host, err := hardware.NewHost()
 	if err != nil {
-		return nil, errors.Join(err, r.close())
+		t.Fatalf("open the host for the reference: %v", err)
 	}
+	closeAtEnd(t, host)
 	if r.host, err = host.NewStream(); err != nil {
-		return nil, errors.Join(err, r.close())
+		t.Fatalf("open the host for the reference: %v", err)
 	}
-	if r.stream, err = device.NewStream(); err != nil {
-		return nil, errors.Join(err, r.close())
+	closeAtEnd(t, r.host)
+	if r.yardstick, err = reference.Driver().Open(context.Background(), host); err != nil {
+		t.Fatalf("open the reference: %v", err)
 	}
-	if r.yardstick, err = reference.Driver().Open(ctx, host); err != nil {
-		return nil, errors.Join(err, r.close())
-	}
-	return r, nil
+	closeAtEnd(t, r.yardstick)
+	return r
 }
 
-func (r *rig) close() error {
-	var errs []error
-	if r.stream != nil {
-		errs = append(errs, r.stream.Close())
-	}
-	return errors.Join(append(errs, r.engine.Close(), r.device.Close())...)
+func closeAtEnd(t testing.TB, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // options are those of a session under test. Two threads show what one hides. What

@@ -28,6 +28,7 @@ import (
 type defect struct {
 	check   string // that must find it
 	what    string
+	want    string // of what it finds
 	driver  func(*engines.Driver)
 	engine  func(engines.Engine) engines.Engine
 	session func(engines.Session, hardware.Stream) engines.Session
@@ -240,24 +241,24 @@ func defects() []defect {
 			}}
 		}
 	}
-	swapped := func(what string, swap func(models.Op) models.Op) defect {
-		return defect{check: "operators", what: what, engine: miscompiled(swap)}
+	swapped := func(what, want string, swap func(models.Op) models.Op) defect {
+		return defect{check: "operators", what: what, want: want, engine: miscompiled(swap)}
 	}
 	count := 0
 	dead := false
 	var last engines.Session
 	return []defect{
-		{check: "info", what: "another name", engine: func(e engines.Engine) engines.Engine {
+		{check: "info", what: "another name", want: `gives an engine named "someone"`, engine: func(e engines.Engine) engines.Engine {
 			return informed{e, engines.Info{Name: "someone", Version: "1"}}
 		}},
-		{check: "info", what: "no version", engine: func(e engines.Engine) engines.Engine {
+		{check: "info", what: "no version", want: `version ""`, engine: func(e engines.Engine) engines.Engine {
 			return informed{e, engines.Info{Name: "reference"}}
 		}},
-		{check: "info", what: "another file's hash", engine: func(e engines.Engine) engines.Engine {
+		{check: "info", what: "another file's hash", want: "has sha256", engine: func(e engines.Engine) engines.Engine {
 			self, _ := os.Executable()
 			return informed{e, engines.Info{Name: "reference", Version: "1", Library: self, SHA256: strings.Repeat("0", 64)}}
 		}},
-		{check: "foreign device", what: "takes any device", driver: func(d *engines.Driver) {
+		{check: "foreign device", what: "takes any device", want: "it opens on a device of another kind", driver: func(d *engines.Driver) {
 			open := d.Open
 			d.Open = func(ctx context.Context, _ hardware.Device) (engines.Engine, error) {
 				host, err := hardware.NewHost()
@@ -267,46 +268,46 @@ func defects() []defect {
 				return open(ctx, host)
 			}
 		}},
-		{check: "operators", what: "one element off", session: disturbed(func(d []float32) { d[len(d)-1] += 0.01 })},
-		{check: "operators", what: "a NaN", session: disturbed(func(d []float32) { d[0] = float32(math.NaN()) })},
-		{check: "blocks", what: "one element off", session: disturbed(func(d []float32) { d[0] += 0.01 })},
-		{check: "miniatures", what: "one element off", session: disturbed(func(d []float32) { d[0] += 0.01 })},
-		swapped("averages over padding", func(op models.Op) models.Op {
+		{check: "operators", what: "one element off", want: "conv 1x1, fp32, batch 1: element 440 of 1x9x7x7", session: disturbed(func(d []float32) { d[len(d)-1] += 0.01 })},
+		{check: "operators", what: "a NaN", want: "is NaN", session: disturbed(func(d []float32) { d[0] = float32(math.NaN()) })},
+		{check: "blocks", what: "one element off", want: "basic, fp32, batch 1: element 0", session: disturbed(func(d []float32) { d[0] += 0.01 })},
+		{check: "miniatures", what: "one element off", want: "mini-resnet, fp32, batch 1: element 0", session: disturbed(func(d []float32) { d[0] += 0.01 })},
+		swapped("averages over padding", "avgpool 3 counting the input, fp32", func(op models.Op) models.Op {
 			if p, ok := op.(models.AvgPool); ok {
 				p.CountPad = !p.CountPad
 				return p
 			}
 			return op
 		}),
-		swapped("relu6 without its bend", func(op models.Op) models.Op {
+		swapped("relu6 without its bend", "relu6, fp32", func(op models.Op) models.Op {
 			if op == (models.Activation{Func: models.ReLU6}) {
 				return models.Activation{Func: models.ReLU}
 			}
 			return op
 		}),
-		swapped("shuffles the other way round", func(op models.Op) models.Op {
+		swapped("shuffles the other way round", "shuffle, fp32", func(op models.Op) models.Op {
 			if op == (models.Shuffle{Groups: 3}) {
 				return models.Shuffle{Groups: 4}
 			}
 			return op
 		}),
-		swapped("slices from the front", func(op models.Op) models.Op {
+		swapped("slices from the front", "slice, fp32", func(op models.Op) models.Op {
 			if s, ok := op.(models.Slice); ok {
 				return models.Slice{From: 0, To: s.To - s.From}
 			}
 			return op
 		}),
-		swapped("fixed epsilon", func(op models.Op) models.Op {
+		swapped("fixed epsilon", "batchnorm, fp32", func(op models.Op) models.Op {
 			if b, ok := op.(models.BatchNorm); ok {
 				b.Epsilon = 1e-5
 				return b
 			}
 			return op
 		}),
-		{check: "refusals", what: "supports what it cannot build", engine: func(e engines.Engine) engines.Engine {
+		{check: "refusals", what: "supports what it cannot build", want: "it supports {Precision:fp7", engine: func(e engines.Engine) engines.Engine {
 			return supporting{e, func(engines.BuildOptions) error { return nil }}
 		}},
-		{check: "refusals", what: "refuses without a reason", engine: func(e engines.Engine) engines.Engine {
+		{check: "refusals", what: "refuses without a reason", want: "without a reason", engine: func(e engines.Engine) engines.Engine {
 			return supporting{e, func(o engines.BuildOptions) error {
 				if e.Supports(o) != nil {
 					return errors.New("")
@@ -314,20 +315,20 @@ func defects() []defect {
 				return nil
 			}}
 		}},
-		{check: "refusals", what: "builds what it refuses", engine: func(e engines.Engine) engines.Engine {
+		{check: "refusals", what: "builds what it refuses", want: "and builds it", engine: func(e engines.Engine) engines.Engine {
 			return building{e, func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 				return e.Build(ctx, n, stream, options(models.FP32, 1))
 			}}
 		}},
-		{check: "repeatable", what: "flickers in the last bit", session: disturbed(func(d []float32) {
+		{check: "repeatable", what: "flickers in the last bit", want: "and then", session: disturbed(func(d []float32) {
 			if count++; count%4 == 0 {
 				d[0] = math.Nextafter32(d[0], 100)
 			}
 		})},
-		{check: "two sessions", what: "sessions share their output", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "two sessions", what: "sessions share their output", want: "session 0 beside others", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return wandering{s, &last}
 		}},
-		{check: "output is a copy", what: "hands out its own memory", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "output is a copy", what: "hands out its own memory", want: "changed the output of an earlier one", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			var own models.Tensor
 			return output{s, func() (models.Tensor, error) {
 				t, err := s.Output()
@@ -338,13 +339,13 @@ func defects() []defect {
 				return own, err
 			}}
 		}},
-		{check: "output is a copy", what: "ignores its input", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "output is a copy", what: "ignores its input", want: "two inputs give one output", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return taking{s, func(models.Tensor) error { return nil }}
 		}},
-		{check: "input shape", what: "takes any shape", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "input shape", what: "takes any shape", want: "it takes an input of shape", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return taking{s, func(models.Tensor) error { return nil }}
 		}},
-		{check: "input shape", what: "does not say which", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "input shape", what: "does not say which", want: "the error must name 1x3x32x32 and 3x3x32x32", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return taking{s, func(t models.Tensor) error {
 				if s.SetInput(t) != nil {
 					return errors.New("wrong shape")
@@ -352,13 +353,13 @@ func defects() []defect {
 				return nil
 			}}
 		}},
-		{check: "input shape", what: "trusts the shape", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "input shape", what: "trusts the shape", want: "fewer elements than its shape", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return taking{s, func(t models.Tensor) error {
 				t.Data = slices.Grow(t.Data, t.Shape.Elements())[:t.Shape.Elements()]
 				return s.SetInput(t)
 			}}
 		}},
-		{check: "errors name the node", what: "says only that it failed", engine: func(e engines.Engine) engines.Engine {
+		{check: "errors name the node", what: "says only that it failed", want: "the error must name stage2.a.conv", engine: func(e engines.Engine) engines.Engine {
 			return building{e, func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 				s, err := e.Build(ctx, n, stream, o)
 				if err != nil {
@@ -367,28 +368,28 @@ func defects() []defect {
 				return s, nil
 			}}
 		}},
-		{check: "cancelled build", what: "does not listen", engine: func(e engines.Engine) engines.Engine {
+		{check: "cancelled build", what: "does not listen", want: "it builds under a cancelled context", engine: func(e engines.Engine) engines.Engine {
 			return building{e, func(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 				return e.Build(context.WithoutCancel(ctx), n, stream, o)
 			}}
 		}},
-		{check: "executed", what: "ran another precision", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "executed", what: "ran another precision", want: "built for fp32, executed map[fp16:3]", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return executing{s, engines.Execution{Precisions: map[string]int{"fp16": 3}}}
 		}},
-		{check: "executed", what: "fell back", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "executed", what: "fell back", want: "nodes left the device", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return executing{s, engines.Execution{Fallback: []string{"stem.conv"}}}
 		}},
-		{check: "layers", what: "one time for all inferences", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "layers", what: "one time for all inferences", want: "has 1 times, want one for each", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return layering{s, func(ctx context.Context, _ int) ([]engines.Layer, error) {
 				return s.(engines.LayerTimer).TimeLayers(ctx, 1)
 			}}
 		}},
-		{check: "layers", what: "no time at all", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "layers", what: "no time at all", want: "took no time", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return layering{s, func(_ context.Context, n int) ([]engines.Layer, error) {
 				return []engines.Layer{{Name: "all", DeviceNS: make([]int64, n)}}, nil
 			}}
 		}},
-		{check: "layers", what: "another input after them", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "layers", what: "another input after them", want: "timing the layers changed the output", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			timed := false
 			return layering{taking{s, func(t models.Tensor) error {
 				if timed {
@@ -400,12 +401,12 @@ func defects() []defect {
 				return s.(engines.LayerTimer).TimeLayers(ctx, n)
 			}}
 		}},
-		{check: "layers", what: "does not listen", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "layers", what: "does not listen", want: "a cancelled context gives", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return layering{s, func(ctx context.Context, n int) ([]engines.Layer, error) {
 				return s.(engines.LayerTimer).TimeLayers(context.WithoutCancel(ctx), n)
 			}}
 		}},
-		{check: "closed session", what: "cannot close twice", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "closed session", what: "cannot close twice", want: "closed a second time", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			closed := false
 			return closing{s, func() error {
 				if closed {
@@ -415,26 +416,26 @@ func defects() []defect {
 				return s.Close()
 			}}
 		}},
-		{check: "closed session", what: "lives on", session: func(s engines.Session, _ hardware.Stream) engines.Session {
+		{check: "closed session", what: "lives on", want: "a closed session takes an input", session: func(s engines.Session, _ hardware.Stream) engines.Session {
 			return closing{s, func() error { return nil }}
 		}},
-		{check: "no deferred work", what: "works while the output is read", session: func(s engines.Session, stream hardware.Stream) engines.Session {
+		{check: "no deferred work", what: "works while the output is read", want: "in reading the output", session: func(s engines.Session, stream hardware.Stream) engines.Session {
 			return hidden{s, stream, new(bool)}
 		}},
-		{check: "no deferred work", what: "works after the call", session: func(s engines.Session, stream hardware.Stream) engines.Session {
+		{check: "no deferred work", what: "works after the call", want: "the output right after inference", session: func(s engines.Session, stream hardware.Stream) engines.Session {
 			return late{s, stream, new(sync.Mutex), new(sync.WaitGroup)}
 		}},
 		{
-			check: "submitted in every way", what: "its copies are the one input",
+			check: "submitted in every way", what: "its copies are the one input", want: "rotated: call 1 of 2",
 			stream:  func(s hardware.Stream) hardware.Stream { return events{s} },
 			session: func(s engines.Session, _ hardware.Stream) engines.Session { return unrotated{s} },
 		},
 		{
-			check: "submitted in every way", what: "its input lies elsewhere",
+			check: "submitted in every way", what: "its input lies elsewhere", want: "copied: input",
 			stream:  func(s hardware.Stream) hardware.Stream { return events{s} },
 			session: func(s engines.Session, _ hardware.Stream) engines.Session { return displaced{s} },
 		},
-		{check: "reopened", what: "the second takes the first along", engine: func(e engines.Engine) engines.Engine {
+		{check: "reopened", what: "the second takes the first along", want: "after the second engine closed", engine: func(e engines.Engine) engines.Engine {
 			return dying{e, &dead}
 		}},
 	}
@@ -483,18 +484,26 @@ func (u unrotated) Rotate(int64) ([]native.Call, error) {
 	return []native.Call{u.Call(), u.Call()}, nil
 }
 
+// openRig opens an engine on the host as the suite does.
+func openRig(t *testing.T, d engines.Driver) *rig {
+	t.Helper()
+	device, err := hardware.NewHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, device)
+	engine, err := d.Open(t.Context(), device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newRig(t, d, device, engine)
+}
+
 func TestDefectsAreFound(t *testing.T) {
 	found := map[string]bool{}
 	for _, d := range defects() {
 		t.Run(d.check+": "+d.what, func(t *testing.T) {
-			device, err := hardware.NewHost()
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := newRig(d.apply(), device)
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := openRig(t, d.apply())
 			if d.stream != nil {
 				r.stream = d.stream(r.stream)
 			}
@@ -503,11 +512,9 @@ func TestDefectsAreFound(t *testing.T) {
 			if at < 0 {
 				t.Fatalf("there is no check %q", d.check)
 			}
-			err = all[at].run(r)
-			if err == nil {
-				t.Fatal("not found")
+			if err := all[at].run(r); err == nil || !strings.Contains(err.Error(), d.want) {
+				t.Fatalf("found %v, want %q", err, d.want)
 			}
-			t.Log(err)
 		})
 		found[d.check] = true
 	}
@@ -515,6 +522,11 @@ func TestDefectsAreFound(t *testing.T) {
 		if !found[c.name] {
 			t.Errorf("check %q is not shown to find anything", c.name)
 		}
+		t.Run(c.name+": no defect", func(t *testing.T) {
+			if err := c.run(openRig(t, defect{}.apply())); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -551,14 +563,7 @@ func TestEveryOperatorHasACase(t *testing.T) {
 }
 
 func TestGoldenFindsAWrongNetwork(t *testing.T) {
-	device, err := hardware.NewHost()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := newRig(reference.Driver(), device)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := openRig(t, reference.Driver())
 	goldens, err := readGoldens()
 	if err != nil {
 		t.Fatal(err)

@@ -169,6 +169,32 @@ func TestTensorRTPrecisions(t *testing.T) {
 	}
 }
 
+// TestOldReleases refuses before a build what an older library has no option for.
+func TestOldReleases(t *testing.T) {
+	fakeGPU(t)
+	e, _ := openFake(t)
+	for _, c := range []struct {
+		judge     func(*engine, models.Precision) ability
+		version   string
+		precision models.Precision
+		want      string // of the refusal; empty is none
+	}{
+		{judgeOnCUDA, "1.17.3", models.FP16, "1.17.3 has no option use_tf32, which came with ONNX Runtime 1.18; run `genbench setup"},
+		{judgeOnCUDA, "1.18.0", models.FP32, ""},
+		{judgeOnTensorRT, "1.17.3", models.FP16, "has no option use_tf32, which came with ONNX Runtime 1.18"},
+		{judgeOnTensorRT, "1.18.0", models.FP16, ""},
+		{judgeOnTensorRT, "1.22.2", models.BF16, "has no option trt_bf16_enable, which came with ONNX Runtime 1.23"},
+		{judgeOnTensorRT, "1.22.2", models.FP16, ""},
+		{judgeOnTensorRT, "1.23.0", models.BF16, ""},
+	} {
+		e.info.Version = c.version
+		err := c.judge(e, c.precision).refused
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %s: %v, want %q", c.version, c.precision, err, c.want)
+		}
+	}
+}
+
 // TestGPULibraryUnavailable has the library of the CPU refused with its reason, and
 // the libraries that a provider needs told by name.
 func TestGPULibraryUnavailable(t *testing.T) {

@@ -216,7 +216,23 @@ func judgeOnCPU(e *engine, p models.Precision) ability {
 	return e.try(p)
 }
 
+// The releases, 1.N, that brought options without which a provider can't be told in what
+// to compute: use_tf32 (github.com/microsoft/onnxruntime/pull/19357 and 19426) and
+// trt_bf16_enable (24743). A release that lacks one fails to build.
+const tf32Release, bf16Release = 18, 23
+
+// lacks refuses a library that is older than an option.
+func (e *engine) lacks(option string, release int) error {
+	if minorVersion(e.info.Version) >= release {
+		return nil
+	}
+	return fmt.Errorf("%s %s has no option %s, which came with ONNX Runtime 1.%d; %s", e.info.Name, e.info.Version, option, release, gpuHint)
+}
+
 func judgeOnCUDA(e *engine, p models.Precision) ability {
+	if err := e.lacks("use_tf32", tf32Release); err != nil {
+		return ability{refused: err}
+	}
 	if p == models.TF32 && !e.gpu.ampere() {
 		return noUnits(e, p)
 	}
@@ -226,7 +242,14 @@ func judgeOnCUDA(e *engine, p models.Precision) ability {
 // judgeOnTensorRT knows TensorRT instead of trying, because a plan takes it seconds to
 // minutes and it does not tell what a layer runs in.
 func judgeOnTensorRT(e *engine, p models.Precision) ability {
+	// What TensorRT does not take, the CUDA provider runs.
+	err := e.lacks("use_tf32", tf32Release)
+	if err == nil && p == models.BF16 {
+		err = e.lacks("trt_bf16_enable", bf16Release)
+	}
 	switch {
+	case err != nil:
+		return ability{refused: err}
 	case (p == models.TF32 || p == models.BF16) && !e.gpu.ampere():
 		return noUnits(e, p)
 	case p == models.FP32 && e.gpu.ampere():

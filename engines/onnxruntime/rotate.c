@@ -1,7 +1,5 @@
 #include "rotate.h"
 
-#include <string.h>
-
 static OrtStatus *fill(gb_ort_rotated *r, const OrtMemoryInfo *memory, const uint64_t *addresses) {
 	const gb_ort_session *s = r->session;
 	OrtStatus *status = s->api->CreateIoBinding(s->session, &r->binding);
@@ -22,10 +20,7 @@ char *gb_ort_rotate(gb_ort_rotated *r, gb_ort_session *s, const uint64_t *addres
 	OrtStatus *status = s->api->CreateMemoryInfo("Cuda", gb_ort_device_allocator, s->gpu, gb_ort_mem_default, &memory);
 	if (status == NULL) status = fill(r, memory, addresses);
 	if (memory != NULL) s->api->ReleaseMemoryInfo(memory);
-	if (status == NULL) return NULL;
-	char *text = strdup(s->api->GetErrorMessage(status));
-	s->api->ReleaseStatus(status);
-	return text;
+	return gb_ort_words(s->api, status);
 }
 
 void gb_ort_forget_rotated(gb_ort_rotated *r) {

@@ -13,8 +13,7 @@ const gb_ort_api *gb_ort_table(void *get_api_base, uint32_t version) {
 	return ((get_api_base_func)get_api_base)()->GetApi(version);
 }
 
-// words turns a status into a message of ours and releases it.
-static char *words(const gb_ort_api *api, OrtStatus *status) {
+char *gb_ort_words(const gb_ort_api *api, OrtStatus *status) {
 	if (status == NULL) return NULL;
 	char *text = strdup(api->GetErrorMessage(status));
 	api->ReleaseStatus(status);
@@ -22,7 +21,7 @@ static char *words(const gb_ort_api *api, OrtStatus *status) {
 }
 
 char *gb_ort_open(const gb_ort_api *api, OrtEnv **env) {
-	return words(api, api->CreateEnv(gb_ort_log_error, "genbench", env));
+	return gb_ort_words(api, api->CreateEnv(gb_ort_log_error, "genbench", env));
 }
 
 void gb_ort_shut(const gb_ort_api *api, OrtEnv *env) { api->ReleaseEnv(env); }
@@ -45,7 +44,7 @@ char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefi
 	unsigned level = s->unfused ? gb_ort_optimise_basic : gb_ort_optimise_all;
 	if (status == NULL) status = configure(s->api, s->options, level, threads, profile_prefix);
 	s->profile = profile_prefix == NULL ? gb_ort_unprofiled : gb_ort_profiling;
-	return words(s->api, status);
+	return gb_ort_words(s->api, status);
 }
 
 void gb_ort_cancel(gb_ort_session *s) {
@@ -60,7 +59,7 @@ char *gb_ort_use_cuda(gb_ort_session *s, const char *const *keys, const char *co
 	if (status == NULL) status = s->api->UpdateCUDAProviderOptions(cuda, keys, values, count);
 	if (status == NULL) status = s->api->SessionOptionsAppendExecutionProvider_CUDA_V2(s->options, cuda);
 	if (cuda != NULL) s->api->ReleaseCUDAProviderOptions(cuda);
-	return words(s->api, status);
+	return gb_ort_words(s->api, status);
 }
 
 char *gb_ort_use_tensorrt(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count) {
@@ -69,7 +68,7 @@ char *gb_ort_use_tensorrt(gb_ort_session *s, const char *const *keys, const char
 	if (status == NULL) status = s->api->UpdateTensorRTProviderOptions(tensorrt, keys, values, count);
 	if (status == NULL) status = s->api->SessionOptionsAppendExecutionProvider_TensorRT_V2(s->options, tensorrt);
 	if (tensorrt != NULL) s->api->ReleaseTensorRTProviderOptions(tensorrt);
-	return words(s->api, status);
+	return gb_ort_words(s->api, status);
 }
 
 static OrtStatus *create_binding(gb_ort_session *s) {
@@ -83,11 +82,11 @@ static OrtStatus *create_binding(gb_ort_session *s) {
 }
 
 char *gb_ort_load(gb_ort_session *s, const OrtEnv *env, const void *model, size_t size) {
-	return words(s->api, s->api->CreateSessionFromArray(env, model, size, s->options, &s->session));
+	return gb_ort_words(s->api, s->api->CreateSessionFromArray(env, model, size, s->options, &s->session));
 }
 
 char *gb_ort_load_file(gb_ort_session *s, const OrtEnv *env, const char *path) {
-	return words(s->api, s->api->CreateSession(env, path, s->options, &s->session));
+	return gb_ort_words(s->api, s->api->CreateSession(env, path, s->options, &s->session));
 }
 
 void gb_ort_configured(gb_ort_session *s) {
@@ -138,7 +137,7 @@ char *gb_ort_learn(gb_ort_session *s, void *const *contents) {
 	drop_values(s->api, &s->inputs);
 	drop_values(s->api, &s->outputs);
 	if (memory != NULL) s->api->ReleaseMemoryInfo(memory);
-	return words(s->api, status);
+	return gb_ort_words(s->api, status);
 }
 
 // allocate gives zeroed memory on a cache line, as vector instructions like it.
@@ -169,7 +168,7 @@ char *gb_ort_bind(gb_ort_session *s) {
 	if (status == NULL) status = create_values(s->api, memory, &s->outputs);
 	if (status == NULL && s->gpu >= 0) status = create_binding(s);
 	if (memory != NULL) s->api->ReleaseMemoryInfo(memory);
-	return words(s->api, status);
+	return gb_ort_words(s->api, status);
 }
 
 static void before_run(gb_ort_session *s) {
@@ -207,7 +206,7 @@ char *gb_ort_end_profile(gb_ort_session *s) {
 	OrtStatus *status = s->api->GetAllocatorWithDefaultOptions(&allocator);
 	if (status == NULL) status = s->api->SessionEndProfiling(s->session, allocator, &file);
 	if (status == NULL) status = s->api->AllocatorFree(allocator, file);
-	return words(s->api, status);
+	return gb_ort_words(s->api, status);
 }
 
 const char *gb_ort_failure(const gb_ort_session *s) {

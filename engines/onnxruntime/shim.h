@@ -11,13 +11,16 @@ const char *gb_ort_version(void *get_api_base);
 // gb_ort_table gives the function table, or NULL from a library too old for it.
 const gb_ort_api *gb_ort_table(void *get_api_base, uint32_t version);
 
+// gb_ort_words turns a status into a message and releases it; NULL stays NULL.
+char *gb_ort_words(const gb_ort_api *api, OrtStatus *status);
+
 char *gb_ort_open(const gb_ort_api *api, OrtEnv **env);
 void gb_ort_shut(const gb_ort_api *api, OrtEnv *env);
 
 // A gb_ort_tensor is an input or output. Its data lives as long as its session: on
 // the host it is made with it, on a GPU its owner brings it along.
 typedef struct {
-	const int64_t *shape; // only read while the session is built
+	const int64_t *shape; // lives as long as the session
 	size_t rank;
 	unsigned element; // ONNXTensorElementDataType, numbered as in ONNX
 	size_t bytes;

@@ -71,7 +71,7 @@ step() {
 # shown nothing.
 tests() {
 	step "$1" "$2" sh -c 'cd "$1" && exec "./$2" -test.v -test.timeout 5m -test.run "$3" $4' sh "$here/$3" "$4" "$5" "${6:-}" || return
-	if grep -qE '^--- SKIP|no tests to run' "$out/$1.txt"; then
+	if grep -qE '^ *--- SKIP|no tests to run' "$out/$1.txt"; then
 		say "FAILED   $1: not all of its tests ran, see $1.txt"
 		failed=1
 	fi

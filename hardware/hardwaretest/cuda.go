@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -50,21 +51,18 @@ func Sources(t testing.TB, paths ...string) map[string][]byte {
 }
 
 // Compile makes a shared library from C sources by name; headers lie beside them.
-// It compiles the same sources with the same flags once a machine and then copies:
-// a test wants a library of its own for the state in it, not for its code.
+// It compiles the same sources with the same flags once a user and then copies: a test
+// wants a library of its own for the state in it, not for its code.
 func Compile(t testing.TB, library string, sources map[string][]byte, flags ...string) string {
 	t.Helper()
-	h := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(sources)) {
-		fmt.Fprintf(h, "%s %d\n%s", name, len(sources[name]), sources[name])
-	}
-	fmt.Fprintf(h, "%q", flags)
-	made := filepath.Join(os.TempDir(), fmt.Sprintf("genbench-fake-%x.so", h.Sum(nil)[:12]))
-	binary, err := os.ReadFile(made)
+	kept := cacheOf(sources, flags)
+	binary, err := os.ReadFile(kept)
 	if err != nil {
-		compile(t, made, sources, flags)
-		if binary, err = os.ReadFile(made); err != nil {
-			t.Fatal(err)
+		binary = compile(t, sources, flags)
+		if kept != "" {
+			if err := keep(kept, binary); err != nil {
+				t.Logf("%s is compiled anew every time: %v", filepath.Base(library), err)
+			}
 		}
 	}
 	if err := os.WriteFile(library, binary, 0o755); err != nil {
@@ -73,11 +71,54 @@ func Compile(t testing.TB, library string, sources map[string][]byte, flags ...s
 	return library
 }
 
-func compile(t testing.TB, library string, sources map[string][]byte, flags []string) {
+// cacheOf is where the binary of sources is kept; empty where it is not, since a flag
+// names a file, which may change or be a test's own, or this user has no cache.
+func cacheOf(sources map[string][]byte, flags []string) string {
+	cache, err := os.UserCacheDir()
+	if err != nil || slices.ContainsFunc(flags, filepath.IsAbs) {
+		return ""
+	}
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		fmt.Fprintf(h, "%s %d\n%s", name, len(sources[name]), sources[name])
+	}
+	fmt.Fprintf(h, "%q %q", compiler(), flags)
+	return filepath.Join(cache, "genbench", "fakes", fmt.Sprintf("%x.so", h.Sum(nil)[:12]))
+}
+
+// keep writes a binary whole: another process may be at the same.
+func keep(path string, binary []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	partial, err := os.CreateTemp(filepath.Dir(path), "partial-")
+	if err != nil {
+		return err
+	}
+	_, err = partial.Write(binary)
+	if err = errors.Join(err, partial.Close()); err == nil {
+		err = os.Rename(partial.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(partial.Name()))
+	}
+	return nil
+}
+
+// compiler is the C compiler with its flags, as cgo finds it.
+func compiler() []string {
+	if words := strings.Fields(os.Getenv("CC")); len(words) > 0 {
+		return words
+	}
+	return []string{"cc"}
+}
+
+func compile(t testing.TB, sources map[string][]byte, flags []string) []byte {
 	t.Helper()
+	cc := compiler()
 	dir := t.TempDir()
 	made := filepath.Join(dir, "made.so")
-	args := []string{"-std=gnu11", "-O3", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", made}
+	args := append(cc[1:], "-std=gnu11", "-O3", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", made)
 	for name, text := range sources {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, text, 0o644); err != nil {
@@ -87,23 +128,12 @@ func compile(t testing.TB, library string, sources map[string][]byte, flags []st
 			args = append(args, file)
 		}
 	}
-	if out, err := exec.Command("cc", append(args, flags...)...).CombinedOutput(); err != nil {
-		t.Fatalf("compile %s: %v\n%s", filepath.Base(library), err, out)
+	if out, err := exec.Command(cc[0], append(args, flags...)...).CombinedOutput(); err != nil {
+		t.Fatalf("compile %v: %v\n%s", slices.Sorted(maps.Keys(sources)), err, out)
 	}
-	// Another process may be at the same: the last to rename wins, and both made the
-	// same file. It may lie on another disk than the test's folder.
 	binary, err := os.ReadFile(made)
 	if err != nil {
 		t.Fatal(err)
 	}
-	partial, err := os.CreateTemp(filepath.Dir(library), filepath.Base(library))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := partial.Write(binary); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(partial.Close(), os.Rename(partial.Name(), library)); err != nil {
-		t.Fatal(err)
-	}
+	return binary
 }

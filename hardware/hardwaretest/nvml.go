@@ -3,10 +3,7 @@
 package hardwaretest
 
 import (
-	"cmp"
 	_ "embed"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -20,21 +17,9 @@ var nvmlSource []byte
 // double only: go-nvml binds its functions once.
 func FakeNVML(t testing.TB, defines ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	source, library := filepath.Join(dir, "nvml.c"), filepath.Join(dir, "libnvidia-ml.so.1")
-	if err := os.WriteFile(source, nvmlSource, 0o644); err != nil {
-		t.Fatal(err)
+	flags := make([]string, len(defines))
+	for i, define := range defines {
+		flags[i] = "-D" + define
 	}
-	args := []string{"-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-D_DEFAULT_SOURCE", "-o", library}
-	for _, define := range defines {
-		args = append(args, "-D"+define)
-	}
-	compiler := cmp.Or(os.Getenv("CC"), "cc")
-	if _, err := exec.LookPath(compiler); err != nil {
-		t.Skipf("the fake NVML needs a C compiler: %v", err)
-	}
-	if out, err := exec.Command(compiler, append(args, source)...).CombinedOutput(); err != nil {
-		t.Fatalf("compile the fake NVML: %v\n%s", err, out)
-	}
-	return library
+	return Compile(t, filepath.Join(t.TempDir(), "libnvidia-ml.so.1"), map[string][]byte{"nvml.c": nvmlSource}, flags...)
 }

@@ -30,9 +30,10 @@ func VendorFiles(t testing.TB, pattern string) []string {
 // NVIDIA's, which it finds by name; nothing is linked or run. Flags go to the compiler.
 func CheckDeclarations(t testing.TB, header, file string, flags ...string) {
 	t.Helper()
-	args := append([]string{"-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"}, flags...)
-	args = append(args, "-I", filepath.Dir(header), file)
-	if out, err := exec.Command("cc", args...).CombinedOutput(); err != nil {
+	cc := compiler()
+	args := append(cc[1:], "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only")
+	args = append(append(args, flags...), "-I", filepath.Dir(header), file)
+	if out, err := exec.Command(cc[0], args...).CombinedOutput(); err != nil {
 		t.Errorf("%s: %v\n%s", header, err, out)
 	}
 }

@@ -4,9 +4,10 @@
 // (nvmlReturn_t in nvml.h: 3 not supported, 15 GPU is lost). While the file that
 // FAKE_NVML_LATER names exists, the number in it is returned instead; if it says
 // "hang", the call does not return until the file is gone. Calls that set something
-// return FAKE_NVML_SET_RETURN, and RESET_RETURN those that take it back; each adds a
-// line to the file that FAKE_NVML_RECORD names. Compiled with -DBARE it has only what
-// a library needs to be NVML.
+// return FAKE_NVML_SET_RETURN, and RESET_RETURN those that take it back, with
+// SET_MEMORY_RETURN and RESET_MEMORY_RETURN for the memory's clock; each adds a line to
+// the file that FAKE_NVML_RECORD names. FAKE_NVML_WITHHELD is the index of a board that
+// may not be opened. Compiled with -DBARE it has only what a library needs to be NVML.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ int nvmlInit_v2(void) { return (int)env("INIT", 0); }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { return code == 4 ? "Insufficient Permissions" : code == 16 ? "GPU requires reset" : code == 6 ? "Not Found" : code == 3 ? "Not Supported" : code == 9 ? "Driver Not Loaded" : code == 15 ? "GPU is lost" : "other"; }
 int nvmlDeviceGetCount_v2(u32 *n) { *n = (u32)env("DEVICES", 1); return 0; }
-int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return (int)env("HANDLE", 0); }
+int nvmlDeviceGetHandleByIndex_v2(u32 i, void **d) { *d = (void *)(size_t)(i + 1); return i == env("WITHHELD", 99) ? 4 : (int)env("HANDLE", 0); }
 // UUID names the first board otherwise, as the double of the CUDA driver does its own.
 static const char *named(void) { const char *uuid = getenv("FAKE_NVML_UUID"); return uuid ? uuid : "GPU-fake-0"; }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **d) {
@@ -93,14 +94,20 @@ static int record(const char *key, const char *call, void *d, u32 low, u32 high)
 int nvmlDeviceSetGpuLockedClocks(void *d, u32 low, u32 high) { return record("SET_RETURN", "lock-sm", d, low, high); }
 int nvmlDeviceSetMemoryLockedClocks(void *d, u32 low, u32 high) { return record("SET_MEMORY_RETURN", "lock-memory", d, low, high); }
 int nvmlDeviceResetGpuLockedClocks(void *d) { return record("RESET_RETURN", "reset-sm", d, 0, 0); }
-int nvmlDeviceResetMemoryLockedClocks(void *d) { return record("RESET_RETURN", "reset-memory", d, 0, 0); }
+int nvmlDeviceResetMemoryLockedClocks(void *d) { return record(getenv("FAKE_NVML_RESET_MEMORY_RETURN") ? "RESET_MEMORY_RETURN" : "RESET_RETURN", "reset-memory", d, 0, 0); }
 typedef struct { u32 id, scope; long long timestamp, latency; u32 type; int code; u64 value; } field;
 int nvmlDeviceGetFieldValues(void *d, int n, field *f) {
 	(void)d;
 	for (int i = 0; i < n; i++) {
 		f[i].type = f[i].id == 186 ? 1 : 3; // unsigned int, unsigned long long
-		f[i].code = f[i].id == 186 || f[i].id == 74 ? (int)env("FIELD_RETURN", 0) : 3;
-		f[i].value = f[i].id == 186 ? env("INSTANT_MW", 250500) | 7ULL << 32 : env("POWER_VIOLATION", 5000000000);
+		f[i].code = (int)env("FIELD_RETURN", 0);
+		switch (f[i].id) {
+		case 186: f[i].value = env("INSTANT_MW", 250500) | 7ULL << 32; break;
+		case 74: f[i].value = env("POWER_VIOLATION", 5000000000); break;
+		case 270: f[i].value = env("HW_THERMAL", 0); break;
+		case 271: f[i].value = env("HW_POWER_BRAKE", 0); break;
+		default: f[i].code = 3;
+		}
 	}
 	return answer();
 }
