@@ -88,9 +88,9 @@
 // the machine, other processes used more than half a core or have a context on the
 // GPU, a thermal or power-brake bit was set at either end of it or at one of the looks
 // that another thread takes ten times a second between (counters.watching), or the
-// slowdown bit twice or with violation time, the GPU counted memory errors or PCIe replays or its
-// driver reported a fault (Xid), the processor counted a thermal throttle, or the clock
-// followed another GPU's. After heat the next try waits for the device to cool
+// slowdown bit twice, the board counted time of a hardware slowdown, the GPU counted
+// memory errors or PCIe replays or its driver reported a fault (Xid), the processor
+// counted a thermal throttle, or the clock followed another GPU's. After heat the next try waits for the device to cool
 // (worker.coolDown). A power cap that holds a locked clock more than 1 % below its lock
 // lowers the lock by one of the board's steps, up to five times a run, and the launch
 // begins anew; what it had measured stays in the journal and does not count (POWER

@@ -39,7 +39,7 @@ protocol: {launches: 2, rounds: 2, round_time: 200ms, warmup_time: 20ms, window_
 // faultVisits is how many rounds it owes.
 const faultVisits = 8
 
-// start begins a run of faultSuite with a runtime directory of its own, and returns
+// start begins a run of faultSuite with a place for locks of its own, and returns
 // when its first round has ended.
 func start(t *testing.T, dir string, env ...string) *process {
 	t.Helper()
@@ -54,7 +54,7 @@ func startOn(t *testing.T, engine, dir string, env ...string) *process {
 	if err := os.WriteFile(suite, []byte(strings.ReplaceAll(faultSuite, "fake-spin", engine)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := begin(t, append(env, "XDG_RUNTIME_DIR="+runtime), "run", "--suite", suite, "--out", dir)
+	p := begin(t, append(env, "TMPDIR="+runtime), "run", "--suite", suite, "--out", dir)
 	p.dir = dir
 	p.until(t, "[1/8")
 	return p
@@ -90,10 +90,12 @@ func begin(t *testing.T, env []string, args ...string) *process {
 
 // runtimeDir is the entry of the environment that tells where a process locks.
 func (p *process) runtimeDir() string {
-	i := slices.IndexFunc(p.Env, func(e string) bool {
-		return strings.HasPrefix(e, "XDG_RUNTIME_DIR=") && filepath.IsAbs(e[len("XDG_RUNTIME_DIR="):])
-	})
-	return p.Env[i]
+	for _, e := range slices.Backward(p.Env) { // of two the last counts
+		if strings.HasPrefix(e, "TMPDIR=") {
+			return e
+		}
+	}
+	return ""
 }
 
 // until reads the progress up to a line that holds text.
@@ -329,7 +331,7 @@ func TestWaitForQuiet(t *testing.T) {
 		_ = busy.Wait() // it was killed
 	})
 	dir := filepath.Join(t.TempDir(), "run")
-	p := begin(t, []string{"XDG_RUNTIME_DIR=" + t.TempDir()}, "run", "--wait", "1m", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--out", dir)
+	p := begin(t, []string{"TMPDIR=" + t.TempDir()}, "run", "--wait", "1m", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--out", dir)
 	p.until(t, "for a quiet machine: other processes kept ")
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -491,7 +493,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 // runBelow has a run fail to make its directory.
 func runBelow(t *testing.T, dir string) {
 	t.Helper()
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("TMPDIR", t.TempDir())
 	var stdout, stderr bytes.Buffer
 	code := run([]string{"run", "--engines", "fake-spin", "--models", "genet-small", "--out", filepath.Join(dir, "run")}, strings.NewReader(""), &stdout, &stderr, testDrivers())
 	if code != exitUsage || !strings.Contains(stderr.String(), "create result directory") {

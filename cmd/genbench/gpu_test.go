@@ -26,7 +26,7 @@ func TestGPUScripts(t *testing.T) {
 			env.Setenv(hardware.CUDAEnv, driver)
 			env.Setenv(cudnn.Env, library)
 			env.Setenv("GENBENCH_NVML", filepath.Join(env.WorkDir, "none"))
-			env.Setenv("XDG_RUNTIME_DIR", env.WorkDir)
+			env.Setenv("TMPDIR", env.WorkDir)
 			env.Setenv("GENBENCH_STATE", filepath.Join(env.WorkDir, "state"))
 			return nil
 		},

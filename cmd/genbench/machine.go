@@ -100,6 +100,9 @@ func (m *machine) openGPUs() error {
 	if err != nil {
 		return err
 	}
+	if withheld := m.nvml.Withheld(); len(m.gpus) == 0 && withheld != nil {
+		m.gpus, m.gpusReason = nil, withheld.Error()
+	}
 	_, leases, err := leaseDirectories()
 	if err != nil {
 		return err
