@@ -44,11 +44,11 @@ static int submit(gb_program *p, const gb_step *s) {
 	switch (s->kind) {
 	case gb_convolution:
 		p->status = api->cudnnConvolutionForward(p->handle, &one, s->x, s->x_data, s->w, s->w_data, s->convolution,
-			s->algorithm, p->workspace, p->workspace_bytes, &zero, s->y, s->y_data);
+			s->algorithm, p->workspace, s->workspace, &zero, s->y, s->y_data);
 		break;
 	case gb_fused_convolution:
 		p->status = api->cudnnConvolutionBiasActivationForward(p->handle, &one, s->x, s->x_data, s->w, s->w_data,
-			s->convolution, s->algorithm, p->workspace, p->workspace_bytes, &s->z_factor, s->z, s->z_data, s->bias,
+			s->convolution, s->algorithm, p->workspace, s->workspace, &s->z_factor, s->z, s->z_data, s->bias,
 			s->bias_data, s->activation, s->y, s->y_data);
 		break;
 	case gb_pooling:
@@ -134,6 +134,12 @@ unsigned gb_find_algorithms(gb_program *p, const gb_step *s, gb_cudnn_algorithm 
 	p->status = p->api->cudnnFindConvolutionForwardAlgorithmEx(p->handle, s->x, s->x_data, s->w, s->w_data, s->convolution,
 		s->y, s->y_data, *count, count, found, p->workspace, p->workspace_bytes);
 	return p->status;
+}
+
+unsigned gb_choose_algorithm(const gb_cudnn *api, gb_step *s, const gb_cudnn_algorithm *a) {
+	s->algorithm = a->algorithm;
+	s->workspace = a->workspace;
+	return api->cudnnSetConvolutionMathType(s->convolution, a->math);
 }
 
 void gb_forget_step(const gb_cudnn *api, gb_step *s) {

@@ -36,7 +36,7 @@ typedef struct {
 	cudnnPoolingDescriptor_t pooling;
 	unsigned algorithm;
 	cudnnBackendDescriptor_t plan, pack; // of a graph; the plan may be other steps' too, and is not the step's
-	size_t workspace;                    // bytes that the step needs
+	size_t workspace;                    // bytes that the step needs and is given
 	float z_factor; // 0 where there is no residual
 	const void *x_data, *w_data, *z_data, *bias_data;
 	const void *descale_data, *scale_data; // one float each, of a graph in fp8
@@ -85,6 +85,10 @@ unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, u
 // gb_find_algorithms measures the algorithms of a convolution step in the program's
 // workspace; the fastest come first.
 unsigned gb_find_algorithms(gb_program *p, const gb_step *s, gb_cudnn_algorithm *found, int *count);
+// gb_choose_algorithm has a step run one of those as it was measured: by its way of
+// multiplying, which need not be the one that was asked for, in the workspace that it
+// takes by that.
+unsigned gb_choose_algorithm(const gb_cudnn *api, gb_step *s, const gb_cudnn_algorithm *a);
 void gb_forget_step(const gb_cudnn *api, gb_step *s);
 
 // The rest is the graph API for Go, which cannot call through pointers. Finalizing

@@ -259,7 +259,9 @@ func (s *session) search(ctx context.Context) error {
 }
 
 // choose takes the fastest algorithm of every convolution by cuDNN's own measurement
-// in the workspace.
+// in the workspace. A result holds for the way of multiplying that it names, which may be
+// another than was asked for: run by that one, the algorithm is another kernel with
+// another workspace, or refused (pytorch/pytorch, pull request 15881).
 func (s *session) choose(ctx context.Context) (err error) {
 	known := map[string]C.gb_cudnn_algorithm{} // blocks repeat
 	floats := &notEightBits{}
@@ -291,7 +293,9 @@ func (s *session) choose(ctx context.Context) (err error) {
 			}
 			known[shape] = algorithm
 		}
-		step.algorithm, step.workspace = algorithm.algorithm, algorithm.workspace
+		if status := C.gb_choose_algorithm(s.engine.api, step, &algorithm); status != 0 {
+			return s.refusal(s.name(int(step.node)), "cudnnSetConvolutionMathType", status)
+		}
 		s.note("%s: %s, %.4f ms without what is fused, workspace %d bytes", s.name(int(step.node)), algorithmName(step.algorithm),
 			float64(algorithm.milliseconds), int64(algorithm.workspace))
 	}
@@ -337,7 +341,9 @@ func (s *session) fastest(step *C.gb_step) (C.gb_cudnn_algorithm, error) {
 		return found[0], s.refuse(s.name(int(step.node)), call, status)
 	}
 	_, _, asked := s.types()
-	exact := asked == C.gb_cudnn_fma_math && !s.inEightBits(int(step.node))
+	// Before Ampere the default of fp32 is FMA by another name (cudnnMathType_t in NVIDIA's
+	// reference, which microsoft/onnxruntime, pull request 19426, quotes).
+	exact := asked == C.gb_cudnn_fma_math && !s.inEightBits(int(step.node)) && capability(s.engine.device.Details()) >= 80
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
 		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
@@ -547,7 +553,8 @@ func (s *session) Close() error {
 	if s.program == nil {
 		return nil
 	}
-	errs := []error{s.rotation.free(s.program)}
+	// Work that was submitted still uses the plans.
+	errs := []error{s.stream.Synchronize(context.Background()), s.rotation.free(s.program)}
 	for i := range s.steps() {
 		C.gb_forget_step(s.engine.api, &s.steps()[i])
 	}
