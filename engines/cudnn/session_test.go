@@ -428,6 +428,26 @@ func TestSessionsGiveMemoryBack(t *testing.T) {
 	}
 }
 
+// A session that is closed after a failure has work in the stream still.
+func TestCloseWaits(t *testing.T) {
+	b := newBench(t)
+	conv := models.Conv{In: 4, Out: 4, KernelH: 1, KernelW: 1, Stride: 1, Dilation: 1, Groups: 1}
+	s := b.build(t, &models.Network{Name: "waits", Channels: 4, Resolution: 2, Weights: models.Synthetic(), Nodes: []models.Node{
+		{Name: "conv", Op: conv, Inputs: []int{models.Image}},
+		{Name: "relu", Op: models.Activation{Func: models.ReLU}, Inputs: []int{0}},
+		{Name: "swish", Op: models.Activation{Func: models.HardSwish}, Inputs: []int{1}},
+	}}, models.FP32, 1)
+	t.Setenv("FAKE_CUDA_LAUNCH", "701")
+	var failed *native.CallError
+	err := b.stream.Time(s.Call(), make([]hardware.Sample, 1))
+	if choices := strings.Join(s.Executed().Choices, "\n"); !errors.As(err, &failed) || !strings.Contains(choices, "conv: graph plan") {
+		t.Fatalf("got %v, want a launch that fails behind a plan: %s", err, choices)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestForeignStream(t *testing.T) {
 	b := newBench(t)
 	other, err := hardware.Open("0")
