@@ -138,7 +138,7 @@ func accept(lib *native.Library, gpu native.CUDADeviceInfo) error {
 	case cudart/1000 > gpu.DriverVersionNumber/1000:
 		return fmt.Errorf("it is made for CUDA %d, the driver supports CUDA %s; take the package for CUDA %d",
 			cudart/1000, gpu.DriverVersion, gpu.DriverVersionNumber/1000)
-	case (version >= firstWithoutVolta || cudart/1000 >= 13) && capability(gpu) < 75:
+	case (version >= firstWithoutVolta || cudart/1000 >= 13) && gpu.Capability() < 75:
 		return fmt.Errorf("it is cuDNN %s for CUDA %d, which has no code for compute capability %d.%d (%s)",
 			versionString(version), cudart/1000, gpu.CapabilityMajor, gpu.CapabilityMinor, gpu.Name)
 	}

@@ -343,7 +343,7 @@ func (s *session) fastest(step *C.gb_step) (C.gb_cudnn_algorithm, error) {
 	_, _, asked := s.types()
 	// Before Ampere the default of fp32 is FMA by another name (cudnnMathType_t in NVIDIA's
 	// reference, which microsoft/onnxruntime, pull request 19426, quotes).
-	exact := asked == C.gb_cudnn_fma_math && !s.inEightBits(int(step.node)) && capability(s.engine.device.Details()) >= 80
+	exact := asked == C.gb_cudnn_fma_math && !s.inEightBits(int(step.node)) && s.engine.device.Details().Capability() >= 80
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
 		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
