@@ -83,8 +83,10 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 		return nil, fmt.Errorf("open cudnn: %w", err)
 	}
 	e.absent = library.PreloadNamed(lib.Path, companions(int(C.gb_cudnn_cudart(e.api))/1000))
+	// libcudnn.so.9 only finds the libraries that compute: it is one file in the packages
+	// for several CUDAs, whose digest does not tell them apart.
 	e.info = engines.Info{
-		Name: "cudnn", Version: versionString(int(C.gb_cudnn_version(e.api))),
+		Name: "cudnn", Version: fmt.Sprintf("%s+cuda%d", versionString(int(C.gb_cudnn_version(e.api))), int(C.gb_cudnn_cudart(e.api))/1000),
 		Library: lib.Path, SHA256: lib.SHA256,
 	}
 	if err := e.loadKernels(); err != nil {

@@ -56,10 +56,11 @@ typedef struct {
 	size_t workspace_bytes;
 	gb_step *steps;
 	int count;
-	// Of the last run that failed: the step, and the code of cuDNN or of the driver.
+	// Of the last run that failed: the step, the code of cuDNN or of the driver, and the
+	// driver's call.
 	int failed;
 	unsigned status;
-	int in_driver;
+	int driver_call; // a gb_cuda_call; gb_call_none where it was cuDNN
 } gb_program;
 
 unsigned gb_program_open(gb_program *p, const gb_cudnn *api, const gb_cuda_stream *s);
@@ -93,7 +94,7 @@ void gb_forget_step(const gb_cudnn *api, gb_step *s);
 
 // The rest is the graph API for Go, which cannot call through pointers. Finalizing
 // may compile for the device and destroying unload from it: those make the context
-// current. Their status is cuDNN's, or with p->in_driver the driver's.
+// current. Their status is cuDNN's, or with p->driver_call the driver's.
 int gb_has_graphs(const gb_cudnn *api);
 unsigned gb_backend_create(gb_program *p, unsigned type, cudnnBackendDescriptor_t *d);
 unsigned gb_backend_set(gb_program *p, cudnnBackendDescriptor_t d, unsigned name, unsigned type, int64_t count, const void *elements);

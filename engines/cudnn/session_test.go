@@ -308,6 +308,15 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
+// The same release for another CUDA is another library.
+func TestVersionNamesItsCUDA(t *testing.T) {
+	for cudart, want := range map[string]string{"12090": "9.0.0+cuda12", "11080": "9.0.0+cuda11"} {
+		if got := newBench(t, "FAKE_CUDNN_CUDART", cudart).engine.Info().Version; got != want {
+			t.Errorf("made for CUDA %s: version %s, want %s", cudart, got, want)
+		}
+	}
+}
+
 // A V100, a T4, an A100 and an H100 under the drivers that they are found with.
 func TestHint(t *testing.T) {
 	for _, c := range []struct{ capability, driver, want string }{
