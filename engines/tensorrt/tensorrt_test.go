@@ -56,8 +56,8 @@ func fake(t *testing.T, flags ...string) {
 		hardwaretest.Compile(t, filepath.Join(dir, name), map[string][]byte{"fake.c": []byte(fakeLibraries)}, append([]string{"-DFAKE_VERSION=101600"}, flags...)...)
 	}
 	t.Setenv(LibraryEnv, filepath.Join(dir, "libnvinfer.so.10"))
-	resource := filepath.Join(dir, "libnvinfer_builder_resource_sm80.so.10.16.0")
-	hardwaretest.Compile(t, resource, map[string][]byte{"none.c": []byte("int none;\n")}, "-Wl,-soname,do_not_link_against_nvinfer_builder_resource_sm80")
+	resource := filepath.Join(dir, "libnvinfer_builder_resource.so.10.16.0")
+	hardwaretest.Compile(t, resource, map[string][]byte{"none.c": []byte("int none;\n")}, "-Wl,-soname,do_not_link_against_nvinfer_builder_resource")
 	sources := hardwaretest.Sources(t, "testdata/fakeshim.c", "shim/abi.h", "../onnxruntime/api.h")
 	t.Setenv(ShimEnv, hardwaretest.Compile(t, filepath.Join(dir, "libgenbench_trt10.so"), sources))
 	t.Setenv(library.CacheEnv, t.TempDir())

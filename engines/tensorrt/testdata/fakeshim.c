@@ -85,7 +85,7 @@ typedef struct {
 
 static char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 	if (fault("build")) return strdup("parse model: node stem.conv (Conv): no implementation");
-	if (dlopen("libnvinfer_builder_resource_sm80.so.10.16.0", RTLD_NOW) == NULL) return strdup(dlerror());
+	if (dlopen("libnvinfer_builder_resource.so.10.16.0", RTLD_NOW) == NULL) return strdup(dlerror());
 	size_t inputs = (size_t)what->input_count;
 	plan->size = sizeof(plan_head) + inputs * sizeof(plan_input) + what->model_size;
 	plan_head *head = plan->data = calloc(1, plan->size);
