@@ -126,7 +126,9 @@ type Execution struct {
 	Precisions map[string]int `json:"precisions,omitempty"`
 	// Fallback names nodes that left the engine's device.
 	Fallback []string `json:"fallback,omitempty"`
-	// DeviceBytes is device memory held by the session; 0 where not known.
+	// DeviceBytes is device memory held by the session: its inputs and outputs, weights,
+	// activations and workspaces, without what the library holds for the process; 0 where
+	// not known.
 	DeviceBytes int64 `json:"device_bytes,omitempty"`
 	// Choices says in words what the engine chose where it had a choice: layouts,
 	// algorithms, workspaces.

@@ -21,9 +21,10 @@ import (
 // library, for a box where the loader does not find libcuda.so.1.
 const CUDAEnv = "GENBENCH_CUDA"
 
-// Open gives the device of an id: "host"; the index of a GPU as nvidia-smi counts;
-// or a UUID, "GPU-…" or "MIG-…", as nvidia-smi -L prints it. The owner closes it
-// after all of its streams.
+// Open gives the device of an id: "host"; the index of a GPU among those that CUDA
+// shows this process, which is nvidia-smi's where CUDA_VISIBLE_DEVICES hides none; or a
+// UUID, "GPU-…" or "MIG-…", as nvidia-smi -L prints it. The owner closes it after all of
+// its streams.
 func Open(id string) (Device, error) {
 	if id == string(Host) {
 		return NewHost()
@@ -55,8 +56,9 @@ func CUDADevices() ([]Info, error) {
 }
 
 // openCUDA starts the driver. What it reads from the environment it reads once, when
-// a process starts it first: indices are set to follow nvidia-smi, and a MIG
-// instance is made visible, because CUDA shows only those that are named.
+// a process starts it first: the GPUs that CUDA shows are set to stand in nvidia-smi's
+// order, and a MIG instance is made visible, because CUDA shows only those that are
+// named.
 func openCUDA(id string) (*native.CUDA, error) {
 	settings := map[string]string{"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 	if strings.HasPrefix(id, "MIG-") {

@@ -628,7 +628,7 @@ func TestCUDASynchronizeHeedsItsContext(t *testing.T) {
 
 func TestCUDAEngineSeams(t *testing.T) {
 	d, s := gpu(t)
-	if s.Handle() == 0 || s.C() == nil || d.C() == nil || d.Driver().API() == unsafe.Pointer(nil) {
+	if s.Handle() == 0 || s.C() == nil || d.C() == nil {
 		t.Error("an engine gets nothing to work with")
 	}
 	if s.Device() != d {

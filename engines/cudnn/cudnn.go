@@ -83,8 +83,10 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 		return nil, fmt.Errorf("open cudnn: %w", err)
 	}
 	e.absent = library.PreloadNamed(lib.Path, companions(int(C.gb_cudnn_cudart(e.api))/1000))
+	// libcudnn.so.9 only finds the libraries that compute: it is one file in the packages
+	// for several CUDAs, whose digest does not tell them apart.
 	e.info = engines.Info{
-		Name: "cudnn", Version: versionString(int(C.gb_cudnn_version(e.api))),
+		Name: "cudnn", Version: fmt.Sprintf("%s+cuda%d", versionString(int(C.gb_cudnn_version(e.api))), int(C.gb_cudnn_cudart(e.api))/1000),
 		Library: lib.Path, SHA256: lib.SHA256,
 	}
 	if err := e.loadKernels(); err != nil {
@@ -138,7 +140,7 @@ func accept(lib *native.Library, gpu native.CUDADeviceInfo) error {
 	case cudart/1000 > gpu.DriverVersionNumber/1000:
 		return fmt.Errorf("it is made for CUDA %d, the driver supports CUDA %s; take the package for CUDA %d",
 			cudart/1000, gpu.DriverVersion, gpu.DriverVersionNumber/1000)
-	case (version >= firstWithoutVolta || cudart/1000 >= 13) && capability(gpu) < 75:
+	case (version >= firstWithoutVolta || cudart/1000 >= 13) && gpu.Capability() < 75:
 		return fmt.Errorf("it is cuDNN %s for CUDA %d, which has no code for compute capability %d.%d (%s)",
 			versionString(version), cudart/1000, gpu.CapabilityMajor, gpu.CapabilityMinor, gpu.Name)
 	}

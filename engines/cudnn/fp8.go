@@ -21,7 +21,7 @@ import (
 func (e *engine) refusesFP8() error {
 	gpu := e.device.Details()
 	switch cudart := int(C.gb_cudnn_cudart(e.api)) / 1000; {
-	case capability(gpu) < 90:
+	case gpu.Capability() < 90:
 		return fmt.Errorf("fp8 on cuDNN needs sm_90 or newer (compute capability 9.0, Hopper); %s has %d.%d", gpu.Name, gpu.CapabilityMajor, gpu.CapabilityMinor)
 	case cudart < 12:
 		return fmt.Errorf("fp8 needs a cuDNN for CUDA 12 or newer, this one is for CUDA %d", cudart)

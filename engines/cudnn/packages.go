@@ -11,8 +11,6 @@ import (
 // binaries of 9.10 hold it, those of 9.11 do not; see library.SetupCUDNN.
 const firstWithoutVolta = 91100
 
-func capability(gpu native.CUDADeviceInfo) int { return 10*gpu.CapabilityMajor + gpu.CapabilityMinor }
-
 // hint is the command that fetches the newest cuDNN that fits a GPU and its driver.
 func hint(gpu native.CUDADeviceInfo) string {
 	own := fmt.Sprintf("set %s to the path of libcudnn.so.9", Env)

@@ -2,7 +2,6 @@ package cudnn
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"testing"
 
@@ -192,51 +191,5 @@ func TestTooLargeForIndices(t *testing.T) {
 	}
 	if _, err := newPlan(n, 1000, false, 4, nil); err == nil {
 		t.Error("a tensor of 3.2e9 elements is planned")
-	}
-}
-
-func TestHalfIsExact(t *testing.T) {
-	for bits := range 1 << 16 {
-		f := halfFloat(uint16(bits))
-		if math.IsNaN(float64(f)) {
-			if !math.IsNaN(float64(halfFloat(halfBits(f)))) {
-				t.Fatalf("%#x: a NaN becomes %#x", bits, halfBits(f))
-			}
-			continue
-		}
-		if got := halfBits(f); got != uint16(bits) {
-			t.Fatalf("%#x is %v and then %#x", bits, f, got)
-		}
-		if bits&0x7fff >= 0x7bff {
-			continue // infinity has no neighbour
-		}
-		// Half way to the next one goes to the even one, a little more goes up.
-		next := halfFloat(uint16(bits) + 1)
-		middle := (f + next) / 2
-		even := uint16(bits) + uint16(bits&1)
-		if got := halfBits(middle); got != even {
-			t.Fatalf("%v, between %#x and the next, is %#x", middle, bits, got)
-		}
-		if got := halfBits(math.Nextafter32(middle, next)); got != uint16(bits)+1 {
-			t.Fatalf("above %v, between %#x and the next, is %#x", middle, bits, got)
-		}
-	}
-	for f, want := range map[float32]uint16{65519: 0x7bff, 65520: 0x7c00, 1e30: 0x7c00, -1e30: 0xfc00, 1e-30: 0} {
-		if got := halfBits(f); got != want {
-			t.Errorf("%v is %#x, want %#x", f, got, want)
-		}
-	}
-}
-
-func TestBfloat(t *testing.T) {
-	for f, want := range map[float32]uint16{
-		1: 0x3f80, 1.00390625: 0x3f80, -2: 0xc000, 1.01171875: 0x3f82, 1.004: 0x3f81, float32(math.Inf(1)): 0x7f80,
-	} {
-		if got := bfloatBits(f); got != want {
-			t.Errorf("%v is %#x, want %#x", f, got, want)
-		}
-	}
-	if got := bfloatBits(float32(math.NaN())); got&0x7f80 != 0x7f80 || got&0x7f == 0 {
-		t.Errorf("a NaN is %#x", got)
 	}
 }

@@ -25,7 +25,7 @@ const char *gb_cudnn_words(const gb_cudnn *api, unsigned status) { return api->c
 unsigned gb_program_open(gb_program *p, const gb_cudnn *api, const gb_cuda_stream *s) {
 	*p = (gb_program){.api = api, .cuda = s->api, .context = s->context, .stream = s->stream};
 	if ((p->status = p->cuda->cuCtxSetCurrent(p->context)) != 0) {
-		p->in_driver = 1;
+		p->driver_call = gb_call_cuCtxSetCurrent;
 		return p->status;
 	}
 	unsigned status = api->cudnnCreate(&p->handle);
@@ -40,15 +40,15 @@ unsigned gb_program_close(gb_program *p) {
 static int submit(gb_program *p, const gb_step *s) {
 	static const float one = 1, zero = 0; // cuDNN reads its factors on the host
 	const gb_cudnn *api = p->api;
-	p->in_driver = 0;
+	p->driver_call = gb_call_none;
 	switch (s->kind) {
 	case gb_convolution:
 		p->status = api->cudnnConvolutionForward(p->handle, &one, s->x, s->x_data, s->w, s->w_data, s->convolution,
-			s->algorithm, p->workspace, p->workspace_bytes, &zero, s->y, s->y_data);
+			s->algorithm, p->workspace, s->workspace, &zero, s->y, s->y_data);
 		break;
 	case gb_fused_convolution:
 		p->status = api->cudnnConvolutionBiasActivationForward(p->handle, &one, s->x, s->x_data, s->w, s->w_data,
-			s->convolution, s->algorithm, p->workspace, p->workspace_bytes, &s->z_factor, s->z, s->z_data, s->bias,
+			s->convolution, s->algorithm, p->workspace, s->workspace, &s->z_factor, s->z, s->z_data, s->bias,
 			s->bias_data, s->activation, s->y, s->y_data);
 		break;
 	case gb_pooling:
@@ -64,7 +64,7 @@ static int submit(gb_program *p, const gb_step *s) {
 	case gb_launch: {
 		void *params[] = {(void *)&s->kernel}; // read only
 		p->status = p->cuda->cuLaunchKernel(s->function, s->blocks, 1, 1, s->threads, 1, 1, 0, p->stream, params, NULL);
-		p->in_driver = 1;
+		p->driver_call = gb_call_cuLaunchKernel;
 		break;
 	}
 	}
@@ -85,7 +85,7 @@ int gb_program_run(void *program) {
 int gb_program_submit(gb_program *p, int step) {
 	p->failed = step;
 	if ((p->status = p->cuda->cuCtxSetCurrent(p->context)) != 0) {
-		p->in_driver = 1;
+		p->driver_call = gb_call_cuCtxSetCurrent;
 		return (int)p->status;
 	}
 	return submit(p, &p->steps[step]);
@@ -127,13 +127,19 @@ unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, u
 
 unsigned gb_find_algorithms(gb_program *p, const gb_step *s, gb_cudnn_algorithm *found, int *count) {
 	if ((p->status = p->cuda->cuCtxSetCurrent(p->context)) != 0) {
-		p->in_driver = 1;
+		p->driver_call = gb_call_cuCtxSetCurrent;
 		return p->status;
 	}
-	p->in_driver = 0;
+	p->driver_call = gb_call_none;
 	p->status = p->api->cudnnFindConvolutionForwardAlgorithmEx(p->handle, s->x, s->x_data, s->w, s->w_data, s->convolution,
 		s->y, s->y_data, *count, count, found, p->workspace, p->workspace_bytes);
 	return p->status;
+}
+
+unsigned gb_choose_algorithm(const gb_cudnn *api, gb_step *s, const gb_cudnn_algorithm *a) {
+	s->algorithm = a->algorithm;
+	s->workspace = a->workspace;
+	return api->cudnnSetConvolutionMathType(s->convolution, a->math);
 }
 
 void gb_forget_step(const gb_cudnn *api, gb_step *s) {

@@ -36,7 +36,7 @@ typedef struct {
 	cudnnPoolingDescriptor_t pooling;
 	unsigned algorithm;
 	cudnnBackendDescriptor_t plan, pack; // of a graph; the plan may be other steps' too, and is not the step's
-	size_t workspace;                    // bytes that the step needs
+	size_t workspace;                    // bytes that the step needs and is given
 	float z_factor; // 0 where there is no residual
 	const void *x_data, *w_data, *z_data, *bias_data;
 	const void *descale_data, *scale_data; // one float each, of a graph in fp8
@@ -56,10 +56,11 @@ typedef struct {
 	size_t workspace_bytes;
 	gb_step *steps;
 	int count;
-	// Of the last run that failed: the step, and the code of cuDNN or of the driver.
+	// Of the last run that failed: the step, the code of cuDNN or of the driver, and the
+	// driver's call.
 	int failed;
 	unsigned status;
-	int in_driver;
+	int driver_call; // a gb_cuda_call; gb_call_none where it was cuDNN
 } gb_program;
 
 unsigned gb_program_open(gb_program *p, const gb_cudnn *api, const gb_cuda_stream *s);
@@ -85,11 +86,15 @@ unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, u
 // gb_find_algorithms measures the algorithms of a convolution step in the program's
 // workspace; the fastest come first.
 unsigned gb_find_algorithms(gb_program *p, const gb_step *s, gb_cudnn_algorithm *found, int *count);
+// gb_choose_algorithm has a step run one of those as it was measured: by its way of
+// multiplying, which need not be the one that was asked for, in the workspace that it
+// takes by that.
+unsigned gb_choose_algorithm(const gb_cudnn *api, gb_step *s, const gb_cudnn_algorithm *a);
 void gb_forget_step(const gb_cudnn *api, gb_step *s);
 
 // The rest is the graph API for Go, which cannot call through pointers. Finalizing
 // may compile for the device and destroying unload from it: those make the context
-// current. Their status is cuDNN's, or with p->in_driver the driver's.
+// current. Their status is cuDNN's, or with p->driver_call the driver's.
 int gb_has_graphs(const gb_cudnn *api);
 unsigned gb_backend_create(gb_program *p, unsigned type, cudnnBackendDescriptor_t *d);
 unsigned gb_backend_set(gb_program *p, cudnnBackendDescriptor_t d, unsigned name, unsigned type, int64_t count, const void *elements);

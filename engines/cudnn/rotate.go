@@ -31,11 +31,11 @@ func (s *session) Rotate(bytes int64) ([]native.Call, error) {
 	}
 	image := s.plan.at(models.Image)
 	raw := make([]byte, image.shape.Elements()*s.elementBytes())
-	home := s.values + uint64(image.offset)
-	if err := s.stream.CopyOut(raw, home); err != nil {
+	if err := s.stream.CopyOut(raw, s.input); err != nil {
 		return nil, fmt.Errorf("rotate inputs: %w", err)
 	}
-	n, each := engines.Copies(int64(len(raw)), bytes), len(s.readers(devicePointer(home)))
+	home := devicePointer(s.input)
+	n, each := engines.Copies(int64(len(raw)), bytes), len(s.readers(home))
 	s.rotation.rotated = (*C.gb_rotated)(C.calloc(C.size_t(n), C.size_t(unsafe.Sizeof(C.gb_rotated{}))))
 	s.rotation.places = (*C.gb_place)(C.calloc(C.size_t(max(n*each, 1)), C.size_t(unsafe.Sizeof(C.gb_place{}))))
 	calls := make([]native.Call, n)
@@ -46,7 +46,7 @@ func (s *session) Rotate(bytes int64) ([]native.Call, error) {
 		}
 		places := unsafe.Slice(s.rotation.places, n*each)[i*each : (i+1)*each]
 		if err == nil {
-			err = s.moveTo(devicePointer(home), devicePointer(memory), places)
+			err = s.moveTo(home, devicePointer(memory), places)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("rotate inputs: copy %d of %d: %w", i+1, n, err)

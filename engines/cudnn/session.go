@@ -74,8 +74,8 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		}
 	}()
 	if status := C.gb_program_open(s.program, e.api, (*C.gb_cuda_stream)(stream.C())); status != 0 {
-		if s.program.in_driver != 0 {
-			return s, e.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status))
+		if s.program.driver_call != 0 {
+			return s, e.device.Driver().Error(int(s.program.driver_call), int(status))
 		}
 		return s, fmt.Errorf("cudnnCreate: %s (%d)%s; %s", C.GoString(C.gb_cudnn_words(e.api, status)), int(status), e.lacks(), hint(e.device.Details()))
 	}
@@ -259,7 +259,9 @@ func (s *session) search(ctx context.Context) error {
 }
 
 // choose takes the fastest algorithm of every convolution by cuDNN's own measurement
-// in the workspace.
+// in the workspace. A result holds for the way of multiplying that it names, which may be
+// another than was asked for: run by that one, the algorithm is another kernel with
+// another workspace, or refused (pytorch/pytorch, pull request 15881).
 func (s *session) choose(ctx context.Context) (err error) {
 	known := map[string]C.gb_cudnn_algorithm{} // blocks repeat
 	floats := &notEightBits{}
@@ -291,7 +293,9 @@ func (s *session) choose(ctx context.Context) (err error) {
 			}
 			known[shape] = algorithm
 		}
-		step.algorithm, step.workspace = algorithm.algorithm, algorithm.workspace
+		if status := C.gb_choose_algorithm(s.engine.api, step, &algorithm); status != 0 {
+			return s.refusal(s.name(int(step.node)), "cudnnSetConvolutionMathType", status)
+		}
 		s.note("%s: %s, %.4f ms without what is fused, workspace %d bytes", s.name(int(step.node)), algorithmName(step.algorithm),
 			float64(algorithm.milliseconds), int64(algorithm.workspace))
 	}
@@ -337,7 +341,9 @@ func (s *session) fastest(step *C.gb_step) (C.gb_cudnn_algorithm, error) {
 		return found[0], s.refuse(s.name(int(step.node)), call, status)
 	}
 	_, _, asked := s.types()
-	exact := asked == C.gb_cudnn_fma_math && !s.inEightBits(int(step.node))
+	// Before Ampere the default of fp32 is FMA by another name (cudnnMathType_t in NVIDIA's
+	// reference, which microsoft/onnxruntime, pull request 19426, quotes).
+	exact := asked == C.gb_cudnn_fma_math && !s.inEightBits(int(step.node)) && s.engine.device.Details().Capability() >= 80
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
 		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
@@ -382,7 +388,7 @@ func (s *session) settle(ctx context.Context) error {
 			continue
 		}
 		code := C.gb_program_submit(s.program, C.int(i))
-		if code != 0 && s.program.in_driver == 0 && s.steps()[i].kind == C.gb_fused_convolution {
+		if code != 0 && s.program.driver_call == 0 && s.steps()[i].kind == C.gb_fused_convolution {
 			if err := s.split(i); err != nil {
 				return err
 			}
@@ -452,8 +458,8 @@ func (s *session) failure() error { return s.failureOf(s.program) }
 func (s *session) failureOf(p *C.gb_program) error {
 	step := &unsafe.Slice(p.steps, int(p.count))[p.failed]
 	name := s.name(int(step.node))
-	if p.in_driver != 0 {
-		return fmt.Errorf("node %s: %w", name, s.engine.device.Driver().Error(C.gb_call_cuLaunchKernel, int(p.status)))
+	if p.driver_call != 0 {
+		return fmt.Errorf("node %s: %w", name, s.engine.device.Driver().Error(int(p.driver_call), int(p.status)))
 	}
 	call := map[C.uint]string{
 		C.gb_convolution: "cudnnConvolutionForward", C.gb_fused_convolution: "cudnnConvolutionBiasActivationForward",
@@ -464,8 +470,8 @@ func (s *session) failureOf(p *C.gb_program) error {
 
 // refuse is a status of cuDNN's as an error, or the driver's where it was that.
 func (s *session) refuse(node, call string, status C.uint) error {
-	if s.program.in_driver != 0 {
-		return fmt.Errorf("node %s: %w", node, s.engine.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status)))
+	if s.program.driver_call != 0 {
+		return fmt.Errorf("node %s: %w", node, s.engine.device.Driver().Error(int(s.program.driver_call), int(status)))
 	}
 	return s.refusal(node, call, status)
 }
@@ -547,7 +553,8 @@ func (s *session) Close() error {
 	if s.program == nil {
 		return nil
 	}
-	errs := []error{s.rotation.free(s.program)}
+	// Work that was submitted still uses the plans.
+	errs := []error{s.stream.Synchronize(context.Background()), s.rotation.free(s.program)}
 	for i := range s.steps() {
 		C.gb_forget_step(s.engine.api, &s.steps()[i])
 	}
@@ -590,33 +597,37 @@ func (s *session) each(extent [4]int, do func(planar, here int)) {
 // encode turns NCHW floats into the session's elements and layout. Filters are
 // images here: output channels outermost.
 func (s *session) encode(data []float32, extent [4]int) []byte {
-	size := s.elementBytes()
-	raw := make([]byte, size*len(data))
-	s.each(extent, func(planar, here int) {
-		v := data[planar]
-		switch s.precision {
-		case models.FP16, models.FP8:
-			binary.NativeEndian.PutUint16(raw[2*here:], halfBits(v))
-		case models.BF16:
-			binary.NativeEndian.PutUint16(raw[2*here:], bfloatBits(v))
-		default:
-			binary.NativeEndian.PutUint32(raw[4*here:], math.Float32bits(v))
-		}
-	})
+	ordered := make([]float32, len(data))
+	s.each(extent, func(planar, here int) { ordered[here] = data[planar] })
+	raw := make([]byte, s.elementBytes()*len(data))
+	switch s.precision {
+	case models.FP16, models.FP8:
+		models.EncodeFP16(elementsOf[uint16](raw), ordered)
+	case models.BF16:
+		models.EncodeBF16(elementsOf[uint16](raw), ordered)
+	default:
+		copy(elementsOf[float32](raw), ordered)
+	}
 	return raw
 }
 
 func (s *session) decode(raw []byte, extent [4]int) []float32 {
-	data := make([]float32, len(raw)/s.elementBytes())
-	s.each(extent, func(planar, here int) {
-		switch s.precision {
-		case models.FP16, models.FP8:
-			data[planar] = halfFloat(binary.NativeEndian.Uint16(raw[2*here:]))
-		case models.BF16:
-			data[planar] = math.Float32frombits(uint32(binary.NativeEndian.Uint16(raw[2*here:])) << 16)
-		default:
-			data[planar] = math.Float32frombits(binary.NativeEndian.Uint32(raw[4*here:]))
-		}
-	})
+	ordered := make([]float32, len(raw)/s.elementBytes())
+	switch s.precision {
+	case models.FP16, models.FP8:
+		models.DecodeFP16(ordered, elementsOf[uint16](raw))
+	case models.BF16:
+		models.DecodeBF16(ordered, elementsOf[uint16](raw))
+	default:
+		copy(ordered, elementsOf[float32](raw))
+	}
+	data := make([]float32, len(ordered))
+	s.each(extent, func(planar, here int) { data[planar] = ordered[here] })
 	return data
+}
+
+// elementsOf gives memory as the elements that it holds.
+func elementsOf[T uint16 | float32](raw []byte) []T {
+	var one T
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)/int(unsafe.Sizeof(one)))
 }

@@ -227,17 +227,28 @@ func TestGraphOfASession(t *testing.T) {
 }
 
 // cuDNN measures its default arithmetic beside what it was asked for: in fp32 that is
-// tf32, whose times say nothing; elsewhere it is as good as the other. A choice names
-// the algorithm of every convolution.
+// tf32 where there is such a thing, whose times say nothing; elsewhere it is as good as
+// the other. A choice names the algorithm of every convolution, and runs as it was
+// measured, which the double insists on.
 func TestAlgorithmOfItsOwnArithmetic(t *testing.T) {
-	b := newBench(t)
-	n := enginetest.Miniatures()[1].Network
-	for precision, want := range map[models.Precision]string{models.FP32: "winograd_nonfused", models.FP16: "gemm"} {
-		s := b.build(t, n, precision, 1)
+	c := enginetest.Miniatures()[1]
+	for _, row := range []struct {
+		capability string
+		precision  models.Precision
+		want       string
+		limit      float64
+	}{
+		{"80", models.FP32, "winograd_nonfused", 1e-4},
+		{"80", models.FP16, "gemm", 0.02},
+		{"75", models.FP32, "gemm", 1e-4},
+	} {
+		b := newBench(t, "FAKE_CUDA_CAPABILITY", row.capability)
+		s := b.build(t, c.Network, row.precision, 1)
 		choices := s.Executed().Choices
-		if !slices.ContainsFunc(choices, func(c string) bool { return strings.HasPrefix(c, "block1.b.conv: "+want+",") }) {
-			t.Errorf("%s: no %s for block1.b.conv in %q", precision, want, choices)
+		if !slices.ContainsFunc(choices, func(c string) bool { return strings.HasPrefix(c, "block1.b.conv: "+row.want+",") }) {
+			t.Errorf("%s at %s: no %s for block1.b.conv in %q", row.precision, row.capability, row.want, choices)
 		}
+		near(t, b.infer(t, s, s.Call(), c.Input(1)), expected(t, c.Network, c.Input(1)), row.limit)
 	}
 }
 
@@ -294,6 +305,15 @@ func TestUnavailable(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The same release for another CUDA is another library.
+func TestVersionNamesItsCUDA(t *testing.T) {
+	for cudart, want := range map[string]string{"12090": "9.0.0+cuda12", "11080": "9.0.0+cuda11"} {
+		if got := newBench(t, "FAKE_CUDNN_CUDART", cudart).engine.Info().Version; got != want {
+			t.Errorf("made for CUDA %s: version %s, want %s", cudart, got, want)
+		}
 	}
 }
 
@@ -413,6 +433,26 @@ func TestSessionsGiveMemoryBack(t *testing.T) {
 		t.Fatal("closed sessions hold memory:", err)
 	}
 	if err := b.engine.device.Free(memory); err != nil {
+		t.Error(err)
+	}
+}
+
+// A session that is closed after a failure has work in the stream still.
+func TestCloseWaits(t *testing.T) {
+	b := newBench(t)
+	conv := models.Conv{In: 4, Out: 4, KernelH: 1, KernelW: 1, Stride: 1, Dilation: 1, Groups: 1}
+	s := b.build(t, &models.Network{Name: "waits", Channels: 4, Resolution: 2, Weights: models.Synthetic(), Nodes: []models.Node{
+		{Name: "conv", Op: conv, Inputs: []int{models.Image}},
+		{Name: "relu", Op: models.Activation{Func: models.ReLU}, Inputs: []int{0}},
+		{Name: "swish", Op: models.Activation{Func: models.HardSwish}, Inputs: []int{1}},
+	}}, models.FP32, 1)
+	t.Setenv("FAKE_CUDA_LAUNCH", "701")
+	var failed *native.CallError
+	err := b.stream.Time(s.Call(), make([]hardware.Sample, 1))
+	if choices := strings.Join(s.Executed().Choices, "\n"); !errors.As(err, &failed) || !strings.Contains(choices, "conv: graph plan") {
+		t.Fatalf("got %v, want a launch that fails behind a plan: %s", err, choices)
+	}
+	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 }

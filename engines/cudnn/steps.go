@@ -223,7 +223,7 @@ func (s *session) split(i int) error {
 	return nil
 }
 
-// activations are the numbers of the kernels' functions.
+// function is the number of an activation in the kernels.
 func function(f models.ActivationFunc) C.int {
 	switch f {
 	case models.ReLU:

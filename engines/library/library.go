@@ -16,8 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"genbench/engines"
 	"genbench/hardware/native"
@@ -56,14 +54,11 @@ type Library struct {
 }
 
 // A Finder finds the library of one Spec. It may be used from several goroutines.
-type Finder struct {
-	spec    Spec
-	digests digests
-}
+type Finder struct{ spec Spec }
 
 // NewFinder makes a finder; nothing is looked for until Open.
 func NewFinder(s Spec) *Finder {
-	return &Finder{spec: s, digests: digests{known: make(map[fileStamp]string)}}
+	return &Finder{spec: s}
 }
 
 // Open opens the library from the first place that has a usable one: the file
@@ -164,7 +159,7 @@ func (f *Finder) open(name string) (*Library, error) {
 	if err != nil {
 		return nil, closeAfter(lib, fmt.Errorf("resolve path: %w", err))
 	}
-	sum, err := f.digests.of(path)
+	sum, err := hashFile(path)
 	if err != nil {
 		return nil, closeAfter(lib, err)
 	}
@@ -251,38 +246,6 @@ func leadingNumber(s string) (number, rest string) {
 		i++
 	}
 	return s[:i], s[i:]
-}
-
-// digests remembers the SHA-256 of files: some vendor libraries hold half a
-// gigabyte, and one process may open an engine many times.
-type digests struct {
-	mu    sync.Mutex
-	known map[fileStamp]string
-}
-
-type fileStamp struct {
-	path    string
-	size    int64
-	changed time.Time
-}
-
-func (d *digests) of(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	stamp := fileStamp{path: path, size: info.Size(), changed: info.ModTime()}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if sum, ok := d.known[stamp]; ok {
-		return sum, nil
-	}
-	sum, err := hashFile(path)
-	if err != nil {
-		return "", err
-	}
-	d.known[stamp] = sum
-	return sum, nil
 }
 
 func hashFile(path string) (string, error) {

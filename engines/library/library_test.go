@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"genbench/engines"
 	"genbench/hardware/native"
@@ -244,41 +243,6 @@ func TestAcceptRefuses(t *testing.T) {
 	t.Setenv(testEnv, old)
 	if text := unavailable(t, s).Error(); !strings.Contains(text, "version 2 is not one we know") {
 		t.Errorf("the error does not say why: %s", text)
-	}
-}
-
-func TestDigestFollowsTheFile(t *testing.T) {
-	d := digests{known: make(map[fileStamp]string)}
-	file := filepath.Join(t.TempDir(), "f")
-	digest := func() string {
-		t.Helper()
-		sum, err := d.of(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return sum
-	}
-	writeFile(t, file, "one", 0o644)
-	one := digest()
-	// With its size and time kept the file must not be read again.
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, file, "eno", 0o644)
-	if err := os.Chtimes(file, time.Time{}, info.ModTime()); err != nil {
-		t.Fatal(err)
-	}
-	if again := digest(); again != one {
-		t.Error("a known file was read again")
-	}
-	writeFile(t, file, "two", 0o644)
-	// A coarse clock may give both writes one time.
-	if err := os.Chtimes(file, time.Time{}, time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
-	if two := digest(); two == one {
-		t.Error("the digest is the old file's")
 	}
 }
 

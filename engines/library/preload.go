@@ -16,6 +16,15 @@ type Absent struct {
 
 // Preload opens what the library at path is linked with, as PreloadNamed does.
 func Preload(path string) ([]Absent, error) {
+	sonames, err := Needed(path)
+	if err != nil {
+		return nil, err
+	}
+	return PreloadNamed(path, sonames), nil
+}
+
+// Needed lists what the library at path is linked with.
+func Needed(path string) ([]string, error) {
 	file, err := elf.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read what %s needs: %w", path, err)
@@ -25,7 +34,7 @@ func Preload(path string) ([]Absent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what %s needs: %w", path, err)
 	}
-	return PreloadNamed(path, sonames), nil
+	return sonames, nil
 }
 
 // PreloadNamed opens what the library at path asks the loader for by name and leaves

@@ -106,7 +106,7 @@ func (r gpuRelease) refuses(gpu GPU) string {
 	name := strings.TrimSpace(r.name + " " + r.version)
 	switch {
 	case gpu.Driver < r.driver:
-		return fmt.Sprintf("%s wants a driver for CUDA %s", name, cudaVersion(r.driver))
+		return fmt.Sprintf("%s wants a driver for CUDA %s", name, native.CUDAVersion(r.driver))
 	case capability < r.least:
 		return fmt.Sprintf("%s wants compute capability %d.%d or more", name, r.least/10, r.least%10)
 	case r.most != 0 && capability > r.most:
@@ -114,8 +114,6 @@ func (r gpuRelease) refuses(gpu GPU) string {
 	}
 	return ""
 }
-
-func cudaVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
 // choose gives the first release that runs on a GPU, and why those before it do not.
 func choose(releases []gpuRelease, gpu GPU) (chosen gpuRelease, passed []string, err error) {
@@ -196,7 +194,7 @@ func SetupONNXRuntimeGPU(ctx context.Context, log io.Writer, gpu GPU) (string, e
 }
 
 func (g GPU) String() string {
-	return fmt.Sprintf("compute capability %d.%d, driver for CUDA %s", g.CapabilityMajor, g.CapabilityMinor, cudaVersion(g.Driver))
+	return fmt.Sprintf("compute capability %d.%d, driver for CUDA %s", g.CapabilityMajor, g.CapabilityMinor, native.CUDAVersion(g.Driver))
 }
 
 // SetupONNXRuntime fetches ONNX Runtime's CPU library into genbench's cache

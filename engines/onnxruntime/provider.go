@@ -153,6 +153,26 @@ func (p *provider) preload(main string) error {
 	return u
 }
 
+// preloadBuilder opens what the builder of the TensorRT that the provider's library is
+// linked with looks for in the loader's places alone. preload came before.
+func (p *provider) preloadBuilder(main string, capabilityMajor int) error {
+	needed, err := library.Needed(p.beside(main))
+	if err != nil {
+		return err
+	}
+	for _, soname := range needed {
+		if !strings.HasPrefix(soname, "libnvinfer.so.") {
+			continue
+		}
+		infer, err := native.Open(soname)
+		if err != nil {
+			return err
+		}
+		library.PreloadTensorRTBuilder(infer.Path(), capabilityMajor)
+	}
+	return nil
+}
+
 // packages are the Python packages that hold libraries of NVIDIA's. From CUDA 13 on
 // most names have lost the version (requirements of onnxruntime-gpu 1.24.4 and 1.31.1;
 // those of TensorRT: tensorrt-cu12-libs and -cu13-libs on PyPI; a build that watches
@@ -316,6 +336,9 @@ func useCUDA(s *session) error {
 }
 
 func useTensorRT(s *session) error {
+	if err := s.engine.provider.preloadBuilder(s.engine.info.Library, s.engine.gpu.Details().CapabilityMajor); err != nil {
+		return err
+	}
 	err := withOptions(tensorrtOptions(s.engine.gpu.ordinal, s.stream.Handle(), s.order.options.Precision), func(keys, values **C.char, n C.size_t) *C.char {
 		return C.gb_ort_use_tensorrt(s.c, keys, values, n)
 	})

@@ -4,8 +4,7 @@
 #include "../../hardware/native/driver.h"
 #include "shim/abi.h"
 
-// A context that cannot be made current shows in the call that needs it.
-static inline void gb_trt_enter(const gb_cuda_device *d) { d->api->cuCtxSetCurrent(d->context); }
+static inline unsigned gb_trt_enter(const gb_cuda_device *d) { return d->api->cuCtxSetCurrent(d->context); }
 
 // Go cannot call a C function pointer; these do it.
 

@@ -84,7 +84,7 @@ func summary(layers []layer) (precisions map[string]int, tactics string) {
 // major FP16 format where channel % 8 == 0", or a bare type such as "Half".
 func precisionOf(format string) string {
 	for _, p := range []struct{ word, precision string }{
-		{"bfloat16", "bf16"}, {"int8", "int8"}, {"fp16", "fp16"}, {"half", "fp16"}, {"fp8", "fp8"}, {"fp32", "fp32"}, {"float", "fp32"},
+		{"bfloat16", "bf16"}, {"bf16", "bf16"}, {"int8", "int8"}, {"fp16", "fp16"}, {"half", "fp16"}, {"fp8", "fp8"}, {"fp32", "fp32"}, {"float", "fp32"},
 	} {
 		if strings.Contains(strings.ToLower(format), p.word) {
 			return p.precision
@@ -146,8 +146,11 @@ func (s *session) timeLayers(ctx context.Context, inferences int) ([]engines.Lay
 
 // watch has every further inference record what its layers take.
 func (s *session) watch() error {
-	leave := s.e.enter()
+	leave, err := s.e.enter()
 	defer leave()
+	if err != nil {
+		return err
+	}
 	if err := takeMessage(C.gb_trt_watch(s.e.table, s.c)); err != nil {
 		return err
 	}
@@ -164,8 +167,11 @@ func (s *session) watchedRun() ([]layerTime, error) {
 		}
 		return nil, err
 	}
-	leave := s.e.enter()
+	leave, err := s.e.enter()
 	defer leave()
+	if err != nil {
+		return nil, err
+	}
 	var times C.gb_trt_blob
 	if err := takeMessage(C.gb_trt_layers(s.e.table, s.c, &times)); err != nil {
 		return nil, err

@@ -109,12 +109,13 @@ func TestSummary(t *testing.T) {
 		{"Name": "body", "LayerType": "kgen", "TacticName": "second", "Outputs": [{"Name": "b", "Format/Datatype": "Half"}]},
 		{"Name": "quantised", "LayerType": "CaskConvolution", "TacticName": "third", "Outputs": [{"Name": "c", "Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format"}]},
 		{"Name": "brain", "LayerType": "x", "Outputs": [{"Name": "d", "Format/Datatype": "Row major linear BFloat16 format"}]},
+		{"Name": "brief", "LayerType": "x", "Outputs": [{"Name": "g", "Format/Datatype": "Channel major BF16 format where channel % 8 == 0"}]},
 		{"Name": "head", "LayerType": "Reformat", "Outputs": [{"Name": "e", "Format/Datatype": "Row major linear FP32"}]},
 		{"Name": "rounded", "LayerType": "CaskConvolution", "TacticName": "sm80_fprop_tf32f32_nhwc", "Outputs": [{"Name": "f", "Format/Datatype": "Row major linear FP32"}]},
 		{"Name": "silent", "LayerType": "NoOp", "Outputs": []}
 	], "Bindings": ["input", "logits"]}`
 	got, tactics := summary(parseLayers([]byte(detailed)))
-	if want := map[string]int{"fp16": 2, "int8": 1, "bf16": 1, "fp32": 1, "tf32": 1}; !maps.Equal(got, want) {
+	if want := map[string]int{"fp16": 2, "int8": 1, "bf16": 2, "fp32": 1, "tf32": 1}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	_, again := summary(parseLayers([]byte(detailed)))

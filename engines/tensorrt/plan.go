@@ -13,7 +13,7 @@ import (
 
 // A cache keeps plans and the timing cache from which they follow, in files that
 // are named by what they depend on. A file that is there is whole: it is written
-// beside and renamed.
+// beside, to the disk, and renamed.
 type cache struct{ dir string }
 
 func (c cache) planPath(key string) string { return filepath.Join(c.dir, key+".plan") }
@@ -65,7 +65,7 @@ func (c cache) write(path string, data []byte) error {
 		f.Close()
 		return err
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -20,6 +20,7 @@ type rotation struct {
 	rotated *C.gb_trt_rotated // one for each copy
 	moved   *C.gb_trt_moved   // of all of them
 	memory  []uint64
+	bytes   int64 // of that
 }
 
 // Rotate implements engines.Rotator.
@@ -68,6 +69,7 @@ func (s *session) away(values []byte) (uint64, error) {
 		return 0, err
 	}
 	s.rotation.memory = append(s.rotation.memory, memory)
+	s.rotation.bytes += int64(len(values))
 	return memory, s.stream.CopyIn(memory, values)
 }
 

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"genbench/engines"
+	"genbench/engines/library"
 	"genbench/hardware"
 	"genbench/hardware/native"
 	"genbench/models"
@@ -25,7 +26,8 @@ type session struct {
 	inputs, outputs []port
 	file            string // that it was built from; empty for a network
 	plan            engines.Plan
-	watched         bool // its runs record what layers take
+	planBytes       int64 // of the plan, which are weights for the most part
+	watched         bool  // its runs record what layers take
 	rotation        rotation
 }
 
@@ -112,7 +114,7 @@ func (e *engine) compile(ctx context.Context, o order, stream hardware.Stream) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	bytes, plan, err := e.plan(o)
+	bytes, plan, err := e.plan(o, false)
 	if err != nil {
 		return nil, err
 	}
@@ -120,18 +122,29 @@ func (e *engine) compile(ctx context.Context, o order, stream hardware.Stream) (
 		return nil, err
 	}
 	s, err := e.open(bytes, gpu)
+	var unread *unreadable
+	if errors.As(err, &unread) && plan.Cached {
+		// A damaged file would else stand in the way of every build to come.
+		if bytes, plan, err = e.plan(o, true); err != nil {
+			return nil, err
+		}
+		s, err = e.open(bytes, gpu)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.plan, s.file = plan, o.path
+	s.plan, s.planBytes, s.file = plan, int64(len(bytes)), o.path
 	return s, nil
 }
+
+// An unreadable is a plan that the library does not open.
+type unreadable struct{ error }
 
 // plan gives a model's plan, cached or built. Nothing but the first build of a model
 // makes one: a plan that is there is taken as it is. Builds with different numbers know
 // nothing of each other's timing either, as else the second would choose what the first
-// did.
-func (e *engine) plan(o order) ([]byte, engines.Plan, error) {
+// did. With anew a plan that is there is replaced.
+func (e *engine) plan(o order, anew bool) ([]byte, engines.Plan, error) {
 	gpu := e.device.Info().Name
 	number := max(o.build, 1)
 	path := e.cache.planPath(planKey(o, e.info.SHA256, gpu))
@@ -144,8 +157,9 @@ func (e *engine) plan(o order) ([]byte, engines.Plan, error) {
 	if err != nil {
 		return nil, engines.Plan{}, fmt.Errorf("read plan: %w", err)
 	}
-	plan := engines.Plan{Build: number, Cached: bytes != nil}
-	if bytes == nil {
+	// An empty file is what a machine leaves that lost its power.
+	plan := engines.Plan{Build: number, Cached: len(bytes) > 0 && !anew}
+	if !plan.Cached {
 		if bytes, timing, err = e.search(o, timing); err != nil {
 			return nil, engines.Plan{}, err
 		}
@@ -169,7 +183,7 @@ func (e *engine) search(o order, timing []byte) (plan, times []byte, err error) 
 	// C memory, because a struct that is passed to C must not hold Go pointers.
 	what := C.gb_trt_build{
 		model: C.CBytes(o.model), model_size: C.size_t(len(o.model)),
-		precision: C.int(number), level: -1,
+		precision: C.int(number),
 	}
 	defer C.free(unsafe.Pointer(what.model))
 	if o.path != "" {
@@ -196,8 +210,12 @@ func (e *engine) search(o order, timing []byte) (plan, times []byte, err error) 
 		defer C.free(unsafe.Pointer(what.timing))
 	}
 	var built, timed C.gb_trt_blob
-	leave := e.enter()
+	library.PreloadTensorRTBuilder(e.info.Library, e.device.Details().CapabilityMajor)
+	leave, err := e.enter()
 	defer leave()
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := takeMessage(C.gb_trt_build_plan(e.table, &what, &built, &timed)); err != nil {
 		return nil, nil, err
 	}
@@ -223,11 +241,14 @@ func sum(data []byte) string {
 
 // open puts a plan on the device, with memory for its inputs and outputs.
 func (e *engine) open(plan []byte, stream *hardware.CUDAStream) (*session, error) {
-	leave := e.enter()
+	leave, err := e.enter()
 	defer leave()
-	s := &session{e: e, stream: stream}
-	if err := takeMessage(C.gb_trt_open(e.table, unsafe.Pointer(&plan[0]), C.size_t(len(plan)), &s.c)); err != nil {
+	if err != nil {
 		return nil, err
+	}
+	s := &session{e: e, stream: stream}
+	if err := takeMessage(C.gb_trt_open(e.table, unsafe.Pointer(unsafe.SliceData(plan)), C.size_t(len(plan)), &s.c)); err != nil {
+		return nil, &unreadable{err}
 	}
 	for i := range int(C.gb_trt_tensors(e.table, s.c)) {
 		if err := s.bind(i); err != nil {
@@ -337,20 +358,28 @@ func (s *session) Explain(e *native.CallError) error {
 }
 
 // Executed counts the plan's layers by what they write, as TensorRT's inspector
-// tells it. A plan that cannot be inspected counts none.
+// tells it. A plan that cannot be inspected counts none. TensorRT does not tell what its
+// weights take on the device; the size of the plan, which it mostly is made of, stands
+// for them.
 func (s *session) Executed() engines.Execution {
 	if s.c == nil {
 		return engines.Execution{}
 	}
-	x := engines.Execution{DeviceBytes: int64(C.gb_trt_memory(s.e.table, s.c)), Plan: &s.plan}
+	x := engines.Execution{DeviceBytes: int64(C.gb_trt_memory(s.e.table, s.c)) + s.planBytes + s.rotation.bytes, Plan: &s.plan}
+	for _, p := range slices.Concat(s.inputs, s.outputs) {
+		x.DeviceBytes += int64(p.bytes())
+	}
 	x.Precisions, x.Plan.TacticsDigest = summary(s.inspect())
 	return x
 }
 
 // inspect gives the plan's layers; none where it cannot be inspected.
 func (s *session) inspect() []layer {
-	leave := s.e.enter()
+	leave, err := s.e.enter()
 	defer leave()
+	if err != nil {
+		return nil
+	}
 	var json C.gb_trt_blob
 	if err := takeMessage(C.gb_trt_inspect(s.e.table, s.c, &json)); err != nil {
 		return nil
@@ -363,9 +392,10 @@ func (s *session) Close() error {
 	if s.c == nil {
 		return nil
 	}
-	errs := []error{s.stream.Synchronize(context.Background())}
-	leave := s.e.enter()
+	waited := s.stream.Synchronize(context.Background())
+	leave, err := s.e.enter()
 	defer leave()
+	errs := []error{waited, err}
 	C.gb_trt_close(s.e.table, s.c)
 	s.c = nil
 	errs = append(errs, s.rotation.free(s.e.device))

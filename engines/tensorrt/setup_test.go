@@ -42,13 +42,13 @@ func TestCompileShim(t *testing.T) {
 			t.Errorf("%s does not load without TensorRT: %v", path, err)
 			continue
 		}
-		abi, headers, err := askShim(shim)
+		table, err := askShim(shim)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if got := versionText(headers); abi != shimABI || got != version {
-			t.Errorf("%s: interface %d, headers %s; want %d and %s", path, abi, got, shimABI, version)
+		if got := versionText(int(table.headers)); table.abi != shimABI || got != version {
+			t.Errorf("%s: interface %d, headers %s; want %d and %s", path, table.abi, got, shimABI, version)
 		}
 	}
 }

@@ -108,21 +108,17 @@ func find() (pair, *library.Library, error) {
 		shimSpec.Sonames = append(shimSpec.Sonames, fmt.Sprintf("libgenbench_trt%d.so", major))
 	}
 	shimSpec.Accept = func(shim *native.Library) error {
-		abi, headers, err := askShim(shim)
+		table, err := askShim(shim)
 		if err != nil {
 			return err
 		}
-		if abi != shimABI {
+		if abi := int(table.abi); abi != shimABI {
 			return fmt.Errorf("it speaks version %d of the shim's interface, this genbench version %d; run `genbench setup tensorrt` again", abi, shimABI)
 		}
-		if infer, err = findLibrary(majorOf(headers)); err != nil {
+		if infer, err = findLibrary(int(table.headers)); err != nil {
 			return err
 		}
-		symbol, err := shim.Symbol("gb_trt")
-		if err != nil {
-			return err
-		}
-		found = pair{table: C.gb_trt_ask(symbol), infer: infer.Library}
+		found = pair{table: table, infer: infer.Library}
 		return nil
 	}
 	if _, err := library.NewFinder(shimSpec).Open(); err != nil {
@@ -143,19 +139,19 @@ func find() (pair, *library.Library, error) {
 // shimABI is the version of shim/abi.h that is spoken here.
 const shimABI = C.GB_TRT_ABI
 
-// askShim gives the version of the interface that a shim speaks, and that of the
-// headers it was compiled with.
-func askShim(shim *native.Library) (abi, headers int, err error) {
+// askShim gives a shim's table; of one with another abi nothing else is to be read.
+func askShim(shim *native.Library) (*C.gb_trt_table, error) {
 	symbol, err := shim.Symbol("gb_trt")
 	if err != nil {
-		return 0, 0, err
+		return nil, err
 	}
-	table := C.gb_trt_ask(symbol)
-	return int(table.abi), int(table.headers), nil
+	return C.gb_trt_ask(symbol), nil
 }
 
-// findLibrary opens libnvinfer of a major version.
-func findLibrary(major int) (*library.Library, error) {
+// findLibrary opens the libnvinfer for a shim's headers: of their major version, and no
+// older than they are, as its classes would lack functions that the shim calls.
+func findLibrary(headers int) (*library.Library, error) {
+	major := majorOf(headers)
 	soname := fmt.Sprintf("libnvinfer.so.%d", major)
 	return library.NewFinder(library.Spec{
 		Engine: "tensorrt", Env: LibraryEnv, Files: soname + "*", Sonames: []string{soname},
@@ -166,8 +162,12 @@ func findLibrary(major int) (*library.Library, error) {
 			if err != nil {
 				return err
 			}
-			if got := int(C.gb_trt_infer_version(symbol)); majorOf(got) != major {
+			switch got := int(C.gb_trt_infer_version(symbol)); {
+			case majorOf(got) != major:
 				return fmt.Errorf("it is TensorRT %s, the shim wants %d", versionText(got), major)
+			case got < headers:
+				return fmt.Errorf("it is TensorRT %s, older than the headers of the shim, %s; run `genbench setup tensorrt --include DIR` with its own headers",
+					versionText(got), versionText(headers))
 			}
 			return nil
 		},
@@ -235,7 +235,7 @@ func (e *engine) computes(p models.Precision) error {
 		return fmt.Errorf("%s needs compute capability 8.0, this GPU has %d.%d", p, gpu.CapabilityMajor, gpu.CapabilityMinor)
 	case p == models.FP8 && e.major < 10:
 		return fmt.Errorf("TensorRT %s takes no fp8 model: its types are not those of the network; version 10 and newer do", e.info.Version)
-	case p == models.FP8 && 10*gpu.CapabilityMajor+gpu.CapabilityMinor < 89:
+	case p == models.FP8 && gpu.Capability() < 89:
 		return fmt.Errorf("fp8 needs sm_89 or newer (compute capability 8.9), this GPU has %d.%d", gpu.CapabilityMajor, gpu.CapabilityMinor)
 	}
 	return nil
@@ -274,11 +274,13 @@ func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.S
 }
 
 // enter makes the GPU's context current for the shim, whose library expects it on
-// the calling thread, until the result is called.
-func (e *engine) enter() (leave func()) {
+// the calling thread, until leave is called, which there is in any case.
+func (e *engine) enter() (leave func(), err error) {
 	runtime.LockOSThread()
-	C.gb_trt_enter((*C.gb_cuda_device)(e.device.C()))
-	return runtime.UnlockOSThread
+	if status := C.gb_trt_enter((*C.gb_cuda_device)(e.device.C())); status != 0 {
+		err = e.device.Driver().Error(C.gb_call_cuCtxSetCurrent, int(status))
+	}
+	return runtime.UnlockOSThread, err
 }
 
 func (e *engine) Close() error {

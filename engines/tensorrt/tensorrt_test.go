@@ -56,6 +56,8 @@ func fake(t *testing.T, flags ...string) {
 		hardwaretest.Compile(t, filepath.Join(dir, name), map[string][]byte{"fake.c": []byte(fakeLibraries)}, append([]string{"-DFAKE_VERSION=101600"}, flags...)...)
 	}
 	t.Setenv(LibraryEnv, filepath.Join(dir, "libnvinfer.so.10"))
+	resource := filepath.Join(dir, "libnvinfer_builder_resource.so.10.16.0")
+	hardwaretest.Compile(t, resource, map[string][]byte{"none.c": []byte("int none;\n")}, "-Wl,-soname,do_not_link_against_nvinfer_builder_resource")
 	sources := hardwaretest.Sources(t, "testdata/fakeshim.c", "shim/abi.h", "../onnxruntime/api.h")
 	t.Setenv(ShimEnv, hardwaretest.Compile(t, filepath.Join(dir, "libgenbench_trt10.so"), sources))
 	t.Setenv(library.CacheEnv, t.TempDir())
@@ -110,6 +112,70 @@ func TestPlanIsKept(t *testing.T) {
 	}
 }
 
+// A file that holds no plan, such as a crash of the machine leaves, is built anew, once.
+func TestDamagedPlanIsBuiltAnew(t *testing.T) {
+	fake(t)
+	engine, stream := openFake(t)
+	build := func() engines.Execution {
+		t.Helper()
+		s, err := engine.Build(t.Context(), enginetest.Miniatures()[0].Network, stream, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return s.Executed()
+	}
+	first := build()
+	files, err := filepath.Glob(filepath.Join(os.Getenv(library.CacheEnv), "tensorrt-plans", "*.plan"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	for _, damaged := range []string{"", "not a plan"} {
+		if err := os.WriteFile(files[0], []byte(damaged), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if x := build(); x.Plan.Cached || x.Plan.SHA256 != first.Plan.SHA256 {
+			t.Errorf("%q: %+v, want the plan %s built anew", damaged, x.Plan, first.Plan.SHA256)
+		}
+		if x := build(); !x.Plan.Cached {
+			t.Errorf("%q: the new plan is not kept", damaged)
+		}
+	}
+}
+
+// The fake's context takes as much as inputs and outputs do.
+func TestDeviceBytes(t *testing.T) {
+	fake(t)
+	engine, stream := openFake(t)
+	s, err := engine.Build(t.Context(), enginetest.Miniatures()[0].Network, stream, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var ports int64
+	in, out := s.(engines.Resident).Resident()
+	for _, m := range slices.Concat(in, out) {
+		ports += m.Bytes
+	}
+	files, err := filepath.Glob(filepath.Join(os.Getenv(library.CacheEnv), "tensorrt-plans", "*.plan"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	plan, err := os.Stat(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.Executed().DeviceBytes, 2*ports+plan.Size(); got != want {
+		t.Errorf("it holds %d bytes, want %d", got, want)
+	}
+	if _, err := s.(engines.Rotator).Rotate(1); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.Executed().DeviceBytes, 2*ports+plan.Size()+2*in[0].Bytes; got != want {
+		t.Errorf("with two more inputs it holds %d bytes, want %d", got, want)
+	}
+}
+
 func TestTF32IsToldFromFP32(t *testing.T) {
 	fake(t)
 	engine, stream := openFake(t)
@@ -160,6 +226,55 @@ func TestFaults(t *testing.T) {
 			t.Errorf("the library's reason is lost: %s", text)
 		}
 	})
+	t.Run("bind", func(t *testing.T) {
+		fake(t)
+		engine, stream := openFake(t)
+		s, err := engine.Build(t.Context(), network, stream, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		calls, err := s.(engines.Rotator).Rotate(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("FAKE_TRT_FAULT", "bind")
+		var failed *native.CallError
+		if err := stream.Time(calls[0], make([]hardware.Sample, 1)); !errors.As(err, &failed) {
+			t.Fatalf("got %v", err)
+		}
+		if text := s.Explain(failed).Error(); !strings.Contains(text, "misaligned address") {
+			t.Errorf("the library's reason is lost: %s", text)
+		}
+	})
+	t.Run("lost device", func(t *testing.T) {
+		fake(t)
+		device, err := hardware.Open("0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer device.Close() // which fails, as all does then
+		engine, err := Driver().Open(t.Context(), device)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := device.NewStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := engine.Build(t.Context(), network, stream, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("FAKE_CUDA_BREAK", "1")
+		if err := stream.Time(s.Call(), make([]hardware.Sample, 1)); err == nil {
+			t.Fatal("the device does not break")
+		}
+		_, err = engine.Build(t.Context(), network, stream, small)
+		if err == nil || !strings.Contains(err.Error(), "cuCtxSetCurrent: CUDA_ERROR_LAUNCH_FAILED") {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("out of memory", func(t *testing.T) {
 		fake(t)
 		t.Setenv("FAKE_CUDA_MEMORY", "16")
@@ -189,6 +304,10 @@ func TestUnavailable(t *testing.T) {
 	t.Run("another major version", func(t *testing.T) {
 		fake(t, "-UFAKE_VERSION", "-DFAKE_VERSION=8601")
 		expectUnavailable(t, []string{"8.6.1", "wants 10"})
+	})
+	t.Run("older than the shim", func(t *testing.T) {
+		fake(t, "-UFAKE_VERSION", "-DFAKE_VERSION=100001")
+		expectUnavailable(t, []string{"10.0.1, older", "10.16.0", "--include"})
 	})
 }
 

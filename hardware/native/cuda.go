@@ -88,9 +88,9 @@ func OpenCUDA(name string) (*CUDA, error) {
 	case c.api.cuDriverGetVersion == nil:
 		err = fmt.Errorf("%s is no CUDA driver: it has no %s", c.path, C.GoString(C.gb_cuda_name(missing)))
 	case c.version < minCUDA:
-		err = fmt.Errorf("%s supports CUDA %s, want %s or newer: update the NVIDIA driver", c.path, cudaVersion(c.version), cudaVersion(minCUDA))
+		err = fmt.Errorf("%s supports CUDA %s, want %s or newer: update the NVIDIA driver", c.path, CUDAVersion(c.version), CUDAVersion(minCUDA))
 	case missing != C.gb_call_none:
-		err = fmt.Errorf("%s, a driver of CUDA %s, has no %s", c.path, cudaVersion(c.version), C.GoString(C.gb_cuda_name(missing)))
+		err = fmt.Errorf("%s, a driver of CUDA %s, has no %s", c.path, CUDAVersion(c.version), C.GoString(C.gb_cuda_name(missing)))
 	default:
 		err = c.check(C.gb_cuda_init(c.api))
 	}
@@ -101,22 +101,20 @@ func OpenCUDA(name string) (*CUDA, error) {
 	return c, nil
 }
 
-func cudaVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
+// CUDAVersion is a version as cuDriverGetVersion counts, in words: 12040 is 12.4.
+func CUDAVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
 // Path is the file that was loaded.
 func (c *CUDA) Path() string { return c.path }
 
 // Version is the newest CUDA that the driver supports, such as "12.4".
-func (c *CUDA) Version() string { return cudaVersion(c.version) }
+func (c *CUDA) Version() string { return CUDAVersion(c.version) }
 
 // Free releases the table; nothing of the driver may be used afterwards.
 func (c *CUDA) Free() {
 	C.free(unsafe.Pointer(c.api))
 	c.api = nil
 }
-
-// API is the gb_cuda for the C of an engine.
-func (c *CUDA) API() unsafe.Pointer { return unsafe.Pointer(c.api) }
 
 // check turns a status into nil or a *CUDAError.
 func (c *CUDA) check(s C.gb_cuda_status) error {
@@ -160,6 +158,9 @@ type CUDADeviceInfo struct {
 	DriverVersion       string // CUDA's, such as "12.4"
 	DriverVersionNumber int    // as cuDriverGetVersion counts
 }
+
+// Capability is the compute capability as architectures count it: 75 for 7.5.
+func (d CUDADeviceInfo) Capability() int { return 10*d.CapabilityMajor + d.CapabilityMinor }
 
 // DeviceInfo describes the device of an ordinal.
 func (c *CUDA) DeviceInfo(ordinal int) (CUDADeviceInfo, error) {

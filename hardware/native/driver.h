@@ -89,8 +89,6 @@ enum {
 	gb_cu_capture_thread_local = 1,   // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 	gb_cu_jit_error_log = 5,          // CU_JIT_ERROR_LOG_BUFFER
 	gb_cu_jit_error_log_bytes = 6,    // CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES
-	gb_cu_error_out_of_memory = 2,    // CUDA_ERROR_OUT_OF_MEMORY
-	gb_cu_error_no_device = 100,      // CUDA_ERROR_NO_DEVICE
 	gb_cu_error_not_ready = 600,      // CUDA_ERROR_NOT_READY
 };
 

@@ -10,7 +10,7 @@
 		if (result != 0) end.status = (gb_cuda_status){gb_call_##name, result}; \
 	} while (0)
 
-gb_cuda_end gb_time_cuda_pieces(const gb_cuda_stream *s, gb_cuda_piece lead, const gb_cuda_piece *pieces, int64_t n, int64_t *device_ns) {
+gb_cuda_end gb_time_cuda_pieces(const gb_cuda_stream *s, gb_call lead, const gb_call *pieces, int64_t n, int64_t *device_ns) {
 	const gb_cuda *api = s->api;
 	gb_cuda_end end = {.status = {gb_call_none, 0}, .done = -1};
 	CUevent *events = calloc((size_t)n + 1, sizeof *events);

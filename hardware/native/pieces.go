@@ -15,12 +15,12 @@ func (s *CUDAStream) TimePieces(lead Call, pieces []Call, out []int64) error {
 	if len(pieces) == 0 {
 		return nil
 	}
-	c := unsafe.Slice((*C.gb_cuda_piece)(C.calloc(C.size_t(len(pieces)), C.size_t(unsafe.Sizeof(C.gb_cuda_piece{})))), len(pieces))
+	c := unsafe.Slice((*C.gb_call)(C.calloc(C.size_t(len(pieces)), C.size_t(unsafe.Sizeof(C.gb_call{})))), len(pieces))
 	defer C.free(unsafe.Pointer(&c[0]))
 	for i, p := range pieces {
-		c[i] = C.gb_cuda_piece{C.gb_func(p.Func), p.Arg}
+		c[i] = C.gb_call{C.gb_func(p.Func), p.Arg}
 	}
 	out = out[:len(pieces)]
-	first := C.gb_cuda_piece{C.gb_func(lead.Func), lead.Arg}
+	first := C.gb_call{C.gb_func(lead.Func), lead.Arg}
 	return s.judge(C.gb_time_cuda_pieces(s.c, first, &c[0], C.int64_t(len(pieces)), (*C.int64_t)(unsafe.Pointer(&out[0]))))
 }

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 // GB_TRT_ABI changes with anything in this file.
-#define GB_TRT_ABI 2
+#define GB_TRT_ABI 3
 
 // What a model is built in; the numbers are ours.
 enum { gb_trt_fp32, gb_trt_tf32, gb_trt_fp16, gb_trt_bf16, gb_trt_int8, gb_trt_fp8 };
@@ -57,7 +57,6 @@ typedef struct {
 	const void *timing; // a timing cache of an earlier build; NULL for none
 	size_t timing_size;
 	int precision;
-	int level; // of optimisation, 0 to 5; below 0 the library's default
 } gb_trt_build;
 
 // A gb_trt_engine is a plan on the current CUDA context with one execution context.
@@ -67,15 +66,16 @@ typedef struct {
 	int abi; // GB_TRT_ABI of the shim
 	int headers; // NV_TENSORRT_VERSION that it was compiled with
 
-	// load takes handles of dlopen: libnvinfer and libnvonnxparser. It refuses
-	// another major version than that of the headers, and comes before all else.
+	// load takes handles of dlopen: libnvinfer and libnvonnxparser. It refuses another
+	// major version than that of the headers, and an older one, whose classes lack
+	// functions that the headers have. It comes before all else.
 	char *(*load)(void *infer, void *parser);
 
 	// version is the library's, in the numbering of its headers.
 	int (*version)(void);
 
-	// build compiles a model, timing candidates on the current device. timing may
-	// come back empty.
+	// build compiles a model, timing candidates on the current device. A timing cache that
+	// the library does not take is left out. timing may come back empty.
 	char *(*build)(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing);
 	void (*free_blob)(gb_trt_blob *blob);
 
@@ -92,11 +92,13 @@ typedef struct {
 	void (*use)(gb_trt_engine *engine, uint64_t stream);
 
 	// run is the entry of the timed loop: one inference of a gb_trt_engine. It
-	// gives 0 or 1; failure is the library's words for the last 1, not to be freed.
+	// gives 0 or 1; failure is the library's words for the last 1, or for a bind that
+	// failed since, not to be freed.
 	int (*run)(void *engine);
 	const char *(*failure)(const gb_trt_engine *engine);
 
-	// memory is what the execution context holds on the device, in bytes.
+	// memory is what the execution context holds on the device for itself, in bytes:
+	// neither weights nor inputs and outputs.
 	int64_t (*memory)(const gb_trt_engine *engine);
 
 	// inspect gives the layers as JSON, in TensorRT's own form.

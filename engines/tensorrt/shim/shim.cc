@@ -94,9 +94,9 @@ char *load(void *infer, void *parser) {
 	return guarded([&]() -> char * {
 		Library &lib = library();
 		char *failed = find(infer, "getInferLibVersion", lib.version);
-		if (failed == nullptr && major_of(lib.version()) != NV_TENSORRT_MAJOR) {
-			return strdup(("the library is TensorRT " + std::to_string(major_of(lib.version())) + ", this shim was compiled for " +
-				std::to_string(NV_TENSORRT_MAJOR)).c_str());
+		if (failed == nullptr && (major_of(lib.version()) != NV_TENSORRT_MAJOR || lib.version() < NV_TENSORRT_VERSION)) {
+			return strdup(("the library is version " + std::to_string(lib.version()) + " of TensorRT, this shim was compiled for " +
+				std::to_string(NV_TENSORRT_VERSION) + " and wants that or a newer one of its major version").c_str());
 		}
 		if (failed == nullptr) failed = find(infer, "createInferBuilder_INTERNAL", lib.builder);
 		if (failed == nullptr) failed = find(infer, "createInferRuntime_INTERNAL", lib.runtime);
@@ -182,6 +182,7 @@ char *fix_input(INetworkDefinition &network, const gb_trt_shape &shape) {
 char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 	return guarded([&]() -> char * {
 		Library &lib = library();
+		lib.words.take(); // of what came before
 		*plan = *timing = gb_trt_blob{nullptr, 0};
 		std::unique_ptr<IBuilder> builder(static_cast<IBuilder *>(lib.builder(&lib.words, NV_TENSORRT_VERSION)));
 		if (!builder) return message("create builder");
@@ -199,10 +200,16 @@ char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 		std::unique_ptr<IBuilderConfig> config(builder->createBuilderConfig());
 		if (!config) return message("create builder configuration");
 		if (char *failed = set_precision(*config, what->precision)) return failed;
-		if (what->level >= 0) config->setBuilderOptimizationLevel(what->level);
 		config->setProfilingVerbosity(ProfilingVerbosity::kDETAILED);
-		std::unique_ptr<ITimingCache> cache(config->createTimingCache(what->timing, what->timing_size));
-		if (!cache || !config->setTimingCache(*cache, false)) return message("use timing cache");
+		std::unique_ptr<ITimingCache> cache;
+		auto use_timing = [&](const void *data, size_t size) {
+			cache.reset(config->createTimingCache(data, size));
+			return cache && config->setTimingCache(*cache, false);
+		};
+		if (!use_timing(what->timing, what->timing_size)) {
+			lib.words.take(); // the cache is torn, or the GPU is not what it was: all is timed anew
+			if (!use_timing(nullptr, 0)) return message("use an empty timing cache");
+		}
 		std::unique_ptr<IHostMemory> bytes(builder->buildSerializedNetwork(*network, *config));
 		if (!bytes) return message("build plan");
 		if (char *failed = copy_out(bytes->data(), bytes->size(), plan)) return failed;
@@ -249,6 +256,7 @@ namespace {
 char *open(const void *plan, size_t size, gb_trt_engine **out) {
 	return guarded([&]() -> char * {
 		Library &lib = library();
+		lib.words.take();
 		auto engine = std::make_unique<gb_trt_engine>();
 		engine->runtime.reset(static_cast<IRuntime *>(lib.runtime(&lib.words, NV_TENSORRT_VERSION)));
 		if (!engine->runtime) return message("create runtime");
@@ -292,25 +300,26 @@ void tensor(const gb_trt_engine *engine, int index, gb_trt_tensor *out) {
 char *bind(gb_trt_engine *engine, const char *name, uint64_t address) {
 	return guarded([&]() -> char * {
 		void *memory = reinterpret_cast<void *>(static_cast<uintptr_t>(address));
-		return engine->context->setTensorAddress(name, memory) ? nullptr : message(std::string("bind ") + name);
+		if (engine->context->setTensorAddress(name, memory)) return nullptr;
+		char *failed = message(std::string("bind ") + name);
+		engine->failure = failed;
+		return failed;
 	});
 }
 
 void use(gb_trt_engine *engine, uint64_t stream) {
 	engine->stream = reinterpret_cast<cudaStream_t>(static_cast<uintptr_t>(stream));
+	library().words.take(); // so that run finds its own
 }
 
 int run(void *session) {
 	auto *engine = static_cast<gb_trt_engine *>(session);
-	return engine->context->enqueueV3(engine->stream) ? 0 : 1;
+	if (engine->context->enqueueV3(engine->stream)) return 0;
+	engine->failure = library().words.take();
+	return 1;
 }
 
-const char *failure(const gb_trt_engine *engine) {
-	auto *words = const_cast<std::string *>(&engine->failure);
-	std::string said = library().words.take();
-	if (!said.empty()) words->swap(said);
-	return words->c_str();
-}
+const char *failure(const gb_trt_engine *engine) { return engine->failure.c_str(); }
 
 int64_t memory(const gb_trt_engine *engine) {
 #if NV_TENSORRT_MAJOR < 10 || (NV_TENSORRT_MAJOR == 10 && NV_TENSORRT_MINOR < 1)
@@ -322,6 +331,7 @@ int64_t memory(const gb_trt_engine *engine) {
 
 char *inspect(gb_trt_engine *engine, gb_trt_blob *json) {
 	return guarded([&]() -> char * {
+		library().words.take();
 		std::unique_ptr<IEngineInspector> inspector(engine->engine->createEngineInspector());
 		if (!inspector) return message("create inspector");
 		inspector->setExecutionContext(engine->context.get());

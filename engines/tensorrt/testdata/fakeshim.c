@@ -3,10 +3,11 @@
 // the models it exports and the order of its work are tested without a GPU.
 //
 // The environment says where the two libraries are (FAKE_TRT_COMPUTES, GENBENCH_CUDA),
-// and what fails: FAKE_TRT_FAULT is "build", "plan", "run" or "report"; "host", "unknown
-// shape" or "other types" for tensors of that kind; "abi" for a shim of another
+// and what fails: FAKE_TRT_FAULT is "build", "plan", "bind", "run" or "report"; "host",
+// "unknown shape" or "other types" for tensors of that kind; "abi" for a shim of another
 // genbench. FAKE_TRT_SEARCH is added to a plan: what a search chose.
-// Layer i of a model takes i+1 microseconds.
+// Layer i of a model takes i+1 microseconds. A build opens its library of kernels by the
+// bare name, as TensorRT does.
 #include "abi.h"
 #include "api.h"
 #include "cuda.h"
@@ -84,6 +85,7 @@ typedef struct {
 
 static char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 	if (fault("build")) return strdup("parse model: node stem.conv (Conv): no implementation");
+	if (dlopen("libnvinfer_builder_resource.so.10.16.0", RTLD_NOW) == NULL) return strdup(dlerror());
 	size_t inputs = (size_t)what->input_count;
 	plan->size = sizeof(plan_head) + inputs * sizeof(plan_input) + what->model_size;
 	plan_head *head = plan->data = calloc(1, plan->size);
@@ -345,7 +347,16 @@ static void tensor(const gb_trt_engine *engine, int index, gb_trt_tensor *out) {
 	if (fault("other types")) out->type = gb_trt_signed8;
 }
 
+static void fail(gb_trt_engine *engine, char *text) {
+	free(engine->failure);
+	engine->failure = text;
+}
+
 static char *bind_tensor(gb_trt_engine *engine, const char *name, uint64_t address) {
+	if (fault("bind")) {
+		fail(engine, strdup("bind: misaligned address"));
+		return strdup(engine->failure);
+	}
 	for (int i = 0; i < engine->count; i++) {
 		if (strcmp(engine->ends[i].name, name) != 0) continue;
 		engine->ends[i].address = (void *)(uintptr_t)address;
@@ -355,11 +366,6 @@ static char *bind_tensor(gb_trt_engine *engine, const char *name, uint64_t addre
 }
 
 static void use(gb_trt_engine *engine, uint64_t stream) { engine->stream = stream; }
-
-static void fail(gb_trt_engine *engine, char *text) {
-	free(engine->failure);
-	engine->failure = text;
-}
 
 // What was submitted keeps the addresses that were bound then.
 typedef struct {

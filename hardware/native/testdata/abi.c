@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-// By its path: the vendor's header has the same name.
+// Ours, by the path that the test gives.
 #define GENBENCH_VENDOR_CUDA
 typedef CUuuid gb_cu_uuid;
 #include GENBENCH_HEADER
