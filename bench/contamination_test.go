@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -397,5 +398,14 @@ func TestCountersFail(t *testing.T) {
 				t.Errorf("no reading says %q", c.want)
 			}
 		})
+	}
+}
+
+// The parent of a worker is no other process on the GPU.
+func TestOurProcesses(t *testing.T) {
+	for pid, want := range map[int]bool{os.Getpid(): true, os.Getppid(): true, 0: false} {
+		if ours(pid) != want {
+			t.Errorf("process %d is ours: %t, want %t", pid, !want, want)
+		}
 	}
 }

@@ -37,8 +37,8 @@ func (f runFlags) manner(until time.Time) (manner, error) {
 
 // warm tells whether the run that is followed has left the device so: a launch then
 // settles as one that is not the first (W2).
-func (how manner) warm(device hardware.Device) bool {
-	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.Info().ID })
+func (how manner) warm(device hardware.Info) bool {
+	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.ID })
 }
 
 // openFor opens the machine's counters. What preflight found before the run that is
