@@ -123,18 +123,24 @@ func (w *worker) energy(ctx context.Context) error {
 	}
 	for _, v := range w.spec.Visits {
 		record := EnergyRecord{Type: "energy", ID: v.Point.String(), Launch: w.spec.Launch, Missing: missing}
+		var failed error
 		if missing == "" {
-			record.Windows, err = w.windows(ctx, meter, v.Point)
+			record.Windows, failed = w.windows(ctx, meter, v.Point)
 		}
-		if missing == "" && err != nil {
+		if failed != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			// Latency was measured and stands; only its energy is not known.
-			record.Missing, record.Windows = err.Error(), nil
+			record.Missing, record.Windows = failed.Error(), nil
 		}
 		if err := w.say(record); err != nil {
 			return err
+		}
+		if failed != nil {
+			if err := w.lostContext(ctx, failed); err != nil {
+				return err
+			}
 		}
 	}
 	return w.say(doneMessage{Type: "done", MeasuringSeconds: w.busy.Seconds()})
@@ -154,7 +160,7 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
+	defer w.finish(p, session)
 	first := make([]hardware.Sample, 1)
 	if err := w.time(session, first); err != nil {
 		return nil, err

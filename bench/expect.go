@@ -128,7 +128,7 @@ func (w *worker) describe(ctx context.Context, s *subject, p Point, reference st
 func expectedKey(p Point) string { return fmt.Sprintf("%s@%d", p.Model, p.Resolution) }
 
 // reference runs one image through the reference engine.
-func (w *worker) reference(ctx context.Context, name string, network *models.Network) ([]float32, error) {
+func (w *worker) reference(ctx context.Context, name string, network *models.Network) (logits []float32, err error) {
 	engine, err := w.engine(ctx, name)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (w *worker) reference(ctx context.Context, name string, network *models.Net
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
+	defer func() { err = errors.Join(err, session.Close()) }()
 	if err := session.SetInput(models.SyntheticInput(network.InputShape(1))); err != nil {
 		return nil, err
 	}

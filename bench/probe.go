@@ -161,7 +161,7 @@ func (w *worker) underLoad(ctx context.Context, answer *ClockProbe) error {
 	if err != nil {
 		return err
 	}
-	defer session.Close()
+	defer w.finish(p, session)
 	one := make([]hardware.Sample, 1)
 	if err := w.begin(p, "first inference", 0); err != nil {
 		return err

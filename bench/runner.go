@@ -432,8 +432,11 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 		case spec.Layers:
 			give = r.unlayered
 		}
-		if err := give(death, spec.Launch); err != nil {
-			return err
+		// Of a point that failed and took the device's context along the worker has told.
+		if !r.told(death.at, spec) {
+			if err := give(death, spec.Launch); err != nil {
+				return err
+			}
 		}
 		spec.Settle = nil
 		var rest []Visit
@@ -464,6 +467,12 @@ type death struct {
 	at     string // the point it was on, by id; empty before the first
 	reason string
 	log    []string
+}
+
+// told tells whether a worker has said what became of the point that it died on.
+func (r *Runner) told(id string, spec LaunchSpec) bool {
+	p, err := ParsePoint(id)
+	return err == nil && (r.failed[p] || (spec.Energy || spec.Layers) && r.done[visitID{spec.Launch, 1, p}])
 }
 
 // give gives the point up that a worker died on.

@@ -432,6 +432,108 @@ func TestFaultsOfEngines(t *testing.T) {
 	}
 }
 
+// A fault of a kernel takes the device's context along, and every later call of the
+// process fails for it: only the point that broke it is given up, whatever its worker was
+// about.
+func TestBrokenContext(t *testing.T) {
+	for name, when := range map[string]func(inference) bool{
+		"a visit":    func(i inference) bool { return i.launch == 2 && i.engine == "breaking" },
+		"settling":   func(i inference) bool { return i.launch == 1 && i.engine == "breaking" && i.at < 5*time.Second },
+		"its energy": func(i inference) bool { return i.launch == 5 && i.engine == "breaking" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := simulate(t, "quick", hardware.CUDA)
+			s.config.Energy = true
+			s.config.Grid.Engines = []string{"breaking", "sound", "sound-2"}
+			s.latency = func(inference) time.Duration { return 20 * time.Millisecond }
+			s.fault = func(i inference) string {
+				if when(i) {
+					return "break"
+				}
+				return ""
+			}
+			r := s.run(t)
+			if r.err != nil {
+				t.Fatal(r.err)
+			}
+			for _, m := range r.Measurements {
+				if m.Point.Engine != "breaking" && (m.State != Measured || m.Launches != 4 || m.Energy == nil) {
+					t.Errorf("%s: %s %s, %d launches, energy %q", m.Point, m.State, m.Reason, m.Launches, m.NoEnergy)
+				}
+			}
+			told := 0
+			for _, p := range r.Log.Points {
+				if p.Failed != "" {
+					told++
+				}
+			}
+			m := r.point(t, "breaking")
+			if name == "its energy" {
+				if m.State != Measured || !strings.Contains(m.NoEnergy, errBroken.Error()) || told > 0 || len(r.Log.Energies) != 3 {
+					t.Errorf("%s, energy %q, %d records of it", m.State, m.NoEnergy, len(r.Log.Energies))
+				}
+			} else if m.State != Failed || !strings.Contains(m.Reason, errBroken.Error()) || told != 1 {
+				t.Errorf("%s %q, told %d times", m.State, m.Reason, told)
+			}
+		})
+	}
+}
+
+// A build may be silent for longer than the watchdog waits, on a GPU.
+func TestSlowBuilds(t *testing.T) {
+	for kind, want := range map[hardware.DeviceKind]State{hardware.CUDA: Measured, hardware.Host: Failed} {
+		s := brief(simulate(t, "quick", kind))
+		s.builds = func(string, int) { time.Sleep(80 * time.Second) }
+		if m := s.run(t).point(t, "sim"); m.State != want {
+			t.Errorf("%s: %s %s", kind, m.State, m.Reason)
+		}
+	}
+}
+
+// The sentinel is of one build in all launches, though they measure others.
+func TestSentinelIsOfOneBuild(t *testing.T) {
+	s := simulate(t, "publish", hardware.CUDA)
+	s.config.Protocol.MaxLaunches, s.config.Protocol.SentinelEvery = 0, time.Second
+	number := 0
+	s.builds = func(_ string, n int) { number = n }
+	// Builds differ by more than what ends a run for drift.
+	s.latency = func(inference) time.Duration { return time.Duration(20e6 * (1 + 0.1*float64(number))) }
+	r := s.run(t)
+	if r.err != nil {
+		t.Error(r.err)
+	}
+	numbers := map[bool]map[int64]bool{true: {}, false: {}}
+	for _, round := range r.Log.Rounds {
+		numbers[round.Sentinel][median(round.DeviceNS)] = true
+	}
+	if len(numbers[true]) != 1 || len(numbers[false]) != 3 {
+		t.Errorf("the sentinel took %v, the point %v; want one build's time, and three", numbers[true], numbers[false])
+	}
+}
+
+// What is silent by plan is not taken for hung.
+func TestPlannedSilence(t *testing.T) {
+	for name, set := range map[string]func(*simulation){
+		"the wait before a retry": func(s *simulation) {
+			s.config.Protocol.RetryWait = 2 * time.Minute
+			s.counters = func(at time.Duration, r *hardware.Reading) error {
+				if at < time.Minute {
+					r.GPU.ForeignProcesses = []int{4711}
+				}
+				return nil
+			}
+		},
+		"the warm-up": func(s *simulation) { s.config.Protocol.WarmupTime = 2 * time.Minute },
+	} {
+		s := brief(simulate(t, "quick", hardware.CUDA))
+		s.config.Protocol.Settle = 0
+		set(s)
+		if m := s.run(t).point(t, "sim"); m.State != Measured {
+			t.Errorf("%s: %s %s", name, m.State, m.Reason)
+		}
+	}
+}
+
 func TestJournalSurvivesReopening(t *testing.T) {
 	s := newScript(t, PlannedPoint{Point: pointOf("m")}).begin().add(cleanRound(pointOf("m"), 1, 10))
 	// A line without its end is cut off even if what it holds could be read.

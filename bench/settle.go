@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -59,17 +60,19 @@ func (w *worker) settle(ctx context.Context, p Point) error {
 		if err != nil {
 			return err
 		}
-		defer session.Close()
+		defer w.finish(p, session)
 		return w.runFor(ctx, session, p, w.spec.SettleFor, 0)
 	}
 	record := SettleRecord{Type: "settle", ID: p.String(), Launch: w.spec.Launch, Start: w.now() - w.spec.Base, First: w.spec.SettledAt == nil}
-	if err := w.settleDevice(ctx, p, &record); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		record.Met, record.Reason = false, err.Error()
+	failed := w.settleDevice(ctx, p, &record)
+	if failed == nil {
+		return w.say(record)
 	}
-	return w.say(record)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	record.Met, record.Reason = false, failed.Error()
+	return errors.Join(w.say(record), failed)
 }
 
 // runFor runs inferences for some time, in blocks of about so long, or one by one where
@@ -99,7 +102,7 @@ func (w *worker) settleDevice(ctx context.Context, p Point, r *SettleRecord) err
 	if err != nil {
 		return err
 	}
-	defer session.Close()
+	defer w.finish(p, session)
 	proto := w.spec.Config.Protocol
 	limit := proto.SettleCap
 	if !r.First {

@@ -34,13 +34,15 @@ type simulation struct {
 	latency func(inference) time.Duration
 	// counters changes the reading of a quiet machine; an error is a failed reading.
 	counters func(at time.Duration, r *hardware.Reading) error
-	// fault says how the next block goes wrong: "" not at all, "hang", or the words
-	// with which the worker dies.
+	// fault says how the next block goes wrong: "" not at all, "hang", "break" the device's
+	// context, or the words with which the worker dies.
 	fault func(inference) string
 	// deferred is how long an engine's output is in coming after its calls returned.
 	deferred func(engine string) time.Duration
 	// clock of the multiprocessors in MHz; 1500 where nil. Not a number is unreadable.
 	clock func(at time.Duration) float64
+	// builds is told of every build, with its number.
+	builds func(engine string, number int)
 	// refuses tells what an engine does not let be done with its calls: "graph",
 	// "blocked" or "rotate"; or at all: "build".
 	refuses func(engine, what string) bool
@@ -330,9 +332,12 @@ type simulatedDevice struct {
 	busy    atomic.Int64      // nanoseconds of work done
 	session *simulatedSession // whose Call was asked for last
 	way     simulatedWay
+	broken  bool // nothing works any more in this process
 	// transfer is prepared copying; nil without.
 	transfer *simulatedTransfer
 }
+
+var errBroken = errors.New("unspecified launch failure")
 
 // A simulatedGPU is a device whose stream has events.
 type simulatedGPU struct{ *simulatedDevice }
@@ -430,11 +435,16 @@ func (d *simulatedDevice) opened() hardware.Device {
 	return simulatedGPU{d}
 }
 
-func (d *simulatedDevice) Info() hardware.Info                   { return d.info() }
-func (d *simulatedDevice) NewStream() (hardware.Stream, error)   { return d, nil }
-func (d *simulatedDevice) Handle() uintptr                       { return 0 }
-func (d *simulatedDevice) Synchronize(ctx context.Context) error { return ctx.Err() }
-func (d *simulatedDevice) Close() error                          { return nil }
+func (d *simulatedDevice) Info() hardware.Info                 { return d.info() }
+func (d *simulatedDevice) NewStream() (hardware.Stream, error) { return d, nil }
+func (d *simulatedDevice) Handle() uintptr                     { return 0 }
+func (d *simulatedDevice) Synchronize(ctx context.Context) error {
+	if d.broken {
+		return errBroken
+	}
+	return ctx.Err()
+}
+func (d *simulatedDevice) Close() error { return nil }
 
 func (d *simulatedDevice) Time(c native.Call, s []hardware.Sample) error {
 	copies, infers := d.transfer.lasts(c)
@@ -451,9 +461,14 @@ func (d *simulatedDevice) Time(c native.Call, s []hardware.Sample) error {
 		case "hang":
 			<-d.killed
 			return errors.New("killed")
+		case "break":
+			d.broken = true
 		default:
 			d.die(how)
 		}
+	}
+	if d.broken {
+		return errBroken
 	}
 	var total time.Duration
 	for k := range s {
@@ -589,13 +604,20 @@ func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hard
 		return nil, fmt.Errorf("%s without ranges", o.Precision)
 	}
 	gpu, ok := stream.(simulatedGPU)
+	device := gpu.simulatedDevice
+	if !ok {
+		device = stream.(*simulatedDevice)
+	}
+	if device.builds != nil && device.launch > 0 {
+		device.builds(e.name, o.Build)
+	}
 	if ok && gpu.refuses != nil && gpu.refuses(e.name, "build") {
 		return nil, errors.New("no engine today")
 	}
 	if !ok {
-		return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch, profiled: o.Layers}, nil
+		return &simulatedSession{device: device, engine: e.name, batch: o.Batch, profiled: o.Layers}, nil
 	}
-	session := &simulatedSession{device: gpu.simulatedDevice, engine: e.name, batch: o.Batch, profiled: o.Layers}
+	session := &simulatedSession{device: device, engine: e.name, batch: o.Batch, profiled: o.Layers}
 	if gpu.refuses != nil && gpu.refuses(e.name, "rotate") {
 		return session, nil
 	}
