@@ -16,6 +16,8 @@ type listener struct {
 	allow  time.Duration
 	began  int64 // of the current visit
 	done   bool
+	// settling says that the worker came to run what it settles on, or gave that up.
+	settling bool
 }
 
 // errUndying is a worker that SIGKILL does not end, as one that waits inside a driver.
@@ -74,7 +76,10 @@ func (l *listener) take(line []byte) error {
 	case "round":
 		return said(kind, line, l.round)
 	case "settle":
-		return said(kind, line, r.settle)
+		return said(kind, line, func(s SettleRecord) error {
+			l.settling = true
+			return r.settle(s)
+		})
 	case "copies":
 		return said(kind, line, l.copied)
 	case "energy":
@@ -110,8 +115,11 @@ func (l *listener) begins(m beginMessage) error {
 		l.began = r.now()
 	}
 	l.at, l.stage, l.allow = m.ID, m.Stage, m.Allow
-	if m.Stage == settleStage && r.pace.done == 0 {
-		r.prepared = r.now() // as far as is known yet
+	if m.Stage == settleStage {
+		l.settling = true
+		if r.pace.done == 0 {
+			r.prepared = r.now() // as far as is known yet
+		}
 	}
 	return nil
 }
@@ -164,6 +172,7 @@ func (l *listener) round(round RoundRecord) error {
 	if round.Sentinel {
 		return r.watched(&round, point)
 	}
+	r.watch.fresh = false
 	e := Event{Kind: Visited, Point: point, Launch: round.Launch, Text: round.DropReason, Unclean: round.Status != OK || !round.Steady.Met, AmortisedOver: round.AmortisedOver}
 	if round.Status == OK || round.Try > r.Plan.Config.Protocol.Retries {
 		l.visited(point, round.Round)

@@ -122,6 +122,7 @@ func (r *Runner) recall(log *Log) {
 		}
 		r.groups[round.ID] = max(round.AmortisedOver, 1)
 		last := round.Status == OK || round.Try > proto.Retries || round.superseded
+		r.watch.fresh = round.Sentinel && last
 		if round.Sentinel {
 			if !last {
 				continue

@@ -41,6 +41,9 @@ type Runner struct {
 	// Groups are how many inferences a sample is of, by a point's id, where a run that
 	// this one follows decided it: the launches of a gate are of one kind then (M4).
 	Groups map[string]int
+	// Settled is where a run that this one follows left the device, for the first launch
+	// to come back to; nil where that is not known (W2).
+	Settled *DeviceState
 
 	now       func() int64 // native.Now but for simulations
 	models    []ModelRecord
@@ -48,7 +51,7 @@ type Runner struct {
 	done      map[visitID]bool
 	medians   map[Point]map[int][]float64 // of kept rounds, by launch
 	groups    map[string]int              // inferences a sample, by point, once decided (M4)
-	settled   *DeviceState                // where the first launch left the device; nil before (W2)
+	settled   *DeviceState                // where the first launch under this clock left the device; nil before (W2)
 	watch     watch
 	clocks    clockState
 	pace      pace
@@ -163,6 +166,7 @@ func (r *Runner) begin() {
 	r.failed, r.done, r.medians = map[Point]bool{}, map[visitID]bool{}, map[Point]map[int][]float64{}
 	r.groups = map[string]int{}
 	maps.Copy(r.groups, r.Groups)
+	r.settled = r.Settled
 	if r.now == nil {
 		r.now = native.Now
 	}
@@ -191,23 +195,14 @@ func (r *Runner) run(ctx context.Context) error {
 	r.prepared = r.now()
 	proto := r.Plan.Config.Protocol
 	settle := proto.Settle // the machine is cold, also where a run goes on
-	last, again := 1, false
+	last, launched := 1, false
 	for launch := 1; launch <= max(proto.Launches, proto.MaxLaunches); launch++ {
 		visits := r.owed(launch)
 		if len(visits) == 0 {
 			continue // all done before, given up, or narrow enough
 		}
-		spec := LaunchSpec{Launch: launch, Visits: visits, SettleFor: settle}
-		if heaviest := r.heaviest(); settle > 0 && heaviest != (Point{}) {
-			spec.Settle = &heaviest
-		}
-		if again {
-			spec.SettledAt = r.settled
-			if r.settled == nil {
-				spec.SettledAt = &DeviceState{} // nothing that it could come back to
-			}
-		}
-		settle, again, last = proto.SettleAgain, true, launch
+		spec := r.settling(LaunchSpec{Launch: launch, Visits: visits}, settle)
+		settle, last, launched = proto.SettleAgain, launch, true
 		kind := Launched
 		if launch > proto.Launches {
 			kind = Extended
@@ -218,10 +213,15 @@ func (r *Runner) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.watch.seen > 0 {
-		// The last look at the sentinel: a launch with nothing else to do.
+	if r.watch.seen > 0 && !r.watch.fresh {
+		// The last look at the sentinel: a launch with nothing else to do, which settles
+		// only where no other of this part of the run has warmed the machine.
 		r.watch.due = 0
-		if err := r.launch(ctx, LaunchSpec{Launch: last}, readings); err != nil {
+		spec := LaunchSpec{Launch: last}
+		if !launched {
+			spec = r.settling(spec, settle)
+		}
+		if err := r.launch(ctx, spec, readings); err != nil {
 			return err
 		}
 	}
@@ -229,6 +229,16 @@ func (r *Runner) run(ctx context.Context) error {
 		return err
 	}
 	return r.layers(ctx, readings)
+}
+
+// settling adds to a launch how it brings the device to where it was settled, or, where
+// nothing tells of that, to rest (W2).
+func (r *Runner) settling(spec LaunchSpec, atLeast time.Duration) LaunchSpec {
+	if heaviest := r.heaviest(); atLeast > 0 && heaviest != (Point{}) {
+		spec.Settle = &heaviest
+	}
+	spec.SettleFor, spec.SettledAt = atLeast, r.settled
+	return spec
 }
 
 // meter is the energy pass, after everything that is timed.
@@ -432,6 +442,11 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 		case spec.Layers:
 			give = r.unlayered
 		}
+		if death.unsettled {
+			if err := r.settle(SettleRecord{Type: "settle", ID: death.at, Launch: spec.Launch, Start: r.now() - r.Base, Reason: death.reason}); err != nil {
+				return err
+			}
+		}
 		// Of a point that failed and took the device's context along the worker has told.
 		if !r.told(death.at, spec) {
 			if err := give(death, spec.Launch); err != nil {
@@ -464,9 +479,10 @@ func (r *Runner) fill(spec *LaunchSpec) {
 
 // A death is the end of a worker that did not finish.
 type death struct {
-	at     string // the point it was on, by id; empty before the first
-	reason string
-	log    []string
+	at        string // the point it was on, by id; empty before the first
+	reason    string
+	log       []string
+	unsettled bool // it had not settled the machine yet
 }
 
 // told tells whether a worker has said what became of the point that it died on.
@@ -545,7 +561,7 @@ func (r *Runner) worker(ctx context.Context, spec LaunchSpec, attempt int, readi
 	case l.done:
 		return nil, nil
 	}
-	d := &death{at: l.at, log: log}
+	d := &death{at: l.at, log: log, unsettled: spec.Settle != nil && (l.stage == settleStage || !l.settling)}
 	switch {
 	case hung:
 		d.reason = fmt.Sprintf("hung: no word for %s while at %q", l.allow.Round(time.Millisecond), l.stage)
@@ -570,6 +586,7 @@ type watch struct {
 	seen  int     // visits so far
 	due   int64   // the next, as t_ns
 	first float64 // median of the first that was kept, nanoseconds; 0 before it
+	fresh bool    // nothing was measured since the last visit
 }
 
 // sentinel tells a worker what to visit against drift; nil where the protocol does
@@ -596,7 +613,7 @@ func (r *Runner) watched(round *RoundRecord, p Point) error {
 	if round.Status != OK && round.Try <= r.Plan.Config.Protocol.Retries {
 		return nil // it will be taken again
 	}
-	r.watch.seen, r.watch.point = round.Round, p
+	r.watch.seen, r.watch.point, r.watch.fresh = round.Round, p, true
 	r.watch.due = round.Start + r.Plan.Config.Protocol.SentinelEvery.Nanoseconds()
 	e := Event{Kind: Watched, Point: p, Launch: round.Launch, Text: round.DropReason, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()}
 	if round.Status != OK {

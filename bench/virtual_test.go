@@ -57,6 +57,8 @@ type simulation struct {
 	known []ModelRecord
 	// groups are of a run that it follows.
 	groups map[string]int
+	// settled is where that run left the device.
+	settled *DeviceState
 	// board has clocks that can be locked; nil where they can't.
 	board *simulatedBoard
 	// interrupt cancels the run at a time; 0 never.
@@ -227,8 +229,8 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 	defer journal.Close()
 	launcher := &simulatedLauncher{simulation: s, drivers: drivers, now: now}
 	runner := &Runner{
-		Groups: s.groups,
-		Plan:   plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.knownModels(), now: now,
+		Groups: s.groups, Settled: s.settled,
+		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.knownModels(), now: now,
 		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}
