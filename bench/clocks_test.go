@@ -27,8 +27,9 @@ type simulatedBoard struct {
 	deaf   bool
 	// holder holds the clocks instead of the run.
 	holder *hardware.Lease
-	// silent tells no event bits.
-	silent bool
+	// silent tells no event bits; fleeting ones stand while the device works and are gone
+	// when a reading comes.
+	silent, fleeting bool
 	// falls is when the guardian ends, once.
 	falls time.Duration
 
@@ -151,6 +152,10 @@ func TestClockPolicies(t *testing.T) {
 			name: "auto, a power cap", brief: true, policy: AutoClocks, board: &simulatedBoard{cap: powerCap(1433)}, setting: "locked at 1410 MHz",
 			reason: "the highest such clock of the board: at 1515 MHz it met sw_power_cap",
 			calls:  []string{"lock 1725", "lock 1410", "lock 1515", "lock 1410"},
+		},
+		{
+			name: "auto, a cap that no reading meets", brief: true, policy: AutoClocks, board: &simulatedBoard{cap: powerCap(1720), fleeting: true}, setting: "locked at 1620 MHz",
+			reason: "at 1725 MHz it met sw_power_cap", calls: []string{"lock 1725", "lock 1620", "lock 1620"},
 		},
 		{
 			// At its mean the cap is met as well: down, not up.

@@ -126,7 +126,10 @@ func (w *worker) settleDevice(ctx context.Context, p Point, r *SettleRecord) err
 			return err
 		}
 		mhz, noClock := stop()
-		reading, noTemperature := w.counters.read(w.now)
+		reading, noTemperature, err := w.sample()
+		if err != nil {
+			return err
+		}
 		state := DeviceState{ClockMHz: mhz, TemperatureC: temperature(reading)}
 		took := time.Duration(w.now() - started)
 		history.add(took, state)

@@ -231,7 +231,7 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 	runner := &Runner{
 		Groups: s.groups, Settled: s.settled,
 		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.knownModels(), now: now,
-		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
+		Telemetry: []Telemetry{{Device: "host", Sampler: simulatedHost{simulatedSampler{s, now}}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}
 	if s.board != nil {
@@ -538,6 +538,10 @@ func (s *simulation) sampler(now func() int64) hardware.Sampler {
 type simulatedGPUSampler struct{ simulatedSampler }
 
 func (s simulatedGPUSampler) EventReasons() (hardware.EventReasons, error) {
+	if s.board != nil && s.board.fleeting {
+		_, reasons := s.board.state()
+		return reasons, nil
+	}
 	r, err := s.Sample()
 	switch {
 	case err != nil:
@@ -546,6 +550,15 @@ func (s simulatedGPUSampler) EventReasons() (hardware.EventReasons, error) {
 		return 0, errors.New("not supported")
 	}
 	return *r.GPU.EventReasons, nil
+}
+
+// A simulatedHost is what the parent reads: all but the device that is measured.
+type simulatedHost struct{ simulatedSampler }
+
+func (s simulatedHost) Sample() (hardware.Reading, error) {
+	r, err := s.simulatedSampler.Sample()
+	r.GPU = nil
+	return r, err
 }
 
 func (s simulatedSampler) Close() error { return nil }
@@ -559,7 +572,9 @@ func (s simulatedSampler) Sample() (hardware.Reading, error) {
 		r.GPU = &hardware.GPUReading{SMClockMHz: &clock, PowerW: &power, TemperatureC: &hot, EventReasons: &reasons, ForeignProcesses: []int{}}
 	}
 	if s.board != nil && s.kind != hardware.Host {
-		clock, reasons = s.board.state()
+		if clock, reasons = s.board.state(); s.board.fleeting {
+			reasons = 0
+		}
 	}
 	if s.counters == nil {
 		return r, nil

@@ -215,7 +215,10 @@ func (w *worker) coolDown(ctx context.Context, p Point, limit time.Duration) err
 		if err := pause(ctx, min(time.Second, time.Duration(end-w.now()))); err != nil {
 			return err
 		}
-		reading, missing := w.counters.read(w.now)
+		reading, missing, err := w.sample()
+		if err != nil {
+			return err
+		}
 		if now := temperature(reading); missing == "" && now != nil && w.rest != nil && *now <= *w.rest+w.spec.Config.Protocol.CoolWithin {
 			return nil
 		}

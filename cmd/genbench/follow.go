@@ -63,7 +63,7 @@ func (a *app) openFor(ctx context.Context, c bench.Config, how manner) (*machine
 	if how.after == nil {
 		return a.openQuietMachine(ctx, c, how.until)
 	}
-	m, err := openCounters()
+	m, err := openCounters(c.Device)
 	if err != nil {
 		return nil, err
 	}
