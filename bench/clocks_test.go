@@ -486,30 +486,16 @@ func TestClockPolicyText(t *testing.T) {
 	}
 }
 
-// The clock of a round is that of the device's own counters, where there is one.
-func TestClockOfARound(t *testing.T) {
-	read, counted := 1500, 1410.
-	of := newConditions(&Log{Readings: []ReadingRecord{{Reading: hardware.Reading{GPU: &hardware.GPUReading{SMClockMHz: &read}}}}})
-	r := &RoundRecord{DeviceNS: []int64{1000}, EnqueueNS: []int64{10}}
-	if got, _ := of.of(r); got == nil || *got != 1500 {
-		t.Errorf("read beside it: %v", got)
-	}
-	r.ClockMHz = &counted
-	if got, _ := of.of(r); got == nil || *got != 1410 {
-		t.Errorf("counted: %v", got)
-	}
-}
-
 // A sentinel that was visited under two locks shows drift under the last alone.
 func TestSentinelUnderTwoLocks(t *testing.T) {
 	visit := func(lock int, ns int64) RoundRecord {
 		return RoundRecord{ID: "watch", Sentinel: true, Status: OK, LockMHz: lock, DeviceNS: []int64{ns - 1, ns, ns, ns, ns + 1}}
 	}
 	rounds := []RoundRecord{visit(1410, 1e6), visit(1305, 1.08e6), {ID: "other", Status: OK}, visit(1305, 1.08e6), visit(1305, 1.08e6)}
-	if s := driftOf(&Log{Rounds: rounds}, nil, conditions{}).Sentinel; s == nil || s.Visits != 3 || s.Beyond(driftLimit) {
+	if s := driftOf(&Log{Rounds: rounds}, nil).Sentinel; s == nil || s.Visits != 3 || s.Beyond(driftLimit) {
 		t.Errorf("%v, want three visits and no drift", s)
 	}
-	if s := driftOf(&Log{Rounds: rounds[:3]}, nil, conditions{}).Sentinel; s != nil {
+	if s := driftOf(&Log{Rounds: rounds[:3]}, nil).Sentinel; s != nil {
 		t.Errorf("%v of one visit", s)
 	}
 }

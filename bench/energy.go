@@ -97,7 +97,7 @@ func openMeter(d hardware.Device, nvml string) (energyMeter, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The library stays open as long as this process, which measures nothing else.
+	// The library stays open as long as this process, the worker of the energy pass.
 	return hardware.NewGPUEnergyMeter(library, d.Info().ID)
 }
 
@@ -153,7 +153,7 @@ func (r *Runner) unmetered(d *death, launch int) error {
 
 // windows takes a point's windows at rest and under load.
 func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]EnergySample, error) {
-	if p.Cache == Cold || p.Graph == Blocked {
+	if p.Cache == Cold || p.Graph == Blocked || p.Gap > 0 {
 		return nil, fmt.Errorf("energy is that of inferences back to back, which those of %s are not: what comes before each takes energy too", p)
 	}
 	session, err := w.build(ctx, p)
@@ -172,8 +172,13 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 	if err != nil {
 		return nil, err
 	}
+	// One by one, short inferences leave the board idle while the host submits.
+	inference, err := w.amortise(session, p, warm.median)
+	if err != nil {
+		return nil, err
+	}
 	proto := w.spec.Config.Protocol
-	block := samples(max(1, int(proto.WindowTime/max(warm.median, 1))))
+	block := samples(max(1, int(proto.WindowTime/max(lasts(session, p, inference), 1))))
 	var all []EnergySample
 	for range proto.EnergyWindows {
 		var s EnergySample
@@ -197,7 +202,7 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 					loaded <- err
 					return
 				}
-				inferences += len(block)
+				inferences += len(block) * session.group
 			}
 			loaded <- nil
 		}()

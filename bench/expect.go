@@ -23,20 +23,14 @@ func (w *worker) expect(ctx context.Context) error {
 	if reference < 0 {
 		return errors.New("compute expected outputs: no reference engine is built into this binary")
 	}
-	type file struct {
-		model             string
-		resolution, batch int
-		precision         string
-	}
 	known := map[string]*expectation{}
-	seen := map[file]bool{}
+	seen := map[modelKey]bool{}
 	for _, v := range w.spec.Visits {
 		p := v.Point
-		f := file{p.Model, p.Resolution, p.Batch, p.Precision}
-		if seen[f] {
+		if seen[p.modelKey()] {
 			continue
 		}
-		seen[f] = true
+		seen[p.modelKey()] = true
 		subject, err := w.spec.Config.openSubject(p.Model, p.Resolution, p.Batch)
 		if err != nil {
 			return err

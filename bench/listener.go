@@ -143,8 +143,10 @@ func (l *listener) opened(p PointRecord) error {
 	if err := r.append(p); err != nil {
 		return err
 	}
-	if p.Check != nil && !p.Check.Pass && !p.Sentinel {
-		l.visited(p.Point, p.Round)
+	r.built(&p)
+	if p.wrong() {
+		r.drop(p.Point)
+		r.Events(Event{Kind: Broken, Point: p.Point, Launch: p.Launch, Text: wrongOutput, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()})
 	}
 	return nil
 }

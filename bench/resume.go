@@ -98,11 +98,6 @@ func (r *Runner) recall(log *Log) {
 		}
 	}
 	proto := r.Plan.Config.Protocol
-	for _, p := range log.Points {
-		if p.Check != nil && !p.Check.Pass && !p.Sentinel {
-			r.strike(visitID{p.Launch, p.Round, p.Point})
-		}
-	}
 	for _, e := range log.Energies {
 		if p, err := ParsePoint(e.ID); err == nil {
 			r.done[visitID{e.Launch, 1, p}] = true
@@ -147,10 +142,11 @@ func (r *Runner) recall(log *Log) {
 			r.strike(visitID{round.Launch, round.Round, p})
 		}
 	}
-	for _, p := range log.Points {
-		if (p.Failed != "" || p.Skipped != "") && !r.failed[p.Point] {
-			r.failed[p.Point] = true
-			r.pace.drop(p.Point)
+	for i := range log.Points {
+		p := &log.Points[i]
+		r.built(p)
+		if (p.Failed != "" || p.Skipped != "" || p.wrong()) && !r.failed[p.Point] {
+			r.drop(p.Point)
 		}
 	}
 	r.used = time.Duration(log.lastTime()).Seconds()

@@ -48,11 +48,12 @@ type Runner struct {
 
 	now       func() int64 // native.Now but for simulations
 	models    []ModelRecord
-	failed    map[Point]bool
+	failed    map[Point]bool // or gave a wrong answer
 	done      map[visitID]bool
 	medians   map[Point]map[int][]float64 // of kept rounds, by launch
-	groups    map[string]int              // inferences a sample, by point, once decided (M4)
-	settled   *DeviceState                // where the first launch under this clock left the device; nil before (W2)
+	plans     map[Point]builtPlans
+	groups    map[string]int // inferences a sample, by point, once decided (M4)
+	settled   *DeviceState   // where the first launch under this clock left the device; nil before (W2)
 	watch     watch
 	clocks    clockState
 	pace      pace
@@ -165,7 +166,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // begin makes what a run keeps in mind, from what an earlier part of it left.
 func (r *Runner) begin() {
 	r.failed, r.done, r.medians = map[Point]bool{}, map[visitID]bool{}, map[Point]map[int][]float64{}
-	r.groups = map[string]int{}
+	r.plans, r.groups = map[Point]builtPlans{}, map[string]int{}
 	maps.Copy(r.groups, r.Groups)
 	r.settled = r.Settled
 	if r.now == nil {
@@ -350,16 +351,27 @@ func (r *Runner) wide(p Point, before int) bool {
 
 // latency is what the launches before one tell of a point.
 func (r *Runner) latency(p Point, before int) (Estimate, bool) {
-	var launches [][]float64
+	var launches []int
+	var medians [][]float64
 	for l := 1; l < before; l++ {
 		if rounds := r.medians[p][l]; len(rounds) > 0 {
-			launches = append(launches, rounds)
+			launches, medians = append(launches, l), append(medians, rounds)
 		}
 	}
 	if len(launches) == 0 {
 		return Estimate{}, false
 	}
-	return overLaunches(launches), true
+	if builds := r.plans[p].builds(launches); builds != nil {
+		medians = byBuild(medians, builds) // as the result will have it (S4)
+	}
+	return overLaunches(medians), true
+}
+
+// built keeps which build a launch measured.
+func (r *Runner) built(p *PointRecord) {
+	plans := r.plans[p.Point]
+	plans.add(p)
+	r.plans[p.Point] = plans
 }
 
 func (r *Runner) keep(p Point, launch int, median int64) {
@@ -506,14 +518,19 @@ func (r *Runner) fail(record PointRecord) error {
 	if err := r.append(record); err != nil {
 		return err
 	}
-	r.failed[record.Point] = true
-	r.pace.drop(record.Point)
+	r.drop(record.Point)
 	kind, text := Broken, record.Failed
 	if record.Skipped != "" {
 		kind, text = Refused, record.Skipped
 	}
 	r.Events(Event{Kind: kind, Point: record.Point, Launch: record.Launch, Text: text, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()})
 	return nil
+}
+
+// drop leaves a point out of all that is still to come.
+func (r *Runner) drop(p Point) {
+	r.failed[p] = true
+	r.pace.drop(p)
 }
 
 func (r *Runner) append(record any) error {

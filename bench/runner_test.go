@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -509,6 +510,65 @@ func TestSentinelIsOfOneBuild(t *testing.T) {
 	if len(numbers[true]) != 1 || len(numbers[false]) != 3 {
 		t.Errorf("the sentinel took %v, the point %v; want one build's time, and three", numbers[true], numbers[false])
 	}
+}
+
+// Launches are added for the interval that is published: over builds, where they differ.
+func TestWidthIsOverBuilds(t *testing.T) {
+	for differ, want := range map[bool]int{true: 12, false: 5} {
+		s := simulate(t, "publish", hardware.Host)
+		s.config.Protocol.SentinelEvery = 0
+		number := 0
+		s.builds = func(_ string, n int) { number = n }
+		s.plans = func(n int) string {
+			if !differ {
+				n = 1
+			}
+			return fmt.Sprint(n)
+		}
+		// Over five launches that is ±0.3 % of 0.5 allowed, over three builds ±0.7.
+		s.latency = func(inference) time.Duration { return time.Duration(20e6 * (1 + 0.003*float64(number))) }
+		r := s.run(t)
+		if m := r.point(t, "sim"); m.Launches != want || (m.Builds == 3) != differ {
+			t.Errorf("builds differ %t: %d launches of %d builds, want %d", differ, m.Launches, m.Builds, want)
+		}
+	}
+}
+
+// A point that answers wrongly is given up at once, and everywhere.
+func TestWrongAnswers(t *testing.T) {
+	s := brief(simulate(t, "ci", hardware.CUDA))
+	s.config.Grid.Engines, s.config.Grid.Batches = []string{"wrong", "right"}, []int{1}
+	s.config.Energy, s.config.Layers, s.config.Protocol.SentinelEvery = true, true, time.Hour
+	s.wrong = func(engine string) bool { return engine == "wrong" }
+	var built []int // launches
+	launch := 0
+	s.latency = func(i inference) time.Duration { launch = i.launch; return time.Millisecond }
+	s.builds = func(engine string, _ int) {
+		if engine == "wrong" {
+			built = append(built, launch)
+		}
+	}
+	check := func(r *simulated, builds int) {
+		t.Helper()
+		if m := r.point(t, "wrong"); m.State != Invalid || !strings.Contains(m.Reason, wrongOutput) || len(built) != builds {
+			t.Errorf("wrong: %s %q, built %d times, want %d", m.State, m.Reason, len(built), builds)
+		}
+		if m := r.point(t, "right"); r.err != nil || r.ExitCode() != 4 || m.State != Measured || m.Launches != 2 || m.Energy == nil {
+			t.Errorf("%v, exit code %d; right: %s, %d launches, %q", r.err, r.ExitCode(), m.State, m.Launches, m.NoEnergy)
+		}
+		if n := len(r.Log.Energies) + len(r.Log.Layers); n != 2 {
+			t.Errorf("%d records of energy and layers, want 2", n)
+		}
+	}
+	whole := s.run(t)
+	check(whole, 2) // to settle, and as the first sentinel
+	if end := whole.events[len(whole.events)-1]; end.Done != end.Total {
+		t.Errorf("%d of %d visits at the end", end.Done, end.Total)
+	}
+	s.interrupt = whole.took - time.Second
+	part := s.run(t)
+	built, s.interrupt = nil, 0
+	check(s.resume(t, part.dir), 0)
 }
 
 // What is silent by plan is not taken for hung.

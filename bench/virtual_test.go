@@ -43,6 +43,10 @@ type simulation struct {
 	clock func(at time.Duration) float64
 	// builds is told of every build, with its number.
 	builds func(engine string, number int)
+	// plans tells what a build of a number came to; nil for engines that do not search.
+	plans func(number int) string
+	// wrong tells whose outputs are not the reference's; nil for nobody's.
+	wrong func(engine string) bool
 	// refuses tells what an engine does not let be done with its calls: "graph",
 	// "blocked" or "rotate"; or at all: "build".
 	refuses func(engine, what string) bool
@@ -513,7 +517,7 @@ func (m simulatedMeter) Measure(ctx context.Context, atLeast time.Duration) (har
 	select {
 	case <-ctx.Done():
 		return w, ctx.Err()
-	case <-time.After(atLeast):
+	case <-time.After(atLeast + 1): // behind the work that ends with the window
 	}
 	w.EndNS = m.device.now()
 	w.GrossJ = 50*w.Seconds() + 100*time.Duration(m.device.busy.Load()-busy).Seconds()
@@ -632,9 +636,9 @@ func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hard
 		return nil, errors.New("no engine today")
 	}
 	if !ok {
-		return &simulatedSession{device: device, engine: e.name, batch: o.Batch, profiled: o.Layers}, nil
+		return &simulatedSession{device: device, engine: e.name, batch: o.Batch, number: o.Build, profiled: o.Layers}, nil
 	}
-	session := &simulatedSession{device: device, engine: e.name, batch: o.Batch, profiled: o.Layers}
+	session := &simulatedSession{device: device, engine: e.name, batch: o.Batch, number: o.Build, profiled: o.Layers}
 	if gpu.refuses != nil && gpu.refuses(e.name, "rotate") {
 		return session, nil
 	}
@@ -654,6 +658,7 @@ type simulatedSession struct {
 	device *simulatedDevice
 	engine string
 	batch  int
+	number int
 	// profiled sessions are built to have their layers timed.
 	profiled bool
 }
@@ -665,16 +670,25 @@ func (s *simulatedSession) Resident() (inputs, outputs []hardware.Memory) {
 
 func (s *simulatedSession) SetInput(models.Tensor) error      { return nil }
 func (s *simulatedSession) Explain(e *native.CallError) error { return e }
-func (s *simulatedSession) Executed() engines.Execution       { return engines.Execution{} }
 func (s *simulatedSession) Close() error                      { s.device.way.inputs = 0; return nil }
 func (s *simulatedSession) Call() native.Call                 { s.device.session = s; return native.Call{} }
+func (s *simulatedSession) Executed() engines.Execution {
+	if s.device.plans == nil {
+		return engines.Execution{}
+	}
+	return engines.Execution{Plan: &engines.Plan{Build: s.number, SHA256: s.device.plans(s.number)}}
+}
 func (s *simulatedSession) Output() (models.Tensor, error) {
 	if s.device.deferred != nil {
 		time.Sleep(s.device.deferred(s.engine))
 	}
 	t := models.Tensor{Shape: []int{s.batch, 3}}
+	logits := []float32{1, 2, 3}
+	if s.device.wrong != nil && s.device.wrong(s.engine) {
+		slices.Reverse(logits)
+	}
 	for range s.batch {
-		t.Data = append(t.Data, 1, 2, 3)
+		t.Data = append(t.Data, logits...)
 	}
 	return t, nil
 }

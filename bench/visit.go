@@ -142,7 +142,8 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 	if err := w.say(record); err != nil {
 		return err
 	}
-	if record.Check != nil && !record.Check.Pass {
+	if record.wrong() {
+		w.broken[v.Point] = true
 		return nil // the record says so; a wrong answer has no latency
 	}
 	if err := w.rounds(ctx, session, v, warm, inference); err != nil {
@@ -306,7 +307,9 @@ func (w *worker) check(session engines.Session, p Point) (*Check, error) {
 
 // round takes samples until a steady state is proven and enough of them are in it,
 // with the counters read at both ends. In between this thread does nothing but the C
-// loop and its windows' medians, while another looks at a GPU's clock events. It gives the median, from which the next try is sized.
+// loop and its windows' medians, while another looks at a GPU's clock events. It gives a
+// verdict, which the clock may still change, and the median, from which the next try is
+// sized.
 func (w *worker) round(session engines.Session, p Point, inference time.Duration, r *RoundRecord) (verdict, time.Duration, error) {
 	proto := w.spec.Config.Protocol
 	var none verdict
@@ -358,7 +361,6 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	if impossible != "" {
 		v.drop(BadClock, "%s", impossible)
 	}
-	r.Status, r.DropReason, r.Disturbances = v.status(), v.reason, v.seen
 	if len(r.DeviceNS) == 0 {
 		return v, inference, nil
 	}
