@@ -622,6 +622,23 @@ func TestJournalSurvivesReopening(t *testing.T) {
 	}
 }
 
+// The time that a run used is that of its parts, however long it lay between them.
+func TestUsedTimeOfParts(t *testing.T) {
+	start := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	log := &Log{Run: RunRecord{Started: start}}
+	if got := log.usedSeconds(); got != 0 {
+		t.Errorf("an empty run used %g s", got)
+	}
+	log.Resumes = []ResumeRecord{{Started: start.Add(time.Hour)}, {Started: start.Add(3 * time.Hour)}}
+	for _, at := range []time.Duration{5 * time.Second, 20 * time.Second, time.Hour + 10*time.Second, 3*time.Hour + 7*time.Second} {
+		log.Readings = append(log.Readings, ReadingRecord{Reading: hardware.Reading{Time: int64(at)}})
+	}
+	log.Rounds = []RoundRecord{{Start: int64(time.Hour), DeviceNS: []int64{int64(30 * time.Second)}}}
+	if got := log.usedSeconds(); got != 20+30+7 {
+		t.Errorf("%g s used, want 57", got)
+	}
+}
+
 // What makes two runs incomparable is named, one line each.
 func TestDifferences(t *testing.T) {
 	text := func(s string) *string { return &s }

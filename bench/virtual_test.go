@@ -226,7 +226,7 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 			t.Fatal(err)
 		}
 		base = past.ContinueBase(now(), time.Now())
-		if err := journal.Append(ResumeRecord{Type: "resume", MonotonicBase: base}); err != nil {
+		if err := journal.Append(ResumeRecord{Type: "resume", Started: time.Now(), MonotonicBase: base}); err != nil {
 			t.Fatal(err)
 		}
 	}
