@@ -400,6 +400,20 @@ func TestCountersFail(t *testing.T) {
 	}
 }
 
+// Counters that hang before a worker's first word cost its readings, too, and no more.
+func TestCountersHangWhenOpened(t *testing.T) {
+	s := brief(simulate(t, "quick", hardware.CUDA))
+	s.config.Protocol.Settle, s.stuck = 0, true
+	r := s.run(t)
+	m := r.point(t, "sim")
+	if r.err != nil || m.State != Measured || m.Launches != 2 || m.Dropped() != 0 {
+		t.Fatalf("%v, %s %s, %d launches, %d dropped", r.err, m.State, m.Reason, m.Launches, m.Dropped())
+	}
+	if why := m.Rounds[0].Interval.Reasons["steal_fraction"]; !strings.Contains(why, "could not be opened within 30s") {
+		t.Errorf("the evidence says %q", why)
+	}
+}
+
 // The parent of a worker is no other process on the GPU.
 func TestOurProcesses(t *testing.T) {
 	for pid, want := range map[int]bool{os.Getpid(): true, os.Getppid(): true, 0: false} {

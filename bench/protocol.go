@@ -190,8 +190,8 @@ func HostProtocol() Protocol {
 }
 
 // gpuProtocol holds a GPU's numbers before a profile sets how often all is
-// replicated: sections 4 to 7 of the protocol as they stand. Nothing in them has
-// been calibrated on a board yet.
+// replicated: sections 4 to 7 of the protocol as they stand, and how long a build may
+// take, of which it says nothing. Nothing in them has been calibrated on a board yet.
 func gpuProtocol() Protocol {
 	p := HostProtocol()
 	p.RampSamples, p.RampTime = 5, 300*time.Millisecond

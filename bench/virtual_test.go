@@ -34,6 +34,8 @@ type simulation struct {
 	latency func(inference) time.Duration
 	// counters changes the reading of a quiet machine; an error is a failed reading.
 	counters func(at time.Duration, r *hardware.Reading) error
+	// stuck counters hang while they are opened.
+	stuck bool
 	// fault says how the next block goes wrong: "" not at all, "hang", "break" the device's
 	// context, or the words with which the worker dies.
 	fault func(inference) string
@@ -301,8 +303,13 @@ func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string
 		runtime.Goexit() // as a process that takes its engine's crash with it
 	}}
 	on := surroundings{
-		open:    func() (hardware.Device, error) { return device.opened(), nil },
-		sampler: func(hardware.Device) (hardware.Sampler, error) { return l.sampler(l.now), nil },
+		open: func() (hardware.Device, error) { return device.opened(), nil },
+		sampler: func(hardware.Device) (hardware.Sampler, error) {
+			if l.stuck {
+				l.hang()
+			}
+			return l.sampler(l.now), nil
+		},
 		meter:   func(hardware.Device) (energyMeter, error) { return l.simulation.meter(device) },
 		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
 		now:     l.now,

@@ -206,13 +206,42 @@ func (w *worker) begins() error {
 	if w.stream, err = w.device.NewStream(); err != nil {
 		return err
 	}
-	sampler, err := w.sampler(w.device)
+	sampler, err := w.openSampler()
 	if err != nil {
 		return err
 	}
 	w.counters = &counters{sampler: sampler, patience: w.spec.Config.Protocol.TelemetryPatience}
 	return nil
 }
+
+// openSampler opens the counters. A driver's library that hangs meanwhile costs the
+// readings and not the run, if it does so for half of what the parent waits for a word.
+func (w *worker) openSampler() (hardware.Sampler, error) {
+	type opened struct {
+		sampler hardware.Sampler
+		err     error
+	}
+	opening := make(chan opened, 1)
+	go func() {
+		sampler, err := w.sampler(w.device)
+		opening <- opened{sampler, err}
+	}()
+	patience := w.spec.Config.Protocol.Watchdog / 2
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case o := <-opening:
+		return o.sampler, o.err
+	case <-late.C:
+		return noSampler{fmt.Errorf("they could not be opened within %s", patience)}, nil
+	}
+}
+
+// A noSampler says why there is none.
+type noSampler struct{ why error }
+
+func (s noSampler) Sample() (hardware.Reading, error) { return hardware.Reading{}, s.why }
+func (s noSampler) Close() error                      { return nil }
 
 func (w *worker) close() {
 	for _, e := range w.engines {
