@@ -306,7 +306,7 @@ func (w *worker) amortise(a *arrangement, p Point, inference time.Duration) (tim
 		if err := w.time(a, s); err != nil {
 			return 0, err
 		}
-		inference = time.Duration(medianDevice(s))
+		inference = time.Duration(median(deviceTimes(s)))
 	}
 	w.groups[p.String()] = a.group
 	return inference, nil
@@ -318,14 +318,6 @@ const mostAmortised = 10_000
 
 // amortisedTrial is how many blocks tell how long an inference takes back to back.
 const amortisedTrial = 5
-
-func medianDevice(s []hardware.Sample) int64 {
-	ns := make([]int64, len(s))
-	for i := range s {
-		ns[i] = s[i].Device
-	}
-	return median(ns)
-}
 
 // amortisedOver is how many inferences each sample of a session is the mean of; 0 where
 // samples are single.

@@ -287,4 +287,20 @@ func TestMostSecondsOfSettling(t *testing.T) {
 	if got, want := p.MostSeconds(), 180.0+60+60; got != want || p.PlannedSeconds() != 40 {
 		t.Errorf("%g s at most and %g planned, want %g and 40", got, p.PlannedSeconds(), want)
 	}
+	// Launches that are added visit and settle; the energy pass stays one.
+	p.Config.Protocol.MaxLaunches, p.Config.Energy = 5, true
+	p.Points = []PlannedPoint{{PlannedSeconds: 30}}
+	if got, want := p.MostSeconds(), 180.0+60+60+30+100+20+60+60; got != want || p.PlannedSeconds() != 170 {
+		t.Errorf("%g s at most and %g planned, want %g and 170", got, p.PlannedSeconds(), want)
+	}
+}
+
+// What a GPU does is not planned by the threads of its host.
+func TestPlannedRate(t *testing.T) {
+	for kind, follows := range map[hardware.DeviceKind]bool{hardware.Host: true, hardware.CUDA: false} {
+		one, four := Config{Threads: 1}, Config{Threads: 4}
+		if got := four.rate(kind, false) > one.rate(kind, false); got != follows {
+			t.Errorf("%s: more threads are planned to be faster: %t, want %t", kind, got, follows)
+		}
+	}
 }

@@ -79,9 +79,17 @@ func (r *Runner) setClocks(ctx context.Context, readings <-chan ReadingRecord) e
 	return r.search(ctx, readings)
 }
 
-// setTo writes down how the clocks are set from here on, and tells of it.
+// setTo writes down how the clocks are set from here on, and tells of it. What was seen
+// under another clock is nothing to compare with: the sentinel starts anew, and the next
+// launch settles as the first one does.
 func (r *Runner) setTo(c ClocksRecord) error {
 	c.Type, c.Time, c.Asked = "clocks", r.now()-r.Base, r.Plan.Config.Clocks
+	if before := r.clocks.set; before.Type != "" && (before.Policy != c.Policy || before.LockMHz != c.LockMHz) {
+		r.watch.first, r.settled = 0, nil
+	}
+	if s := r.settled; s != nil && s.ClockMHz != nil && c.LockMHz > 0 && !hardware.CheckClock(c.LockMHz, *s.ClockMHz).Locked {
+		r.settled = nil // where a run that this one follows left the device
+	}
 	r.clocks.set = c
 	r.Events(Event{Kind: Clocked, Text: fmt.Sprintf("%s: %s", c, c.Reason), Launch: c.Restarts})
 	return r.append(c)
@@ -295,7 +303,6 @@ func (r *Runner) lowerLock(ctx context.Context, launch int) error {
 	if launch > 0 {
 		r.forget(launch)
 	}
-	r.watch.first = 0 // at another clock the sentinel starts anew
 	return r.setTo(c)
 }
 

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -193,8 +194,7 @@ func TestThrottleWithinRound(t *testing.T) {
 		}
 		r := s.run(t)
 		for _, reading := range r.Log.Readings {
-			// Those at the ends of rounds; the parent's own come on the second.
-			if reading.Device == "sim" && reading.GPU != nil && *reading.GPU.EventReasons != 0 && reading.Time%int64(time.Second) != 0 {
+			if reading.GPU != nil && *reading.GPU.EventReasons != 0 {
 				t.Errorf("a reading at %s shows %v, want none", time.Duration(reading.Time), reading.GPU.EventReasons.Names())
 			}
 		}
@@ -403,5 +403,28 @@ func TestCountersFail(t *testing.T) {
 				t.Errorf("no reading says %q", c.want)
 			}
 		})
+	}
+}
+
+// Counters that hang before a worker's first word cost its readings, too, and no more.
+func TestCountersHangWhenOpened(t *testing.T) {
+	s := brief(simulate(t, "quick", hardware.CUDA))
+	s.config.Protocol.Settle, s.stuck = 0, true
+	r := s.run(t)
+	m := r.point(t, "sim")
+	if r.err != nil || m.State != Measured || m.Launches != 2 || m.Dropped() != 0 {
+		t.Fatalf("%v, %s %s, %d launches, %d dropped", r.err, m.State, m.Reason, m.Launches, m.Dropped())
+	}
+	if why := m.Rounds[0].Interval.Reasons["steal_fraction"]; !strings.Contains(why, "could not be opened within 30s") {
+		t.Errorf("the evidence says %q", why)
+	}
+}
+
+// The parent of a worker is no other process on the GPU.
+func TestOurProcesses(t *testing.T) {
+	for pid, want := range map[int]bool{os.Getpid(): true, os.Getppid(): true, 0: false} {
+		if ours(pid) != want {
+			t.Errorf("process %d is ours: %t, want %t", pid, !want, want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"sync"
 	"time"
 
@@ -172,12 +173,17 @@ func openCounters(d hardware.Device, nvml string) (hardware.Sampler, error) {
 	if err != nil {
 		return nil, errors.Join(err, host.Close())
 	}
-	gpu, err := hardware.NewNVMLSampler(library, d.Info().ID, nil)
+	gpu, err := hardware.NewNVMLSampler(library, d.Info().ID, ours)
 	if err != nil {
 		return nil, errors.Join(err, host.Close(), library.Close())
 	}
 	return &bothSamplers{host: host, gpu: gpu, library: library}, nil
 }
+
+// ours tells the processes of a run: the worker and its parent. The parent has no
+// context on the GPU while it listens, and one of a library's making would be no other's
+// work.
+func ours(pid int) bool { return pid == os.Getpid() || pid == os.Getppid() }
 
 // bothSamplers reads the host and a GPU at nearly one moment.
 type bothSamplers struct {

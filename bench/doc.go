@@ -55,9 +55,9 @@
 // worker.warmUp); the heaviest point runs for 2 s before the first launch takes
 // anything, on a GPU for 30 to 180 s until its effective clock changes by less than
 // 0.2 % and its temperature by less than half a degree in 10 s, and for 5 to 60 s before
-// later launches until they are within 0.5 % and 3 degrees of where that left them; what
-// was reached is in the journal, and what was not is a doubt about the run (W2,
-// worker.settle, SettleRecord). A round leaves out its first inference, on a GPU five and
+// later launches until they are within 0.5 % and 3 degrees of where that left them, or
+// as before the first one where the clocks were set anew; what was reached is in the
+// journal, and what was not is a doubt about the run (W2, worker.settle, SettleRecord). A round leaves out its first inference, on a GPU five and
 // 300 ms (W3, Protocol.ramp). Then windows run, until the last three differ by at most
 // 1 % and drift by less than 0.25 % beyond what the noise within them explains, and on a
 // GPU the mean clocks of them, by its cycle counters, by at most 0.5 %, or 1 where a
@@ -83,25 +83,25 @@
 // upperBound, effectiveSamples). The time planned, and the most it may become, is told
 // before the run and stands beside the time used (S7, Plan.MostSeconds, EndRecord).
 //
-// Contamination (X, judgeRound). A round is dropped, kept in the journal with its
-// reason, and taken again up to three times when a hypervisor took more than 10 % of
-// the machine, other processes used more than half a core or have a context on the
-// GPU, a thermal or power-brake bit was set at either end of it or at one of the looks
-// that another thread takes ten times a second between (counters.watching), or the
-// slowdown bit twice, the board counted time of a hardware slowdown, the GPU counted
-// memory errors or PCIe replays or its driver reported a fault (Xid), the processor
-// counted a thermal throttle, or the clock followed another GPU's. After heat the next try waits for the device to cool
+// Contamination (X, judgeRound). A round is dropped, kept in the journal with its reason,
+// and taken again up to three times when a hypervisor took more than 10 % of the machine,
+// other processes used more than half a core or have a context on the GPU, a thermal or
+// power-brake bit was set at either end of it or at one of the looks that another thread
+// takes ten times a second between (counters.watching), or the slowdown bit twice, the
+// board counted time of a hardware slowdown, the GPU counted memory errors or PCIe replays
+// or its driver reported a fault (Xid), the processor counted a thermal throttle, or the
+// clock followed another GPU's. Nobody asks the measured board for its other counters
+// beside a round (Runner.Telemetry). After heat the next try waits for the device to cool
 // (worker.coolDown). A power cap that holds a locked clock more than 1 % below its lock
 // lowers the lock by one of the board's steps, up to five times a run, and the launch
-// begins anew; what it had measured stays in the journal and does not count (POWER
-// locked: verdict.power, Runner.lowerLock, Log.supersede). A power cap that floating
-// clocks met and a device that was idle when it should not have been are kept and
-// tagged (RoundRecord.Disturbances). Samples that no clock
-// running forward gives are left out and cost the round (RoundRecord.take). Counters
-// that fail or hang cost the reading, and the reason stands where it would have been
-// (counters). Medians with and without dropped rounds are both shown (X2). A point
-// that more than a quarter of its visits, those added for width among them, left without
-// a clean round is invalid (X1, Measurement.doubt).
+// begins anew; what it had measured stays in the journal and does not count (POWER locked:
+// verdict.power, Runner.lowerLock, Log.supersede). A power cap that floating clocks met
+// and a device that was idle when it should not have been are kept and tagged
+// (RoundRecord.Disturbances). Samples that no clock running forward gives are left out and
+// cost the round (RoundRecord.take). Counters that fail or hang cost the reading, and the
+// reason stands where it would have been (counters). Medians with and without dropped
+// rounds are both shown (X2). A point that more than a quarter of its visits, those added
+// for width among them, left without a clean round is invalid (X1, Measurement.doubt).
 //
 // Clocks of a GPU. Unless --clocks says otherwise (C1, ClockPolicy), the parent locks the
 // highest SM clock at which the heaviest point runs for 20 s, in `quick` 5, without a bit
@@ -109,8 +109,8 @@
 // holds it lower, the clock that the limit left, and from there step by step, in at most
 // six tries (Runner.search, worker.probe). `auto` is the default because of C5: a run
 // that may not lock goes on with floating clocks, of class Q2, and says so beside every
-// number (Measurement.clockDoubt); so asking costs nothing where it is refused, and where it is
-// granted nothing else makes class Q1. A lock is a wish: what counts is the clock that
+// number (Measurement.clockDoubt); so asking costs nothing where it is refused, and where
+// it is granted nothing else makes class Q1. A lock is a wish: what counts is the clock that
 // the GPU's cycle counters and its own timer tell over each round, which must lie within
 // 1 % of the one asked for in every round that counts (C2, worker.clocked,
 // hardware.CheckClock). The SM clock alone is locked (C3). A guardian process holds the
@@ -125,8 +125,9 @@
 // device's counter, each after one at rest (J1, J2, worker.energy,
 // hardware.EnergyMeter). Joules an inference, gross and net of rest, come with an
 // interval over windows (J5, estimateEnergy); a counter that disagrees with the
-// integrated power by more than 5 % is doubted (J3). Where nothing counts energy the
-// result says why.
+// integrated power by more than 5 % is doubted (J3). Where nothing counts energy, or
+// something comes before every inference, a gap, a flush or a hold, the result says why
+// there is none.
 //
 // Layers. With --layers one more launch, after all of these, builds points anew, one of
 // those that differ in how they are submitted or what they find in the cache alone
@@ -147,8 +148,8 @@
 //
 // Drift. `ci` and `publish` visit one point of the plan, the one most like ResNet-50 in
 // fp16 at batch 8, at the start, at the end and every ten minutes, in rounds that count
-// for nothing else (D1, Plan.sentinel, worker.sentinel); the launches of a gate do not,
-// for the two of a pair share what drifts. On a GPU a shift of its median
+// for nothing else, always of build 1 (D1, Plan.sentinel, worker.sentinel); the launches
+// of a gate do not, for the two of a pair share what drifts. On a GPU a shift of its median
 // by more than 3 % ends the run (DriftError); the result judges the shift beyond
 // chance (judgeSentinel). The medians of all rounds, less their points'
 // means, are tested for a trend within launches and between them, and set against
@@ -177,8 +178,9 @@
 //
 // Every round is on the disk before the next begins (Journal.Append). A worker that
 // crashes, exits, runs out of memory or is killed costs the point it was on, one that
-// says nothing for longer than it announced is killed (listener.listen), and the rest
-// of its launch goes on in a new one. A run that was interrupted, by Ctrl-C, SIGKILL, a
+// says nothing for longer than it announced is killed (listener.listen), one whose
+// device's context is gone ends by itself (worker.lostContext), and the rest of its
+// launch goes on in a new one. A run that was interrupted, by Ctrl-C, SIGKILL, a
 // full disk or a power cut, is resumed: a torn last line is cut off, everything before
 // it stays, visits that were made are not made again (ReopenJournal, Runner.recall),
 // and another machine, binary, library or plan is refused with what differs
@@ -197,12 +199,12 @@
 // # Where this differs from the protocol's first figures
 //
 // On a host device steal time above 1 % tags a round and above 10 % drops it, where
-// the protocol said that 1 % drops; `quick` waits 1.5 s and `ci` 3 s for a steady
-// state, where it said 10; and drift does not stop a run. HostProtocol gives the
-// reasons. `ci` aims for 1 %, the least that its gate tells apart. gpuProtocol holds the protocol's own figures, which
-// nobody has calibrated on a board yet. `quick` settles a GPU for 10 to 60 s and before
-// later launches for 2 to 15, for a first impression is not to wait minutes for the
-// board; the slopes it waits for are the same.
+// the protocol said that 1 % drops; `quick` and `ci` wait 1.5 s for a steady state, where
+// it said 10 (hurriedCap); and drift does not stop a run. HostProtocol gives the reasons.
+// `ci` aims for 1 %, the least that its gate tells apart. gpuProtocol holds the protocol's
+// own figures, which nobody has calibrated on a board yet. `quick` settles a GPU for 10 to
+// 60 s and before later launches for 2 to 15, for a first impression is not to wait
+// minutes for the board; the slopes it waits for are the same.
 //
 // A high quantile is that of a launch, not of the mixture of launches: where launches
 // differ, four of them do not hold the 90th percentile of launches, and no interval

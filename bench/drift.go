@@ -46,8 +46,8 @@ type Sentinel struct {
 }
 
 // judgeSentinel says what the sentinel visits of a run, in the order of time, show
-// of drift; nil before the second one that was not dropped. A runner calls it after
-// every visit and ends the run where the shift is Beyond what it may be.
+// of drift; nil before the second one that was not dropped. A runner judges more simply:
+// it ends the run where the raw medians differ by more than they may (Runner.watched).
 func judgeSentinel(visits []RoundRecord) *Sentinel {
 	var medians, variances []float64 // logarithms, squared standard errors
 	s := &Sentinel{}
@@ -116,7 +116,7 @@ type residual struct {
 }
 
 // residuals lists all rounds that count, of points with two or more of them.
-func residuals(measurements []Measurement, of conditions) []residual {
+func residuals(measurements []Measurement) []residual {
 	var list []residual
 	for i := range measurements {
 		m := &measurements[i]
@@ -128,7 +128,7 @@ func residuals(measurements []Measurement, of conditions) []residual {
 		for _, r := range m.Rounds {
 			if r.Status == OK {
 				v := residual{launch: r.Launch, at: float64(r.Start) / 1e9, value: math.Log(float64(median(r.DeviceNS)))}
-				v.clock, v.temperature = of.of(r)
+				v.clock, v.temperature = r.conditions()
 				own = append(own, v)
 				mean += v.value
 			}
@@ -433,8 +433,8 @@ func twoSided(difference, err, dof float64) float64 {
 }
 
 // driftOf judges a run.
-func driftOf(log *Log, measurements []Measurement, of conditions) Drift {
-	list := residuals(measurements, of)
+func driftOf(log *Log, measurements []Measurement) Drift {
+	list := residuals(measurements)
 	return Drift{
 		Sentinel:    judgeSentinel(underLastLock(log.Rounds)),
 		Trend:       trendOf(list),

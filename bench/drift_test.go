@@ -48,7 +48,7 @@ func (d driftingMachine) measurements(random *rand.Rand) []Measurement {
 func (d driftingMachine) drifted(random *rand.Rand, repeats int) (share, suspicious float64) {
 	for range repeats {
 		ms := d.measurements(random)
-		drift := driftOf(&Log{}, ms, conditions{})
+		drift := driftOf(&Log{}, ms)
 		if drift.Drifted() != "" {
 			share += 100 / float64(repeats)
 		}
@@ -257,28 +257,26 @@ func TestCycles(t *testing.T) {
 	}
 }
 
-// The clock and temperature of a round come from its own counters on a host, and
-// from the readings beside it on a GPU.
+// The clock and temperature of a round come from its own counters, on a GPU from the
+// device's; what was read beside it may be another board's.
 func TestConditions(t *testing.T) {
 	mhz, celsius := 2000.0, 60.0
 	host := cleanRound(pointOf("m"), 1, 10)
 	host.Interval = hardware.Interval{MeanFrequencyMHz: &mhz, TemperatureC: &celsius}
-	reading := func(at time.Duration, clock, temperature int) ReadingRecord {
-		return ReadingRecord{Type: "reading", Reading: hardware.Reading{Time: int64(at), GPU: &hardware.GPUReading{SMClockMHz: &clock, TemperatureC: &temperature}}}
-	}
+	counted, hot := 1710.0, 55
 	gpu := cleanRound(pointOf("m"), 1, 10)
-	gpu.Start, gpu.EnqueueNS = int64(time.Second), make([]int64, 10)
-	of := newConditions(&Log{Readings: []ReadingRecord{reading(2*time.Second, 500, 90), reading(990*time.Millisecond, 1700, 50), reading(1110*time.Millisecond, 1720, 55)}})
+	gpu.EnqueueNS, gpu.ClockMHz, gpu.Interval.GPU = make([]int64, 10), &counted, &hardware.GPUInterval{TemperatureC: &hot}
 	for _, c := range []struct {
 		round              RoundRecord
 		clock, temperature float64
 	}{{host, 2000, 60}, {gpu, 1710, 55}} {
-		clock, temperature := of.of(&c.round)
+		clock, temperature := c.round.conditions()
 		if clock == nil || *clock != c.clock || temperature == nil || *temperature != c.temperature {
 			t.Errorf("clock %v, temperature %v; want %g, %g", clock, temperature, c.clock, c.temperature)
 		}
 	}
-	if clock, _ := (conditions{}).of(&gpu); clock != nil {
-		t.Errorf("a clock of %g without a reading", *clock)
+	gpu.ClockMHz, gpu.Interval.GPU = nil, nil
+	if clock, temperature := gpu.conditions(); clock != nil || temperature != nil {
+		t.Errorf("clock %v, temperature %v of a round that was not watched", clock, temperature)
 	}
 }

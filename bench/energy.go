@@ -97,7 +97,7 @@ func openMeter(d hardware.Device, nvml string) (energyMeter, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The library stays open as long as this process, which measures nothing else.
+	// The library stays open as long as this process, the worker of the energy pass.
 	return hardware.NewGPUEnergyMeter(library, d.Info().ID)
 }
 
@@ -123,18 +123,24 @@ func (w *worker) energy(ctx context.Context) error {
 	}
 	for _, v := range w.spec.Visits {
 		record := EnergyRecord{Type: "energy", ID: v.Point.String(), Launch: w.spec.Launch, Missing: missing}
+		var failed error
 		if missing == "" {
-			record.Windows, err = w.windows(ctx, meter, v.Point)
+			record.Windows, failed = w.windows(ctx, meter, v.Point)
 		}
-		if missing == "" && err != nil {
+		if failed != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			// Latency was measured and stands; only its energy is not known.
-			record.Missing, record.Windows = err.Error(), nil
+			record.Missing, record.Windows = failed.Error(), nil
 		}
 		if err := w.say(record); err != nil {
 			return err
+		}
+		if failed != nil {
+			if err := w.lostContext(ctx, failed); err != nil {
+				return err
+			}
 		}
 	}
 	return w.say(doneMessage{Type: "done", MeasuringSeconds: w.busy.Seconds()})
@@ -147,14 +153,14 @@ func (r *Runner) unmetered(d *death, launch int) error {
 
 // windows takes a point's windows at rest and under load.
 func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]EnergySample, error) {
-	if p.Cache == Cold || p.Graph == Blocked {
+	if p.Cache == Cold || p.Graph == Blocked || p.Gap > 0 {
 		return nil, fmt.Errorf("energy is that of inferences back to back, which those of %s are not: what comes before each takes energy too", p)
 	}
 	session, err := w.build(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
+	defer w.finish(p, session)
 	first := make([]hardware.Sample, 1)
 	if err := w.time(session, first); err != nil {
 		return nil, err
@@ -166,8 +172,13 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 	if err != nil {
 		return nil, err
 	}
+	// One by one, short inferences leave the board idle while the host submits.
+	inference, err := w.amortise(session, p, warm.median)
+	if err != nil {
+		return nil, err
+	}
 	proto := w.spec.Config.Protocol
-	block := samples(max(1, int(proto.WindowTime/max(warm.median, 1))))
+	block := samples(max(1, int(proto.WindowTime/max(lasts(session, p, inference), 1))))
 	var all []EnergySample
 	for range proto.EnergyWindows {
 		var s EnergySample
@@ -191,7 +202,7 @@ func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]Ene
 					loaded <- err
 					return
 				}
-				inferences += len(block)
+				inferences += len(block) * session.group
 			}
 			loaded <- nil
 		}()

@@ -46,6 +46,31 @@ func TestEnergyPass(t *testing.T) {
 	}
 }
 
+// Short inferences follow each other as in a round, so that the board is not idle between
+// them; what idles between them on purpose has no energy of its own.
+func TestEnergyOfShortInferences(t *testing.T) {
+	s := brief(simulate(t, "quick", hardware.CUDA))
+	s.config.Energy = true
+	s.config.Grid.Gaps = []time.Duration{0, 10 * time.Millisecond}
+	singles, groups := 0, 0
+	s.latency = func(i inference) time.Duration {
+		if i.launch > s.config.Protocol.Launches && i.way.group > 1 {
+			groups++
+		} else if i.launch > s.config.Protocol.Launches {
+			singles++
+		}
+		return 50 * time.Microsecond
+	}
+	r := s.run(t)
+	m, spaced := &r.Measurements[0], &r.Measurements[1]
+	if m.Energy == nil || math.Abs(m.Energy.Gross.Value/(150*50e-6)-1) > 0.02 || singles > groups/10 {
+		t.Errorf("%q, energy %+v, %d blocks and %d single inferences", m.NoEnergy, m.Energy, groups, singles)
+	}
+	if spaced.Energy != nil || !strings.Contains(spaced.NoEnergy, "/gap=10ms are not") {
+		t.Errorf("%s: energy %+v, %q", spaced.Point, spaced.Energy, spaced.NoEnergy)
+	}
+}
+
 // Where nothing counts energy the result says why, and its latencies stand.
 func TestNoEnergy(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -23,20 +23,14 @@ func (w *worker) expect(ctx context.Context) error {
 	if reference < 0 {
 		return errors.New("compute expected outputs: no reference engine is built into this binary")
 	}
-	type file struct {
-		model             string
-		resolution, batch int
-		precision         string
-	}
 	known := map[string]*expectation{}
-	seen := map[file]bool{}
+	seen := map[modelKey]bool{}
 	for _, v := range w.spec.Visits {
 		p := v.Point
-		f := file{p.Model, p.Resolution, p.Batch, p.Precision}
-		if seen[f] {
+		if seen[p.modelKey()] {
 			continue
 		}
-		seen[f] = true
+		seen[p.modelKey()] = true
 		subject, err := w.spec.Config.openSubject(p.Model, p.Resolution, p.Batch)
 		if err != nil {
 			return err
@@ -128,7 +122,7 @@ func (w *worker) describe(ctx context.Context, s *subject, p Point, reference st
 func expectedKey(p Point) string { return fmt.Sprintf("%s@%d", p.Model, p.Resolution) }
 
 // reference runs one image through the reference engine.
-func (w *worker) reference(ctx context.Context, name string, network *models.Network) ([]float32, error) {
+func (w *worker) reference(ctx context.Context, name string, network *models.Network) (logits []float32, err error) {
 	engine, err := w.engine(ctx, name)
 	if err != nil {
 		return nil, err
@@ -137,7 +131,7 @@ func (w *worker) reference(ctx context.Context, name string, network *models.Net
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
+	defer func() { err = errors.Join(err, session.Close()) }()
 	if err := session.SetInput(models.SyntheticInput(network.InputShape(1))); err != nil {
 		return nil, err
 	}

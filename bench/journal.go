@@ -192,6 +192,12 @@ type (
 	}
 )
 
+// wrong tells whether the output differed from the reference's.
+func (p *PointRecord) wrong() bool { return p.Check != nil && !p.Check.Pass }
+
+// wrongOutput is why a point is given up that answers wrongly.
+const wrongOutput = "the output differs from the reference"
+
 // Status of a round.
 type Status string
 

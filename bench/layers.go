@@ -97,8 +97,14 @@ func (w *worker) layers(ctx context.Context) error {
 			// Latency was measured and stands; only its layers are not known.
 			record.Missing, record.Layers = err.Error(), nil
 		}
+		failed := err
 		if err := w.say(record); err != nil {
 			return err
+		}
+		if failed != nil {
+			if err := w.lostContext(ctx, failed); err != nil {
+				return err
+			}
 		}
 	}
 	return w.say(doneMessage{Type: "done", MeasuringSeconds: w.busy.Seconds()})

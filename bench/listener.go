@@ -16,6 +16,8 @@ type listener struct {
 	allow  time.Duration
 	began  int64 // of the current visit
 	done   bool
+	// settling says that the worker came to run what it settles on, or gave that up.
+	settling bool
 }
 
 // errUndying is a worker that SIGKILL does not end, as one that waits inside a driver.
@@ -74,7 +76,10 @@ func (l *listener) take(line []byte) error {
 	case "round":
 		return said(kind, line, l.round)
 	case "settle":
-		return said(kind, line, r.settle)
+		return said(kind, line, func(s SettleRecord) error {
+			l.settling = true
+			return r.settle(s)
+		})
 	case "copies":
 		return said(kind, line, l.copied)
 	case "energy":
@@ -110,8 +115,11 @@ func (l *listener) begins(m beginMessage) error {
 		l.began = r.now()
 	}
 	l.at, l.stage, l.allow = m.ID, m.Stage, m.Allow
-	if m.Stage == settleStage && r.pace.done == 0 {
-		r.prepared = r.now() // as far as is known yet
+	if m.Stage == settleStage {
+		l.settling = true
+		if r.pace.done == 0 {
+			r.prepared = r.now() // as far as is known yet
+		}
 	}
 	return nil
 }
@@ -135,8 +143,10 @@ func (l *listener) opened(p PointRecord) error {
 	if err := r.append(p); err != nil {
 		return err
 	}
-	if p.Check != nil && !p.Check.Pass && !p.Sentinel {
-		l.visited(p.Point, p.Round)
+	r.built(&p)
+	if p.wrong() {
+		r.drop(p.Point)
+		r.Events(Event{Kind: Broken, Point: p.Point, Launch: p.Launch, Text: wrongOutput, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()})
 	}
 	return nil
 }
@@ -164,6 +174,7 @@ func (l *listener) round(round RoundRecord) error {
 	if round.Sentinel {
 		return r.watched(&round, point)
 	}
+	r.watch.fresh = false
 	e := Event{Kind: Visited, Point: point, Launch: round.Launch, Text: round.DropReason, Unclean: round.Status != OK || !round.Steady.Met, AmortisedOver: round.AmortisedOver}
 	if round.Status == OK || round.Try > r.Plan.Config.Protocol.Retries {
 		l.visited(point, round.Round)

@@ -56,7 +56,6 @@ func Outcomes(log *Log) []Outcome {
 	for i := range log.Energies {
 		energies[log.Energies[i].ID] = &log.Energies[i]
 	}
-	of := newConditions(log)
 	engines := map[string]EngineRecord{}
 	for _, e := range log.Run.Engines {
 		engines[e.Name] = e
@@ -66,7 +65,7 @@ func Outcomes(log *Log) []Outcome {
 		p := planned.Point
 		list[i] = Outcome{Point: p, Model: files[file{p.Model, p.Precision, p.Batch, p.Resolution}]}
 		list[i].settle(log, planned, points[planned.ID], rounds[planned.ID])
-		list[i].clock(log, of)
+		list[i].clock(log)
 		list[i].meter(energies[planned.ID])
 		switch e := engines[p.Engine]; {
 		case e.Version == fakeVersion:
@@ -86,12 +85,12 @@ func Outcomes(log *Log) []Outcome {
 }
 
 // clock finds the device's clock during the rounds, and what can be said against it.
-func (o *Outcome) clock(log *Log, of conditions) {
+func (o *Outcome) clock(log *Log) {
 	m := Measurement{Rounds: o.Rounds}
 	var known []float64
 	o.Clocks = make([]float64, len(o.Rounds))
 	for i, r := range o.Rounds {
-		if clock, _ := of.of(r); clock != nil && *clock > 0 {
+		if clock, _ := r.conditions(); clock != nil && *clock > 0 {
 			o.Clocks[i] = *clock
 			known = append(known, *clock)
 		}

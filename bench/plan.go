@@ -165,7 +165,7 @@ func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engin
 						case kinds[engine] == hardware.Host && onlyOnGPU(p.Point) != "":
 							p.Skip = onlyOnGPU(p.Point)
 						default:
-							c.judge(&p, s, e, reference(engine))
+							c.judge(&p, s, e, c.rate(kinds[engine], reference(engine)))
 						}
 						plan.Points = append(plan.Points, p)
 					}
@@ -204,8 +204,9 @@ func (p *Plan) narrow() error {
 	return nil
 }
 
-// judge fills in why the engine cannot run the point, or how long it will take.
-func (c Config) judge(p *PlannedPoint, s *subject, e engines.Engine, reference bool) {
+// judge fills in why the engine cannot run the point, or how long it will take at so many
+// MACs a second.
+func (c Config) judge(p *PlannedPoint, s *subject, e engines.Engine, rate float64) {
 	options := c.buildOptions(p.Point)
 	if err := s.refuse(e, options.Precision); err != nil {
 		p.Skip = err.Error()
@@ -219,19 +220,29 @@ func (c Config) judge(p *PlannedPoint, s *subject, e engines.Engine, reference b
 	if err := e.Supports(options); err != nil {
 		p.Emulated = err.Error()
 	}
-	p.PlannedSeconds = c.guess(*p, reference).Seconds()
+	p.PlannedSeconds = c.guess(*p, rate).Seconds()
 }
 
-// guess is the time of all visits to a point before anything was measured. It
-// assumes 45 billion MACs a second and thread, what ONNX Runtime reached for
-// ResNet-50 on two threads of an AMD EPYC (results/host-epyc-2cpu), and a
-// fourteenth of it for the reference engine, as measured there; the first launch
-// replaces guesses by what visits took.
-func (c Config) guess(p PlannedPoint, reference bool) time.Duration {
+// rate is how many MACs a second an engine is guessed to do before anything was
+// measured: on a host 45 billion a thread, what ONNX Runtime reached for ResNet-50 on
+// two threads of an AMD EPYC (results/host-epyc-2cpu), and a fourteenth of it for the
+// reference engine, as measured there. On a GPU, where nothing was measured yet, it is
+// 1000 billion, a fraction of what a small board of these years is made for; there fixed
+// times make most of a visit.
+func (c Config) rate(kind hardware.DeviceKind, reference bool) float64 {
 	rate := 45e9 * float64(c.Threads)
-	if reference {
+	switch {
+	case kind != hardware.Host:
+		rate = 1000e9
+	case reference:
 		rate /= 14
 	}
+	return rate
+}
+
+// guess is the time of all visits to a point before anything was measured; the first
+// launch replaces guesses by what visits took.
+func (c Config) guess(p PlannedPoint, rate float64) time.Duration {
 	inference := time.Duration(float64(p.MACs) / rate * float64(time.Second))
 	build := 100*time.Millisecond + time.Duration(p.Params)*10 // 10 ns a parameter: generate, export, load
 	visits := c.Protocol.Launches * c.Protocol.Rounds
@@ -324,9 +335,15 @@ func (p *Plan) PlannedSeconds() float64 {
 // that may be added (S5), and the device all the time it may take to settle (W2).
 func (p *Plan) MostSeconds() float64 {
 	proto := p.Config.Protocol
-	launches := max(proto.Launches, proto.MaxLaunches)
-	settling := max(0, proto.SettleCap-proto.Settle) + time.Duration(launches-1)*max(0, proto.SettleAgainCap-proto.SettleAgain)
-	return p.PlannedSeconds()*float64(launches)/float64(proto.Launches) + settling.Seconds()
+	added := max(0, proto.MaxLaunches-proto.Launches)
+	// Clocks, energy and layers are found once, however many launches there are.
+	visits := 0.0
+	for _, point := range p.Points {
+		visits += point.PlannedSeconds
+	}
+	settling := max(0, proto.SettleCap-proto.Settle) + time.Duration(proto.Launches-1)*max(0, proto.SettleAgainCap-proto.SettleAgain)
+	settling += time.Duration(added) * max(proto.SettleAgain, proto.SettleAgainCap)
+	return p.PlannedSeconds() + visits*float64(added)/float64(proto.Launches) + settling.Seconds()
 }
 
 // sentinel is the index of the measurable point that is most like ResNet-50 in

@@ -26,8 +26,8 @@ type ClockProbe struct {
 	// ClockMHz is the mean clock by the device's own cycle counters.
 	ClockMHz    *float64 `json:"sm_clock_eff_mhz"`
 	ClockReason string   `json:"sm_clock_eff_mhz_reason,omitempty"`
-	// Reasons joins the clock event bits of all readings, Readings counts the readings
-	// that held any; without one the probe shows nothing.
+	// Reasons joins the clock event bits of the looks under load and of the reading after
+	// it, Readings counts those that were answered; without one the probe shows nothing.
 	Reasons  hardware.EventReasons `json:"event_reasons"`
 	Readings int                   `json:"event_readings"`
 	Missing  string                `json:"missing,omitempty"` // why the point could not be run
@@ -135,8 +135,7 @@ type lockLostError struct{ reason string }
 
 func (e *lockLostError) Error() string { return e.reason }
 
-// probeBlock is about how long the device works between two readings of a probe: the
-// protocol's 10 Hz.
+// probeBlock is about how long the device works between two words of a probe.
 const probeBlock = 100 * time.Millisecond
 
 // probe runs a point and tells whether the device held its clock. Nothing in it is
@@ -161,7 +160,7 @@ func (w *worker) underLoad(ctx context.Context, answer *ClockProbe) error {
 	if err != nil {
 		return err
 	}
-	defer session.Close()
+	defer w.finish(p, session)
 	one := make([]hardware.Sample, 1)
 	if err := w.begin(p, "first inference", 0); err != nil {
 		return err
@@ -171,40 +170,46 @@ func (w *worker) underLoad(ctx context.Context, answer *ClockProbe) error {
 	}
 	each := time.Duration(max(one[0].Host, 1))
 	block := make([]hardware.Sample, min(max(1, int(probeBlock/each)), w.spec.Config.Protocol.RoundMost))
-	// A second for the clock to come up from rest, which is no evidence.
-	const rise = time.Second
-	var stop func() (*float64, string)
-	start := w.now()
-	measured := start
-	for risen := false; ; {
-		if err := w.begin(p, "clock probe", time.Duration(len(block))*each); err != nil {
-			return err
-		}
-		if err := w.time(session, block); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		now := w.now()
-		if !risen {
-			if time.Duration(now-start) >= min(rise, w.spec.Probe.For) {
-				risen, measured, stop = true, now, w.meterClock()
+	work := func(length time.Duration) (time.Duration, error) {
+		start := w.now()
+		for {
+			if err := w.begin(p, "clock probe", time.Duration(len(block))*each); err != nil {
+				return 0, err
 			}
-			continue
-		}
-		reading, _, err := w.sample()
-		if err != nil {
-			return err
-		}
-		if reading.GPU != nil && reading.GPU.EventReasons != nil {
-			answer.Readings++
-			answer.Reasons |= *reading.GPU.EventReasons
-		}
-		if time.Duration(now-measured) >= w.spec.Probe.For {
-			answer.Seconds = time.Duration(now - measured).Seconds()
-			answer.ClockMHz, answer.ClockReason = stop()
-			return nil
+			if err := w.time(session, block); err != nil {
+				return 0, err
+			}
+			if took := time.Duration(w.now() - start); took >= length || ctx.Err() != nil {
+				return took, ctx.Err()
+			}
 		}
 	}
+	// A second for the clock to come up from rest, which is no evidence.
+	if _, err := work(min(time.Second, w.spec.Probe.For)); err != nil {
+		return err
+	}
+	// Between blocks the device is idle and meets no limit, so it is looked at beside them.
+	stop := w.meterClock()
+	var took time.Duration
+	seen, _, err := w.counters.watching(w.spec.Config.Protocol.EventEvery, func(func() hardware.EventReasons) (err error) {
+		took, err = work(w.spec.Probe.For)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	answer.Seconds = took.Seconds()
+	answer.ClockMHz, answer.ClockReason = stop()
+	if seen != nil {
+		answer.Readings, answer.Reasons = seen.Looks, seen.Joined
+	}
+	reading, _, err := w.sample()
+	if err != nil {
+		return err
+	}
+	if reading.GPU != nil && reading.GPU.EventReasons != nil {
+		answer.Readings++
+		answer.Reasons |= *reading.GPU.EventReasons
+	}
+	return nil
 }

@@ -117,6 +117,10 @@ type Protocol struct {
 	// Watchdog ends a worker that has said nothing for so long; a point whose
 	// single inference is slow is given more.
 	Watchdog time.Duration `json:"watchdog_ns" yaml:"watchdog"`
+	// BuildPatience is how long a build may be silent, which the watchdog would take for
+	// hung: an engine that searches its kernels for the first time takes minutes. 0, as in
+	// journals of before and on a host, is the watchdog's.
+	BuildPatience time.Duration `json:"build_patience_ns,omitempty" yaml:"build_patience"`
 	// TelemetryPatience is how long a reading of counters may take before the round
 	// goes on without it.
 	TelemetryPatience time.Duration `json:"telemetry_patience_ns" yaml:"telemetry_patience"`
@@ -186,8 +190,8 @@ func HostProtocol() Protocol {
 }
 
 // gpuProtocol holds a GPU's numbers before a profile sets how often all is
-// replicated: sections 4 to 7 of the protocol as they stand. Nothing in them has
-// been calibrated on a board yet.
+// replicated: sections 4 to 7 of the protocol as they stand, and how long a build may
+// take, of which it says nothing. Nothing in them has been calibrated on a board yet.
 func gpuProtocol() Protocol {
 	p := HostProtocol()
 	p.RampSamples, p.RampTime = 5, 300*time.Millisecond
@@ -202,6 +206,7 @@ func gpuProtocol() Protocol {
 	p.EventEvery = 100 * time.Millisecond
 	p.DriftStop = 0.03
 	p.ClockProbe = 20 * time.Second
+	p.BuildPatience = 10 * time.Minute
 	return p
 }
 
@@ -324,7 +329,7 @@ func (p Protocol) Check() error {
 		{"ramp_time", p.RampTime}, {"round_time", p.RoundTime}, {"round_cap", p.RoundCap}, {"warmup_time", p.WarmupTime}, {"settle", p.Settle},
 		{"settle_again", p.SettleAgain}, {"settle_cap", p.SettleCap}, {"settle_again_cap", p.SettleAgainCap}, {"clock_probe", p.ClockProbe}, {"window_time", p.WindowTime}, {"steady_cap", p.SteadyCap}, {"retry_wait", p.RetryWait},
 		{"cool_wait", p.CoolWait}, {"cool_cap", p.CoolCap}, {"event_every", p.EventEvery}, {"sentinel_every", p.SentinelEvery},
-		{"energy_window", p.EnergyWindow},
+		{"build_patience", p.BuildPatience}, {"energy_window", p.EnergyWindow},
 	} {
 		want(d.value >= 0 && d.value <= 24*time.Hour, d.key, d.value, "a time from 0 to 24h")
 	}

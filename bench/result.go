@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/stat"
 
+	"genbench/engines"
 	"genbench/models"
 )
 
@@ -141,11 +142,10 @@ func NewResult(log *Log) *Result {
 			r.Warnings = append(r.Warnings, Warning{Unsettled, fmt.Sprintf("launch %d, after %.0f s: %s", s.Launch, s.Seconds, s.Reason)})
 		}
 	}
-	of := newConditions(log)
 	for _, planned := range log.Run.Plan {
-		r.Measurements = append(r.Measurements, measure(log, of, planned))
+		r.Measurements = append(r.Measurements, measure(log, planned))
 	}
-	r.judge(of)
+	r.judge()
 	return r
 }
 
@@ -171,10 +171,10 @@ func sortedKeys(m map[string]int) []string {
 // invalid (X1).
 const invalidShare = 0.25
 
-func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
+func measure(log *Log, planned PlannedPoint) Measurement {
 	m := Measurement{Point: planned.Point, State: Pending}
 	for _, model := range log.Models {
-		if model.Model == m.Point.Model && model.Resolution == m.Point.Resolution && model.Precision == m.Point.Precision && model.Batch == m.Point.Batch {
+		if model.key() == m.Point.modelKey() {
 			m.Model = model
 		}
 	}
@@ -203,7 +203,7 @@ func measure(log *Log, of conditions, planned PlannedPoint) Measurement {
 		m.Reason = "the run ended before its first round"
 		return m
 	}
-	m.estimate(log, of)
+	m.estimate(log)
 	m.takeCopies(log, planned.ID)
 	m.meter(log, planned.ID)
 	m.takeLayers(log, planned.MACs)
@@ -265,7 +265,7 @@ func (m *Measurement) prepare(log *Log, id string) {
 }
 
 // estimate fills in the numbers from the rounds that were kept.
-func (m *Measurement) estimate(log *Log, of conditions) {
+func (m *Measurement) estimate(log *Log) {
 	var (
 		launches []int // in the order of launchRounds
 		dropped  []float64
@@ -330,7 +330,7 @@ func (m *Measurement) estimate(log *Log, of conditions) {
 	}
 
 	m.resample(newBootstrap(samples, walls, log.Run.Seed, m.Point.String()), pooled)
-	m.conditions(of, launches, kept)
+	m.conditions(launches, kept)
 }
 
 // resample fills in what the pooled samples tell of tails and of throughput.
@@ -365,22 +365,45 @@ func (m *Measurement) resample(bootstrap *bootstrap, pooled []float64) {
 // builds gives the build that each launch measured, for an engine whose builds of one
 // network came out differently; nil where there is one, or all are the same.
 func (m *Measurement) builds(log *Log, launches []int) []int {
-	of, plans := map[int]int{}, map[string]bool{}
+	var plans builtPlans
 	id := m.Point.String()
 	for i := range log.Points {
-		if p := &log.Points[i]; p.ID == id && !p.Sentinel && p.Executed.Plan != nil {
-			of[p.Launch] = p.Executed.Plan.Build
-			plans[p.Executed.Plan.SHA256] = true
+		if p := &log.Points[i]; p.ID == id {
+			plans.add(p)
 		}
 	}
-	if len(plans) < 2 {
+	return plans.builds(launches)
+}
+
+// builtPlans are what an engine made of a point's network, by launch.
+type builtPlans map[int]*engines.Plan
+
+func (b *builtPlans) add(p *PointRecord) {
+	if p.Sentinel || p.Executed.Plan == nil {
+		return
+	}
+	if *b == nil {
+		*b = builtPlans{}
+	}
+	(*b)[p.Launch] = p.Executed.Plan
+}
+
+// builds gives the build of each launch; nil where there is one, or all are the same.
+func (b builtPlans) builds(launches []int) []int {
+	different := map[string]bool{}
+	for _, plan := range b {
+		different[plan.SHA256] = true
+	}
+	if len(different) < 2 {
 		return nil
 	}
 	builds := make([]int, len(launches))
 	distinct := map[int]bool{}
 	for i, l := range launches {
-		builds[i] = of[l]
-		distinct[of[l]] = true
+		if plan := b[l]; plan != nil {
+			builds[i] = plan.Build
+		}
+		distinct[builds[i]] = true
 	}
 	if len(distinct) < 2 {
 		return nil // of those that count
@@ -516,8 +539,8 @@ func (m *Measurement) doubt(log *Log) {
 
 // judge says what the run shows of drift, and from all doubts the quality of every
 // point and which rules were met.
-func (r *Result) judge(of conditions) {
-	r.Drift = driftOf(r.Log, r.Measurements, of)
+func (r *Result) judge() {
+	r.Drift = driftOf(r.Log, r.Measurements)
 	if why := r.Drift.Drifted(); why != "" {
 		r.Warnings = append(r.Warnings, Warning{Drifted, why})
 	}

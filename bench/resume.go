@@ -62,20 +62,53 @@ func readWhole(f *os.File, path string) (*Log, error) {
 	return log, f.Sync()
 }
 
-// lastTime is the latest t_ns of a log.
-func (l *Log) lastTime() int64 {
-	var last int64
+// times are the t_ns at which rounds ended and readings were taken.
+func (l *Log) times(yield func(int64) bool) {
 	for i := range l.Rounds {
 		end := l.Rounds[i].Start
 		for _, ns := range l.Rounds[i].DeviceNS {
 			end += ns
 		}
-		last = max(last, end)
+		if !yield(end) {
+			return
+		}
 	}
 	for i := range l.Readings {
-		last = max(last, l.Readings[i].Time)
+		if !yield(l.Readings[i].Time) {
+			return
+		}
+	}
+}
+
+// lastTime is the latest t_ns of a log.
+func (l *Log) lastTime() int64 {
+	var last int64
+	for t := range l.times {
+		last = max(last, t)
 	}
 	return last
+}
+
+// usedSeconds is how long a run was carried out, by what its log holds: the pauses
+// between its parts are nobody's.
+func (l *Log) usedSeconds() float64 {
+	begins := []int64{0}
+	for _, r := range l.Resumes {
+		begins = append(begins, r.Started.Sub(l.Run.Started).Nanoseconds())
+	}
+	lasted := make([]int64, len(begins))
+	for t := range l.times {
+		part := len(begins) - 1
+		for part > 0 && t < begins[part] {
+			part--
+		}
+		lasted[part] = max(lasted[part], t-begins[part])
+	}
+	var used int64
+	for _, ns := range lasted {
+		used += ns
+	}
+	return time.Duration(used).Seconds()
 }
 
 // ContinueBase gives the base of what is added to a run, such that its t_ns go on
@@ -98,11 +131,6 @@ func (r *Runner) recall(log *Log) {
 		}
 	}
 	proto := r.Plan.Config.Protocol
-	for _, p := range log.Points {
-		if p.Check != nil && !p.Check.Pass && !p.Sentinel {
-			r.strike(visitID{p.Launch, p.Round, p.Point})
-		}
-	}
 	for _, e := range log.Energies {
 		if p, err := ParsePoint(e.ID); err == nil {
 			r.done[visitID{e.Launch, 1, p}] = true
@@ -122,6 +150,7 @@ func (r *Runner) recall(log *Log) {
 		}
 		r.groups[round.ID] = max(round.AmortisedOver, 1)
 		last := round.Status == OK || round.Try > proto.Retries || round.superseded
+		r.watch.fresh = round.Sentinel && last
 		if round.Sentinel {
 			if !last {
 				continue
@@ -146,13 +175,14 @@ func (r *Runner) recall(log *Log) {
 			r.strike(visitID{round.Launch, round.Round, p})
 		}
 	}
-	for _, p := range log.Points {
-		if (p.Failed != "" || p.Skipped != "") && !r.failed[p.Point] {
-			r.failed[p.Point] = true
-			r.pace.drop(p.Point)
+	for i := range log.Points {
+		p := &log.Points[i]
+		r.built(p)
+		if (p.Failed != "" || p.Skipped != "" || p.wrong()) && !r.failed[p.Point] {
+			r.drop(p.Point)
 		}
 	}
-	r.used = time.Duration(log.lastTime()).Seconds()
+	r.used = log.usedSeconds()
 	if log.End != nil {
 		r.used, r.measuring = log.End.UsedSeconds, log.End.MeasuringSeconds
 	}

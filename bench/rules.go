@@ -188,6 +188,8 @@ func (j *ruleJudge) warmUp() []Rule {
 	rules := []Rule{all("W1", holding(j.kept, func(r *RoundRecord) bool { return r.WarmupSamples >= p.WarmupSamples && !r.WarmupFar }), len(j.kept), "rounds had their warm-up")}
 	if settles := j.r.Log.Settles; j.gpu && len(settles) > 0 {
 		rules = append(rules, all("W2", holding(settles, func(s SettleRecord) bool { return s.Met }), len(settles), "launches began with a steady clock and temperature"))
+	} else if len(settles) > 0 {
+		rules = append(rules, notMet("W2", "the heaviest point did not run first: %s", settles[0].Reason))
 	} else if p.Settle > 0 && !j.gpu {
 		rules = append(rules, met("W2", "the heaviest point ran for %g s first", p.Settle.Seconds()))
 	} else {

@@ -26,7 +26,8 @@ type Runner struct {
 	// Launcher starts the workers.
 	Launcher Launcher
 	// Telemetry is read once a second, each sampler by a goroutine of its own: one
-	// that hangs holds nothing up.
+	// that hangs holds nothing up. A GPU that is measured is not among it: its worker
+	// reads it, never inside a timed block (X).
 	Telemetry []Telemetry
 	// Events is told what happened, between rounds, on the runner's goroutine.
 	Events func(Event)
@@ -41,14 +42,18 @@ type Runner struct {
 	// Groups are how many inferences a sample is of, by a point's id, where a run that
 	// this one follows decided it: the launches of a gate are of one kind then (M4).
 	Groups map[string]int
+	// Settled is where a run that this one follows left the device, for the first launch
+	// to come back to; nil where that is not known (W2).
+	Settled *DeviceState
 
 	now       func() int64 // native.Now but for simulations
 	models    []ModelRecord
-	failed    map[Point]bool
+	failed    map[Point]bool // or gave a wrong answer
 	done      map[visitID]bool
 	medians   map[Point]map[int][]float64 // of kept rounds, by launch
-	groups    map[string]int              // inferences a sample, by point, once decided (M4)
-	settled   *DeviceState                // where the first launch left the device; nil before (W2)
+	plans     map[Point]builtPlans
+	groups    map[string]int // inferences a sample, by point, once decided (M4)
+	settled   *DeviceState   // where the first launch under this clock left the device; nil before (W2)
 	watch     watch
 	clocks    clockState
 	pace      pace
@@ -161,8 +166,9 @@ func (r *Runner) Run(ctx context.Context) error {
 // begin makes what a run keeps in mind, from what an earlier part of it left.
 func (r *Runner) begin() {
 	r.failed, r.done, r.medians = map[Point]bool{}, map[visitID]bool{}, map[Point]map[int][]float64{}
-	r.groups = map[string]int{}
+	r.plans, r.groups = map[Point]builtPlans{}, map[string]int{}
 	maps.Copy(r.groups, r.Groups)
+	r.settled = r.Settled
 	if r.now == nil {
 		r.now = native.Now
 	}
@@ -191,23 +197,14 @@ func (r *Runner) run(ctx context.Context) error {
 	r.prepared = r.now()
 	proto := r.Plan.Config.Protocol
 	settle := proto.Settle // the machine is cold, also where a run goes on
-	last, again := 1, false
+	last, launched := 1, false
 	for launch := 1; launch <= max(proto.Launches, proto.MaxLaunches); launch++ {
 		visits := r.owed(launch)
 		if len(visits) == 0 {
 			continue // all done before, given up, or narrow enough
 		}
-		spec := LaunchSpec{Launch: launch, Visits: visits, SettleFor: settle}
-		if heaviest := r.heaviest(); settle > 0 && heaviest != (Point{}) {
-			spec.Settle = &heaviest
-		}
-		if again {
-			spec.SettledAt = r.settled
-			if r.settled == nil {
-				spec.SettledAt = &DeviceState{} // nothing that it could come back to
-			}
-		}
-		settle, again, last = proto.SettleAgain, true, launch
+		spec := r.settling(LaunchSpec{Launch: launch, Visits: visits}, settle)
+		settle, last, launched = proto.SettleAgain, launch, true
 		kind := Launched
 		if launch > proto.Launches {
 			kind = Extended
@@ -218,10 +215,15 @@ func (r *Runner) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.watch.seen > 0 {
-		// The last look at the sentinel: a launch with nothing else to do.
+	if r.watch.seen > 0 && !r.watch.fresh {
+		// The last look at the sentinel: a launch with nothing else to do, which settles
+		// only where no other of this part of the run has warmed the machine.
 		r.watch.due = 0
-		if err := r.launch(ctx, LaunchSpec{Launch: last}, readings); err != nil {
+		spec := LaunchSpec{Launch: last}
+		if !launched {
+			spec = r.settling(spec, settle)
+		}
+		if err := r.launch(ctx, spec, readings); err != nil {
 			return err
 		}
 	}
@@ -229,6 +231,16 @@ func (r *Runner) run(ctx context.Context) error {
 		return err
 	}
 	return r.layers(ctx, readings)
+}
+
+// settling adds to a launch how it brings the device to where it was settled, or, where
+// nothing tells of that, to rest (W2).
+func (r *Runner) settling(spec LaunchSpec, atLeast time.Duration) LaunchSpec {
+	if heaviest := r.heaviest(); atLeast > 0 && heaviest != (Point{}) {
+		spec.Settle = &heaviest
+	}
+	spec.SettleFor, spec.SettledAt = atLeast, r.settled
+	return spec
 }
 
 // meter is the energy pass, after everything that is timed.
@@ -339,16 +351,27 @@ func (r *Runner) wide(p Point, before int) bool {
 
 // latency is what the launches before one tell of a point.
 func (r *Runner) latency(p Point, before int) (Estimate, bool) {
-	var launches [][]float64
+	var launches []int
+	var medians [][]float64
 	for l := 1; l < before; l++ {
 		if rounds := r.medians[p][l]; len(rounds) > 0 {
-			launches = append(launches, rounds)
+			launches, medians = append(launches, l), append(medians, rounds)
 		}
 	}
 	if len(launches) == 0 {
 		return Estimate{}, false
 	}
-	return overLaunches(launches), true
+	if builds := r.plans[p].builds(launches); builds != nil {
+		medians = byBuild(medians, builds) // as the result will have it (S4)
+	}
+	return overLaunches(medians), true
+}
+
+// built keeps which build a launch measured.
+func (r *Runner) built(p *PointRecord) {
+	plans := r.plans[p.Point]
+	plans.add(p)
+	r.plans[p.Point] = plans
 }
 
 func (r *Runner) keep(p Point, launch int, median int64) {
@@ -432,8 +455,16 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 		case spec.Layers:
 			give = r.unlayered
 		}
-		if err := give(death, spec.Launch); err != nil {
-			return err
+		if death.unsettled {
+			if err := r.settle(SettleRecord{Type: "settle", ID: death.at, Launch: spec.Launch, Start: r.now() - r.Base, Reason: death.reason}); err != nil {
+				return err
+			}
+		}
+		// Of a point that failed and took the device's context along the worker has told.
+		if !r.told(death.at, spec) {
+			if err := give(death, spec.Launch); err != nil {
+				return err
+			}
 		}
 		spec.Settle = nil
 		var rest []Visit
@@ -461,9 +492,16 @@ func (r *Runner) fill(spec *LaunchSpec) {
 
 // A death is the end of a worker that did not finish.
 type death struct {
-	at     string // the point it was on, by id; empty before the first
-	reason string
-	log    []string
+	at        string // the point it was on, by id; empty before the first
+	reason    string
+	log       []string
+	unsettled bool // it had not settled the machine yet
+}
+
+// told tells whether a worker has said what became of the point that it died on.
+func (r *Runner) told(id string, spec LaunchSpec) bool {
+	p, err := ParsePoint(id)
+	return err == nil && (r.failed[p] || (spec.Energy || spec.Layers) && r.done[visitID{spec.Launch, 1, p}])
 }
 
 // give gives the point up that a worker died on.
@@ -480,14 +518,19 @@ func (r *Runner) fail(record PointRecord) error {
 	if err := r.append(record); err != nil {
 		return err
 	}
-	r.failed[record.Point] = true
-	r.pace.drop(record.Point)
+	r.drop(record.Point)
 	kind, text := Broken, record.Failed
 	if record.Skipped != "" {
 		kind, text = Refused, record.Skipped
 	}
 	r.Events(Event{Kind: kind, Point: record.Point, Launch: record.Launch, Text: text, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()})
 	return nil
+}
+
+// drop leaves a point out of all that is still to come.
+func (r *Runner) drop(p Point) {
+	r.failed[p] = true
+	r.pace.drop(p)
 }
 
 func (r *Runner) append(record any) error {
@@ -536,7 +579,7 @@ func (r *Runner) worker(ctx context.Context, spec LaunchSpec, attempt int, readi
 	case l.done:
 		return nil, nil
 	}
-	d := &death{at: l.at, log: log}
+	d := &death{at: l.at, log: log, unsettled: spec.Settle != nil && (l.stage == settleStage || !l.settling)}
 	switch {
 	case hung:
 		d.reason = fmt.Sprintf("hung: no word for %s while at %q", l.allow.Round(time.Millisecond), l.stage)
@@ -561,6 +604,7 @@ type watch struct {
 	seen  int     // visits so far
 	due   int64   // the next, as t_ns
 	first float64 // median of the first that was kept, nanoseconds; 0 before it
+	fresh bool    // nothing was measured since the last visit
 }
 
 // sentinel tells a worker what to visit against drift; nil where the protocol does
@@ -587,7 +631,7 @@ func (r *Runner) watched(round *RoundRecord, p Point) error {
 	if round.Status != OK && round.Try <= r.Plan.Config.Protocol.Retries {
 		return nil // it will be taken again
 	}
-	r.watch.seen, r.watch.point = round.Round, p
+	r.watch.seen, r.watch.point, r.watch.fresh = round.Round, p, true
 	r.watch.due = round.Start + r.Plan.Config.Protocol.SentinelEvery.Nanoseconds()
 	e := Event{Kind: Watched, Point: p, Launch: round.Launch, Text: round.DropReason, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()}
 	if round.Status != OK {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -432,6 +433,167 @@ func TestFaultsOfEngines(t *testing.T) {
 	}
 }
 
+// A fault of a kernel takes the device's context along, and every later call of the
+// process fails for it: only the point that broke it is given up, whatever its worker was
+// about.
+func TestBrokenContext(t *testing.T) {
+	for name, when := range map[string]func(inference) bool{
+		"a visit":    func(i inference) bool { return i.launch == 2 && i.engine == "breaking" },
+		"settling":   func(i inference) bool { return i.launch == 1 && i.engine == "breaking" && i.at < 5*time.Second },
+		"its energy": func(i inference) bool { return i.launch == 5 && i.engine == "breaking" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := simulate(t, "quick", hardware.CUDA)
+			s.config.Energy = true
+			s.config.Grid.Engines = []string{"breaking", "sound", "sound-2"}
+			s.latency = func(inference) time.Duration { return 20 * time.Millisecond }
+			s.fault = func(i inference) string {
+				if when(i) {
+					return "break"
+				}
+				return ""
+			}
+			r := s.run(t)
+			if r.err != nil {
+				t.Fatal(r.err)
+			}
+			for _, m := range r.Measurements {
+				if m.Point.Engine != "breaking" && (m.State != Measured || m.Launches != 4 || m.Energy == nil) {
+					t.Errorf("%s: %s %s, %d launches, energy %q", m.Point, m.State, m.Reason, m.Launches, m.NoEnergy)
+				}
+			}
+			told := 0
+			for _, p := range r.Log.Points {
+				if p.Failed != "" {
+					told++
+				}
+			}
+			m := r.point(t, "breaking")
+			if name == "its energy" {
+				if m.State != Measured || !strings.Contains(m.NoEnergy, errBroken.Error()) || told > 0 || len(r.Log.Energies) != 3 {
+					t.Errorf("%s, energy %q, %d records of it", m.State, m.NoEnergy, len(r.Log.Energies))
+				}
+			} else if m.State != Failed || !strings.Contains(m.Reason, errBroken.Error()) || told != 1 {
+				t.Errorf("%s %q, told %d times", m.State, m.Reason, told)
+			}
+		})
+	}
+}
+
+// A build may be silent for longer than the watchdog waits, on a GPU.
+func TestSlowBuilds(t *testing.T) {
+	for kind, want := range map[hardware.DeviceKind]State{hardware.CUDA: Measured, hardware.Host: Failed} {
+		s := brief(simulate(t, "quick", kind))
+		s.builds = func(string, int) { time.Sleep(80 * time.Second) }
+		if m := s.run(t).point(t, "sim"); m.State != want {
+			t.Errorf("%s: %s %s", kind, m.State, m.Reason)
+		}
+	}
+}
+
+// The sentinel is of one build in all launches, though they measure others.
+func TestSentinelIsOfOneBuild(t *testing.T) {
+	s := simulate(t, "publish", hardware.CUDA)
+	s.config.Protocol.MaxLaunches, s.config.Protocol.SentinelEvery = 0, time.Second
+	number := 0
+	s.builds = func(_ string, n int) { number = n }
+	// Builds differ by more than what ends a run for drift.
+	s.latency = func(inference) time.Duration { return time.Duration(20e6 * (1 + 0.1*float64(number))) }
+	r := s.run(t)
+	if r.err != nil {
+		t.Error(r.err)
+	}
+	numbers := map[bool]map[int64]bool{true: {}, false: {}}
+	for _, round := range r.Log.Rounds {
+		numbers[round.Sentinel][median(round.DeviceNS)] = true
+	}
+	if len(numbers[true]) != 1 || len(numbers[false]) != 3 {
+		t.Errorf("the sentinel took %v, the point %v; want one build's time, and three", numbers[true], numbers[false])
+	}
+}
+
+// Launches are added for the interval that is published: over builds, where they differ.
+func TestWidthIsOverBuilds(t *testing.T) {
+	for differ, want := range map[bool]int{true: 12, false: 5} {
+		s := simulate(t, "publish", hardware.Host)
+		s.config.Protocol.SentinelEvery = 0
+		number := 0
+		s.builds = func(_ string, n int) { number = n }
+		s.plans = func(n int) string {
+			if !differ {
+				n = 1
+			}
+			return fmt.Sprint(n)
+		}
+		// Over five launches that is ±0.3 % of 0.5 allowed, over three builds ±0.7.
+		s.latency = func(inference) time.Duration { return time.Duration(20e6 * (1 + 0.003*float64(number))) }
+		r := s.run(t)
+		if m := r.point(t, "sim"); m.Launches != want || (m.Builds == 3) != differ {
+			t.Errorf("builds differ %t: %d launches of %d builds, want %d", differ, m.Launches, m.Builds, want)
+		}
+	}
+}
+
+// A point that answers wrongly is given up at once, and everywhere.
+func TestWrongAnswers(t *testing.T) {
+	s := brief(simulate(t, "ci", hardware.CUDA))
+	s.config.Grid.Engines, s.config.Grid.Batches = []string{"wrong", "right"}, []int{1}
+	s.config.Energy, s.config.Layers, s.config.Protocol.SentinelEvery = true, true, time.Hour
+	s.wrong = func(engine string) bool { return engine == "wrong" }
+	var built []int // launches
+	launch := 0
+	s.latency = func(i inference) time.Duration { launch = i.launch; return time.Millisecond }
+	s.builds = func(engine string, _ int) {
+		if engine == "wrong" {
+			built = append(built, launch)
+		}
+	}
+	check := func(r *simulated, builds int) {
+		t.Helper()
+		if m := r.point(t, "wrong"); m.State != Invalid || !strings.Contains(m.Reason, wrongOutput) || len(built) != builds {
+			t.Errorf("wrong: %s %q, built %d times, want %d", m.State, m.Reason, len(built), builds)
+		}
+		if m := r.point(t, "right"); r.err != nil || r.ExitCode() != 4 || m.State != Measured || m.Launches != 2 || m.Energy == nil {
+			t.Errorf("%v, exit code %d; right: %s, %d launches, %q", r.err, r.ExitCode(), m.State, m.Launches, m.NoEnergy)
+		}
+		if n := len(r.Log.Energies) + len(r.Log.Layers); n != 2 {
+			t.Errorf("%d records of energy and layers, want 2", n)
+		}
+	}
+	whole := s.run(t)
+	check(whole, 2) // to settle, and as the first sentinel
+	if end := whole.events[len(whole.events)-1]; end.Done != end.Total {
+		t.Errorf("%d of %d visits at the end", end.Done, end.Total)
+	}
+	s.interrupt = whole.took - time.Second
+	part := s.run(t)
+	built, s.interrupt = nil, 0
+	check(s.resume(t, part.dir), 0)
+}
+
+// What is silent by plan is not taken for hung.
+func TestPlannedSilence(t *testing.T) {
+	for name, set := range map[string]func(*simulation){
+		"the wait before a retry": func(s *simulation) {
+			s.config.Protocol.RetryWait = 2 * time.Minute
+			s.counters = func(at time.Duration, r *hardware.Reading) error {
+				if at < time.Minute {
+					r.GPU.ForeignProcesses = []int{4711}
+				}
+				return nil
+			}
+		},
+		"the warm-up": func(s *simulation) { s.config.Protocol.WarmupTime = 2 * time.Minute },
+	} {
+		s := brief(simulate(t, "quick", hardware.CUDA))
+		s.config.Protocol.Settle = 0
+		set(s)
+		if m := s.run(t).point(t, "sim"); m.State != Measured {
+			t.Errorf("%s: %s %s", name, m.State, m.Reason)
+		}
+	}
+}
+
 func TestJournalSurvivesReopening(t *testing.T) {
 	s := newScript(t, PlannedPoint{Point: pointOf("m")}).begin().add(cleanRound(pointOf("m"), 1, 10))
 	// A line without its end is cut off even if what it holds could be read.
@@ -457,6 +619,23 @@ func TestJournalSurvivesReopening(t *testing.T) {
 	}
 	if _, _, err := ReopenJournal(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is it a result directory") {
 		t.Errorf("%v", err)
+	}
+}
+
+// The time that a run used is that of its parts, however long it lay between them.
+func TestUsedTimeOfParts(t *testing.T) {
+	start := time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+	log := &Log{Run: RunRecord{Started: start}}
+	if got := log.usedSeconds(); got != 0 {
+		t.Errorf("an empty run used %g s", got)
+	}
+	log.Resumes = []ResumeRecord{{Started: start.Add(time.Hour)}, {Started: start.Add(3 * time.Hour)}}
+	for _, at := range []time.Duration{5 * time.Second, 20 * time.Second, time.Hour + 10*time.Second, 3*time.Hour + 7*time.Second} {
+		log.Readings = append(log.Readings, ReadingRecord{Reading: hardware.Reading{Time: int64(at)}})
+	}
+	log.Rounds = []RoundRecord{{Start: int64(time.Hour), DeviceNS: []int64{int64(30 * time.Second)}}}
+	if got := log.usedSeconds(); got != 20+30+7 {
+		t.Errorf("%g s used, want 57", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -13,7 +14,7 @@ import (
 )
 
 // A SettleRecord is how a launch brought a GPU to a steady clock and temperature before
-// it took anything (W2).
+// it took anything, or why it did not settle the machine at all (W2).
 type SettleRecord struct {
 	Type    string  `json:"type"` // "settle"
 	ID      string  `json:"point"`
@@ -54,22 +55,34 @@ const settleStage = "settle"
 // settle runs the heaviest point until the machine is as warm as it will be (W2): for
 // a time on a host, until clock and temperature stand still on a GPU.
 func (w *worker) settle(ctx context.Context, p Point) error {
-	if _, ok := w.stream.(hardware.EventStream); !ok {
-		session, err := w.build(ctx, p)
-		if err != nil {
-			return err
-		}
-		defer session.Close()
-		return w.runFor(ctx, session, p, w.spec.SettleFor, 0)
-	}
 	record := SettleRecord{Type: "settle", ID: p.String(), Launch: w.spec.Launch, Start: w.now() - w.spec.Base, First: w.spec.SettledAt == nil}
-	if err := w.settleDevice(ctx, p, &record); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		record.Met, record.Reason = false, err.Error()
+	_, device := w.stream.(hardware.EventStream)
+	settle := w.settleHost
+	if device {
+		settle = w.settleDevice
 	}
-	return w.say(record)
+	failed := settle(ctx, p, &record)
+	switch {
+	case failed == nil && device:
+		return w.say(record)
+	case failed == nil:
+		return nil // there is nothing to tell of a time that went by
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	record.Met, record.Reason = false, failed.Error()
+	return errors.Join(w.say(record), failed)
+}
+
+// settleHost runs inferences for as long as it should.
+func (w *worker) settleHost(ctx context.Context, p Point, _ *SettleRecord) error {
+	session, err := w.build(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer w.finish(p, session)
+	return w.runFor(ctx, session, p, w.spec.SettleFor, 0)
 }
 
 // runFor runs inferences for some time, in blocks of about so long, or one by one where
@@ -99,7 +112,7 @@ func (w *worker) settleDevice(ctx context.Context, p Point, r *SettleRecord) err
 	if err != nil {
 		return err
 	}
-	defer session.Close()
+	defer w.finish(p, session)
 	proto := w.spec.Config.Protocol
 	limit := proto.SettleCap
 	if !r.First {
@@ -113,7 +126,10 @@ func (w *worker) settleDevice(ctx context.Context, p Point, r *SettleRecord) err
 			return err
 		}
 		mhz, noClock := stop()
-		reading, noTemperature := w.counters.read(w.now)
+		reading, noTemperature, err := w.sample()
+		if err != nil {
+			return err
+		}
 		state := DeviceState{ClockMHz: mhz, TemperatureC: temperature(reading)}
 		took := time.Duration(w.now() - started)
 		history.add(took, state)
@@ -218,7 +234,7 @@ func (r *Runner) settle(record SettleRecord) error {
 	if err := r.append(record); err != nil {
 		return err
 	}
-	if record.First {
+	if record.First && record.Seconds > 0 {
 		r.settled = &record.End
 	}
 	r.Events(Event{Kind: Settled, Launch: record.Launch, Text: record.Reason, Done: r.pace.done, Total: r.pace.total, Left: r.pace.left()})

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,8 +140,8 @@ func TestLaunchesComeBackToTheFirst(t *testing.T) {
 	}
 }
 
-// A first launch that dies while it settles leaves nothing to come back to, and the
-// next one says so.
+// A first launch that dies while it settles says so and leaves nothing to come back to:
+// the next one settles as the first.
 func TestNothingToComeBackTo(t *testing.T) {
 	s := brief(simulate(t, "quick", hardware.CUDA))
 	s.config.Grid.Engines = []string{"crashes", "works"}
@@ -154,10 +155,139 @@ func TestNothingToComeBackTo(t *testing.T) {
 		return ""
 	}
 	r := s.run(t)
-	if n := len(r.Log.Settles); n != 1 || r.Log.Settles[0].First || !strings.Contains(r.Log.Settles[0].Reason, "the first launch left no clock") {
-		t.Errorf("got %+v", r.Log.Settles)
+	if s := r.Log.Settles; len(s) != 2 || s[0].Met || !strings.Contains(s[0].Reason, "segmentation fault") || !s[1].First || !s[1].Met {
+		t.Errorf("got %+v", s)
 	}
 	if m := r.point(t, "works"); m.State != Measured || !slices.Contains(codes(r.Warnings), Unsettled) {
 		t.Errorf("%s, warnings %v", m.State, r.Warnings)
+	}
+	if rule := ruleNamed(t, r.Result, "W2"); rule.State != RuleNotMet {
+		t.Errorf("W2: %+v", rule)
+	}
+}
+
+// A host that was not warmed says so.
+func TestHostIsNotSettled(t *testing.T) {
+	for _, fault := range []string{"break", "signal: segmentation fault"} {
+		s := brief(simulate(t, "quick", hardware.Host))
+		s.config.Grid.Engines = []string{"fails", "works"}
+		s.fault = func(i inference) string {
+			if i.engine == "fails" {
+				return fault
+			}
+			return ""
+		}
+		r := s.run(t)
+		rule := ruleNamed(t, r.Result, "W2")
+		if m := r.point(t, "works"); m.State != Measured || rule.State != RuleNotMet || !slices.Contains(codes(r.Warnings), Unsettled) {
+			t.Errorf("%s: %s, %+v, warnings %v", fault, m.State, rule, r.Warnings)
+		}
+	}
+}
+
+// After the lock was lowered the next launch settles as the first one under that clock.
+func TestSettlesUnderALowerLock(t *testing.T) {
+	b := &simulatedBoard{}
+	s := onBoard(t, LockedClocks(1410), b)
+	p := &s.config.Protocol
+	p.Launches, p.Settle, p.SettleAgain = 3, 10*time.Second, 2*time.Second
+	var hot atomic.Bool
+	b.cap = func(time.Duration) float64 {
+		if hot.Load() {
+			return 1320
+		}
+		return 2000
+	}
+	launch := 0
+	s.latency = func(i inference) time.Duration {
+		hot.Store(hot.Load() || launch == 1 && i.at > 11*time.Second)
+		launch = i.launch
+		return 10 * time.Millisecond
+	}
+	r := s.run(t)
+	if got := r.Log.ClockSetting(); r.err != nil || got != "locked at 1410 MHz, then locked at 1305 MHz" {
+		t.Fatalf("%v, clocks %q", r.err, got)
+	}
+	var first, met []bool
+	for _, s := range r.Log.Settles {
+		first, met = append(first, s.First), append(met, s.Met)
+	}
+	if !slices.Equal(first, []bool{true, true, false}) || !slices.Equal(met, []bool{true, true, true}) {
+		t.Errorf("settled as first %v, met %v", first, met)
+	}
+}
+
+// A run that follows another comes back to where that left the device, if its clock is
+// the same.
+func TestSettlesWhereAnotherDid(t *testing.T) {
+	at := func(mhz, celsius float64) *DeviceState { return &DeviceState{&mhz, &celsius} }
+	for _, c := range []struct {
+		settled *DeviceState
+		first   bool
+	}{{nil, true}, {at(1410, 40), false}, {at(1305, 40), true}} {
+		s := onBoard(t, LockedClocks(1410), &simulatedBoard{})
+		s.config.Protocol.Settle, s.settled = 5*time.Second, c.settled
+		r := s.run(t)
+		if settle := r.Log.Settles[0]; settle.First != c.first || !settle.Met || !c.first && settle.Seconds > 6 {
+			t.Errorf("after %+v: %+v", c.settled, settle)
+		}
+	}
+}
+
+// Clocks that are set anew leave nothing to compare with; those that are taken again do.
+func TestClocksSetAnew(t *testing.T) {
+	journal, err := CreateJournal(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journal.Close()
+	for _, mhz := range []int{1410, 1305, 0} {
+		set, kept := ClocksRecord{Policy: clocksLocked, LockMHz: mhz}, mhz == 1410
+		if mhz == 0 {
+			set.Policy = clocksFloating
+		}
+		r := &Runner{Plan: &Plan{}, Journal: journal, Events: func(Event) {}, now: func() int64 { return 0 }}
+		r.clocks.set = ClocksRecord{Type: "clocks", Policy: clocksLocked, LockMHz: 1410}
+		r.watch.first, r.settled = 1e6, &DeviceState{}
+		if err := r.setTo(set); err != nil {
+			t.Fatal(err)
+		}
+		if (r.watch.first > 0) != kept || (r.settled != nil) != kept {
+			t.Errorf("%s: sentinel's first %g, settled %v; want kept %t", set, r.watch.first, r.settled, kept)
+		}
+	}
+}
+
+// The last look at the sentinel is taken on a warm device, and once.
+func TestLastLookOfAResumedRun(t *testing.T) {
+	s := brief(simulate(t, "ci", hardware.CUDA))
+	s.config.Energy, s.config.Protocol.SentinelEvery = true, 10*time.Minute
+	whole := s.run(t)
+	looks := func(r *simulated) (all []RoundRecord) {
+		for _, round := range r.Log.Rounds {
+			if round.Sentinel {
+				all = append(all, round)
+			}
+		}
+		return all
+	}
+	if n := len(looks(whole)); whole.err != nil || n != 2 {
+		t.Fatalf("%v, %d looks", whole.err, n)
+	}
+	last := time.Duration(looks(whole)[1].Start)
+	for name, c := range map[string]struct {
+		cut     time.Duration
+		settles int
+	}{
+		"before the last look":   {last - 10*time.Millisecond, 3},
+		"during the energy pass": {whole.took - 5*time.Second, 2},
+	} {
+		s.interrupt = c.cut
+		part := s.run(t)
+		s.interrupt = 0
+		r := s.resume(t, part.dir)
+		if n, settles := len(looks(r)), len(r.Log.Settles); r.err != nil || n != 2 || settles != c.settles {
+			t.Errorf("%s: %v, %d looks, settled %d times, want 2 and %d", name, r.err, n, settles, c.settles)
+		}
 	}
 }

@@ -16,9 +16,9 @@ type SteadyProof struct {
 	WindowMedians []int64   `json:"window_median_ns"`
 	WindowErrors  []float64 `json:"window_error_ns"`
 	// Windows is how many of the last ones were judged, whose samples are the round's:
-	// three, or more where three were too noisy to show a drift. Ratio is the largest over the smallest of their
-	// medians, Drift the Theil-Sen slope over them from first to last relative to
-	// their median, DriftError the half-width of its 95 % interval.
+	// three, or more where three were too noisy to show a drift. Ratio is the largest over
+	// the smallest of their medians, Drift the Theil-Sen slope over them from first to last
+	// relative to their median, DriftError the half-width of its 95 % interval.
 	Windows    int     `json:"windows"`
 	Ratio      float64 `json:"ratio"`
 	Drift      float64 `json:"drift"`

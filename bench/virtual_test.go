@@ -34,13 +34,21 @@ type simulation struct {
 	latency func(inference) time.Duration
 	// counters changes the reading of a quiet machine; an error is a failed reading.
 	counters func(at time.Duration, r *hardware.Reading) error
-	// fault says how the next block goes wrong: "" not at all, "hang", or the words
-	// with which the worker dies.
+	// stuck counters hang while they are opened.
+	stuck bool
+	// fault says how the next block goes wrong: "" not at all, "hang", "break" the device's
+	// context, or the words with which the worker dies.
 	fault func(inference) string
 	// deferred is how long an engine's output is in coming after its calls returned.
 	deferred func(engine string) time.Duration
 	// clock of the multiprocessors in MHz; 1500 where nil. Not a number is unreadable.
 	clock func(at time.Duration) float64
+	// builds is told of every build, with its number.
+	builds func(engine string, number int)
+	// plans tells what a build of a number came to; nil for engines that do not search.
+	plans func(number int) string
+	// wrong tells whose outputs are not the reference's; nil for nobody's.
+	wrong func(engine string) bool
 	// refuses tells what an engine does not let be done with its calls: "graph",
 	// "blocked" or "rotate"; or at all: "build".
 	refuses func(engine, what string) bool
@@ -55,6 +63,8 @@ type simulation struct {
 	known []ModelRecord
 	// groups are of a run that it follows.
 	groups map[string]int
+	// settled is where that run left the device.
+	settled *DeviceState
 	// board has clocks that can be locked; nil where they can't.
 	board *simulatedBoard
 	// interrupt cancels the run at a time; 0 never.
@@ -218,16 +228,16 @@ func (s *simulation) bubble(t *testing.T, dir string, past *Log, out *simulated)
 			t.Fatal(err)
 		}
 		base = past.ContinueBase(now(), time.Now())
-		if err := journal.Append(ResumeRecord{Type: "resume", MonotonicBase: base}); err != nil {
+		if err := journal.Append(ResumeRecord{Type: "resume", Started: time.Now(), MonotonicBase: base}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	defer journal.Close()
 	launcher := &simulatedLauncher{simulation: s, drivers: drivers, now: now}
 	runner := &Runner{
-		Groups: s.groups,
-		Plan:   plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.knownModels(), now: now,
-		Telemetry: []Telemetry{{Device: "sim", Sampler: simulatedSampler{s, now}}},
+		Groups: s.groups, Settled: s.settled,
+		Plan: plan, Journal: journal, Base: base, Launcher: launcher, Past: past, Known: s.knownModels(), now: now,
+		Telemetry: []Telemetry{{Device: "host", Sampler: simulatedHost{simulatedSampler{s, now}}}},
 		Events:    func(e Event) { out.events = append(out.events, e) },
 	}
 	if s.board != nil {
@@ -293,8 +303,13 @@ func (l *simulatedLauncher) Start(ctx context.Context, spec LaunchSpec, _ string
 		runtime.Goexit() // as a process that takes its engine's crash with it
 	}}
 	on := surroundings{
-		open:    func() (hardware.Device, error) { return device.opened(), nil },
-		sampler: func(hardware.Device) (hardware.Sampler, error) { return l.sampler(l.now), nil },
+		open: func() (hardware.Device, error) { return device.opened(), nil },
+		sampler: func(hardware.Device) (hardware.Sampler, error) {
+			if l.stuck {
+				l.hang()
+			}
+			return l.sampler(l.now), nil
+		},
 		meter:   func(hardware.Device) (energyMeter, error) { return l.simulation.meter(device) },
 		usage:   func() (hardware.ProcessUsage, error) { return hardware.ProcessUsage{}, nil },
 		now:     l.now,
@@ -330,9 +345,12 @@ type simulatedDevice struct {
 	busy    atomic.Int64      // nanoseconds of work done
 	session *simulatedSession // whose Call was asked for last
 	way     simulatedWay
+	broken  bool // nothing works any more in this process
 	// transfer is prepared copying; nil without.
 	transfer *simulatedTransfer
 }
+
+var errBroken = errors.New("unspecified launch failure")
 
 // A simulatedGPU is a device whose stream has events.
 type simulatedGPU struct{ *simulatedDevice }
@@ -430,11 +448,16 @@ func (d *simulatedDevice) opened() hardware.Device {
 	return simulatedGPU{d}
 }
 
-func (d *simulatedDevice) Info() hardware.Info                   { return d.info() }
-func (d *simulatedDevice) NewStream() (hardware.Stream, error)   { return d, nil }
-func (d *simulatedDevice) Handle() uintptr                       { return 0 }
-func (d *simulatedDevice) Synchronize(ctx context.Context) error { return ctx.Err() }
-func (d *simulatedDevice) Close() error                          { return nil }
+func (d *simulatedDevice) Info() hardware.Info                 { return d.info() }
+func (d *simulatedDevice) NewStream() (hardware.Stream, error) { return d, nil }
+func (d *simulatedDevice) Handle() uintptr                     { return 0 }
+func (d *simulatedDevice) Synchronize(ctx context.Context) error {
+	if d.broken {
+		return errBroken
+	}
+	return ctx.Err()
+}
+func (d *simulatedDevice) Close() error { return nil }
 
 func (d *simulatedDevice) Time(c native.Call, s []hardware.Sample) error {
 	copies, infers := d.transfer.lasts(c)
@@ -451,9 +474,14 @@ func (d *simulatedDevice) Time(c native.Call, s []hardware.Sample) error {
 		case "hang":
 			<-d.killed
 			return errors.New("killed")
+		case "break":
+			d.broken = true
 		default:
 			d.die(how)
 		}
+	}
+	if d.broken {
+		return errBroken
 	}
 	var total time.Duration
 	for k := range s {
@@ -496,7 +524,7 @@ func (m simulatedMeter) Measure(ctx context.Context, atLeast time.Duration) (har
 	select {
 	case <-ctx.Done():
 		return w, ctx.Err()
-	case <-time.After(atLeast):
+	case <-time.After(atLeast + 1): // behind the work that ends with the window
 	}
 	w.EndNS = m.device.now()
 	w.GrossJ = 50*w.Seconds() + 100*time.Duration(m.device.busy.Load()-busy).Seconds()
@@ -521,6 +549,10 @@ func (s *simulation) sampler(now func() int64) hardware.Sampler {
 type simulatedGPUSampler struct{ simulatedSampler }
 
 func (s simulatedGPUSampler) EventReasons() (hardware.EventReasons, error) {
+	if s.board != nil && s.board.fleeting {
+		_, reasons := s.board.state()
+		return reasons, nil
+	}
 	r, err := s.Sample()
 	switch {
 	case err != nil:
@@ -529,6 +561,15 @@ func (s simulatedGPUSampler) EventReasons() (hardware.EventReasons, error) {
 		return 0, errors.New("not supported")
 	}
 	return *r.GPU.EventReasons, nil
+}
+
+// A simulatedHost is what the parent reads: all but the device that is measured.
+type simulatedHost struct{ simulatedSampler }
+
+func (s simulatedHost) Sample() (hardware.Reading, error) {
+	r, err := s.simulatedSampler.Sample()
+	r.GPU = nil
+	return r, err
 }
 
 func (s simulatedSampler) Close() error { return nil }
@@ -542,7 +583,9 @@ func (s simulatedSampler) Sample() (hardware.Reading, error) {
 		r.GPU = &hardware.GPUReading{SMClockMHz: &clock, PowerW: &power, TemperatureC: &hot, EventReasons: &reasons, ForeignProcesses: []int{}}
 	}
 	if s.board != nil && s.kind != hardware.Host {
-		clock, reasons = s.board.state()
+		if clock, reasons = s.board.state(); s.board.fleeting {
+			reasons = 0
+		}
 	}
 	if s.counters == nil {
 		return r, nil
@@ -589,13 +632,20 @@ func (e simulatedEngine) Build(_ context.Context, _ *models.Network, stream hard
 		return nil, fmt.Errorf("%s without ranges", o.Precision)
 	}
 	gpu, ok := stream.(simulatedGPU)
+	device := gpu.simulatedDevice
+	if !ok {
+		device = stream.(*simulatedDevice)
+	}
+	if device.builds != nil && device.launch > 0 {
+		device.builds(e.name, o.Build)
+	}
 	if ok && gpu.refuses != nil && gpu.refuses(e.name, "build") {
 		return nil, errors.New("no engine today")
 	}
 	if !ok {
-		return &simulatedSession{device: stream.(*simulatedDevice), engine: e.name, batch: o.Batch, profiled: o.Layers}, nil
+		return &simulatedSession{device: device, engine: e.name, batch: o.Batch, number: o.Build, profiled: o.Layers}, nil
 	}
-	session := &simulatedSession{device: gpu.simulatedDevice, engine: e.name, batch: o.Batch, profiled: o.Layers}
+	session := &simulatedSession{device: device, engine: e.name, batch: o.Batch, number: o.Build, profiled: o.Layers}
 	if gpu.refuses != nil && gpu.refuses(e.name, "rotate") {
 		return session, nil
 	}
@@ -615,6 +665,7 @@ type simulatedSession struct {
 	device *simulatedDevice
 	engine string
 	batch  int
+	number int
 	// profiled sessions are built to have their layers timed.
 	profiled bool
 }
@@ -626,16 +677,25 @@ func (s *simulatedSession) Resident() (inputs, outputs []hardware.Memory) {
 
 func (s *simulatedSession) SetInput(models.Tensor) error      { return nil }
 func (s *simulatedSession) Explain(e *native.CallError) error { return e }
-func (s *simulatedSession) Executed() engines.Execution       { return engines.Execution{} }
 func (s *simulatedSession) Close() error                      { s.device.way.inputs = 0; return nil }
 func (s *simulatedSession) Call() native.Call                 { s.device.session = s; return native.Call{} }
+func (s *simulatedSession) Executed() engines.Execution {
+	if s.device.plans == nil {
+		return engines.Execution{}
+	}
+	return engines.Execution{Plan: &engines.Plan{Build: s.number, SHA256: s.device.plans(s.number)}}
+}
 func (s *simulatedSession) Output() (models.Tensor, error) {
 	if s.device.deferred != nil {
 		time.Sleep(s.device.deferred(s.engine))
 	}
 	t := models.Tensor{Shape: []int{s.batch, 3}}
+	logits := []float32{1, 2, 3}
+	if s.device.wrong != nil && s.device.wrong(s.engine) {
+		slices.Reverse(logits)
+	}
 	for range s.batch {
-		t.Data = append(t.Data, 1, 2, 3)
+		t.Data = append(t.Data, logits...)
 	}
 	return t, nil
 }

@@ -16,8 +16,13 @@ import (
 	"genbench/models"
 )
 
-// build makes a session with its input set, which is still to be arranged.
-func (w *worker) build(ctx context.Context, p Point) (a *arrangement, err error) {
+// build makes a session of the launch's own build.
+func (w *worker) build(ctx context.Context, p Point) (*arrangement, error) {
+	return w.buildNumbered(ctx, p, w.spec.Config.Protocol.build(w.spec.Launch))
+}
+
+// buildNumbered makes a session with its input set, which is still to be arranged.
+func (w *worker) buildNumbered(ctx context.Context, p Point, number int) (a *arrangement, err error) {
 	engine, err := w.engine(ctx, p.Engine)
 	if err != nil {
 		return nil, err
@@ -27,11 +32,12 @@ func (w *worker) build(ctx context.Context, p Point) (a *arrangement, err error)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, subject.close()) }()
-	if err := w.begin(p, "build", 0); err != nil {
+	proto := w.spec.Config.Protocol
+	if err := w.allow(p, "build", max(proto.Watchdog, proto.BuildPatience)); err != nil {
 		return nil, err
 	}
 	options := w.spec.Config.buildOptions(p)
-	options.Layers, options.Build = w.spec.Layers, w.spec.Config.Protocol.build(w.spec.Launch)
+	options.Layers, options.Build = w.spec.Layers, number
 	if options.Precision.Calibrated() {
 		options.Ranges = w.spec.Ranges[expectedKey(p)]
 	}
@@ -94,11 +100,15 @@ func (w *worker) block(session engines.Session, p Point, s []hardware.Sample) er
 // round. It sends the point's record, then each try of the round.
 func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error {
 	start := w.now()
-	session, err := w.build(ctx, v.Point)
+	number := w.spec.Config.Protocol.build(w.spec.Launch)
+	if v.Sentinel {
+		number = 1 // of the same engine in all launches, whose builds may differ (D1)
+	}
+	session, err := w.buildNumbered(ctx, v.Point, number)
 	if err != nil {
 		return err
 	}
-	defer session.Close()
+	defer w.finish(v.Point, session)
 	record.BuildNS = w.now() - start
 	if err := w.begin(v.Point, "first inference", 0); err != nil {
 		return err
@@ -132,7 +142,8 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 	if err := w.say(record); err != nil {
 		return err
 	}
-	if record.Check != nil && !record.Check.Pass {
+	if record.wrong() {
+		w.broken[v.Point] = true
 		return nil // the record says so; a wrong answer has no latency
 	}
 	if err := w.rounds(ctx, session, v, warm, inference); err != nil {
@@ -169,12 +180,20 @@ func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, w
 			hot++
 			err = w.coolDown(ctx, v.Point, proto.coolWait(hot))
 		} else {
-			err = pause(ctx, proto.RetryWait)
+			err = w.pause(ctx, v.Point, proto.RetryWait)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// pause waits before a round is taken again.
+func (w *worker) pause(ctx context.Context, p Point, d time.Duration) error {
+	if err := w.begin(p, "waiting", d); err != nil {
+		return err
+	}
+	return pause(ctx, d)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -197,7 +216,10 @@ func (w *worker) coolDown(ctx context.Context, p Point, limit time.Duration) err
 		if err := pause(ctx, min(time.Second, time.Duration(end-w.now()))); err != nil {
 			return err
 		}
-		reading, missing := w.counters.read(w.now)
+		reading, missing, err := w.sample()
+		if err != nil {
+			return err
+		}
 		if now := temperature(reading); missing == "" && now != nil && w.rest != nil && *now <= *w.rest+w.spec.Config.Protocol.CoolWithin {
 			return nil
 		}
@@ -217,7 +239,7 @@ type warmth struct {
 // windows.
 func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (warmth, error) {
 	proto := w.spec.Config.Protocol
-	if err := w.begin(p, "warm-up", time.Duration(proto.WarmupSamples+5)*(guess+p.Gap)); err != nil {
+	if err := w.begin(p, "warm-up", 2*proto.WarmupTime+time.Duration(proto.WarmupSamples+5)*(guess+p.Gap)); err != nil {
 		return warmth{}, err
 	}
 	one := make([]hardware.Sample, 1)
@@ -285,7 +307,9 @@ func (w *worker) check(session engines.Session, p Point) (*Check, error) {
 
 // round takes samples until a steady state is proven and enough of them are in it,
 // with the counters read at both ends. In between this thread does nothing but the C
-// loop and its windows' medians, while another looks at a GPU's clock events. It gives the median, from which the next try is sized.
+// loop and its windows' medians, while another looks at a GPU's clock events. It gives a
+// verdict, which the clock may still change, and the median, from which the next try is
+// sized.
 func (w *worker) round(session engines.Session, p Point, inference time.Duration, r *RoundRecord) (verdict, time.Duration, error) {
 	proto := w.spec.Config.Protocol
 	var none verdict
@@ -337,7 +361,6 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	if impossible != "" {
 		v.drop(BadClock, "%s", impossible)
 	}
-	r.Status, r.DropReason, r.Disturbances = v.status(), v.reason, v.seen
 	if len(r.DeviceNS) == 0 {
 		return v, inference, nil
 	}

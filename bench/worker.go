@@ -104,8 +104,9 @@ func RunWorker(ctx context.Context, drivers []engines.Driver, stdin io.Reader) e
 	}
 	// What an engine starts must not hold the pipe open when the worker has ended.
 	syscall.CloseOnExec(workerPipe)
+	// It stays open until the process ends: with its end the parent collects the worker,
+	// which by then must have said why it failed.
 	out := os.NewFile(workerPipe, "worker pipe")
-	defer out.Close()
 	// A parent that was killed cannot tell its worker to stop; the end of the
 	// input can. The timed loop runs in C on another thread and cannot hold this up.
 	go func() {
@@ -205,13 +206,42 @@ func (w *worker) begins() error {
 	if w.stream, err = w.device.NewStream(); err != nil {
 		return err
 	}
-	sampler, err := w.sampler(w.device)
+	sampler, err := w.openSampler()
 	if err != nil {
 		return err
 	}
 	w.counters = &counters{sampler: sampler, patience: w.spec.Config.Protocol.TelemetryPatience}
 	return nil
 }
+
+// openSampler opens the counters. A driver's library that hangs meanwhile costs the
+// readings and not the run, if it does so for half of what the parent waits for a word.
+func (w *worker) openSampler() (hardware.Sampler, error) {
+	type opened struct {
+		sampler hardware.Sampler
+		err     error
+	}
+	opening := make(chan opened, 1)
+	go func() {
+		sampler, err := w.sampler(w.device)
+		opening <- opened{sampler, err}
+	}()
+	patience := w.spec.Config.Protocol.Watchdog / 2
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case o := <-opening:
+		return o.sampler, o.err
+	case <-late.C:
+		return noSampler{fmt.Errorf("they could not be opened within %s", patience)}, nil
+	}
+}
+
+// A noSampler says why there is none.
+type noSampler struct{ why error }
+
+func (s noSampler) Sample() (hardware.Reading, error) { return hardware.Reading{}, s.why }
+func (s noSampler) Close() error                      { return nil }
 
 func (w *worker) close() {
 	for _, e := range w.engines {
@@ -249,7 +279,30 @@ func (w *worker) say(record any) error {
 
 // begin announces a stage that should take about expected.
 func (w *worker) begin(p Point, stage string, expected time.Duration) error {
-	return w.say(beginMessage{Type: "begin", ID: p.String(), Stage: stage, Allow: w.spec.Config.Protocol.Watchdog + 5*expected})
+	return w.allow(p, stage, w.spec.Config.Protocol.Watchdog+5*expected)
+}
+
+// allow announces a stage that may be silent for so long.
+func (w *worker) allow(p Point, stage string, silence time.Duration) error {
+	return w.say(beginMessage{Type: "begin", ID: p.String(), Stage: stage, Allow: silence})
+}
+
+// lostContext tells whether a failure took the device's context along, as a fault of a
+// kernel does: every later call of the process fails for it then, and only a new worker
+// can measure the rest of the launch.
+func (w *worker) lostContext(ctx context.Context, failure error) error {
+	if err := w.stream.Synchronize(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the device's context is gone (%w), after: %w", err, failure)
+	}
+	return ctx.Err()
+}
+
+// finish closes a session. What was measured with it stands, so one that cannot close
+// says so in the log.
+func (w *worker) finish(p Point, s engines.Session) {
+	if err := s.Close(); err != nil {
+		fmt.Fprintf(os.Stderr, "close session of %s: %v\n", p, err)
+	}
 }
 
 // measure visits every point of the launch, and the sentinel whenever it is due.
@@ -264,6 +317,9 @@ func (w *worker) measure(ctx context.Context) error {
 			}
 			// The visit itself will tell the parent why this point cannot run.
 			fmt.Fprintf(os.Stderr, "settle on %s: %v\n", *w.spec.Settle, err)
+			if err := w.lostContext(ctx, err); err != nil {
+				return err
+			}
 		}
 	}
 	if err := w.sentinel(ctx); err != nil {
@@ -312,5 +368,5 @@ func (w *worker) try(ctx context.Context, v Visit) error {
 		record.Failed = err.Error()
 	}
 	w.broken[v.Point] = true
-	return w.say(record)
+	return errors.Join(w.say(record), w.lostContext(ctx, err))
 }

@@ -213,6 +213,7 @@ func (s *simulation) visit(planned bench.PlannedPoint, launch, order int) {
 			MeanFrequencyMHz: pointer(2596.1), Reasons: hardware.Reasons{"temperature_c": "no thermal sensor in /sys/class/hwmon", "thermal_throttles": "no thermal_throttle counters in /sys"},
 		}
 		if s.gpu {
+			r.ClockMHz = pointer(1738 + 2*float64(launch))
 			length := s.now - float64(r.Start)/1e9
 			r.Interval.GPU = &hardware.GPUInterval{
 				EventReasons: new(hardware.EventReasons), Watch: &hardware.EventWatch{Looks: int(10 * length), Seen: map[string]int{}},

@@ -37,8 +37,24 @@ func (f runFlags) manner(until time.Time) (manner, error) {
 
 // warm tells whether the run that is followed has left the device so: a launch then
 // settles as one that is not the first (W2).
-func (how manner) warm(device hardware.Device) bool {
-	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.Info().ID })
+func (how manner) warm(device hardware.Info) bool {
+	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.ID })
+}
+
+// settled is where the followed run left the device, once slopes were waited for; a run
+// that followed another itself came back to where that was. Nil where it does not tell.
+func (how manner) settled(device hardware.Info) (state *bench.DeviceState) {
+	if !how.warm(device) {
+		return nil
+	}
+	first := false
+	for _, s := range how.after.Settles {
+		if s.Seconds > 0 && (s.First || !first) {
+			end := s.End
+			state, first = &end, s.First
+		}
+	}
+	return state
 }
 
 // openFor opens the machine's counters. What preflight found before the run that is
@@ -47,7 +63,7 @@ func (a *app) openFor(ctx context.Context, c bench.Config, how manner) (*machine
 	if how.after == nil {
 		return a.openQuietMachine(ctx, c, how.until)
 	}
-	m, err := openCounters()
+	m, err := openCounters(c.Device)
 	if err != nil {
 		return nil, err
 	}

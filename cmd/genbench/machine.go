@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"genbench/bench"
@@ -26,6 +27,22 @@ type machine struct {
 	gpusReason string // why there are none
 	telemetry  []bench.Telemetry
 	findings   []hardware.Finding
+	turn       turn // to use nvml
+}
+
+// A turn is held by the one goroutine that calls NVML.
+type turn chan struct{}
+
+// turnSampler reads one of several GPUs of one library, when it is its turn.
+type turnSampler struct {
+	hardware.Sampler
+	turn turn
+}
+
+func (s turnSampler) Sample() (hardware.Reading, error) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	return s.Sampler.Sample()
 }
 
 // openMachine watches the machine for a moment and opens its counters. A machine
@@ -39,7 +56,7 @@ func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
 		// The workers will be bound; this process, which only listens, is not.
 		found = slices.DeleteFunc(found, func(f hardware.Finding) bool { return f.Code == "no_pinning" })
 	}
-	m, err := openCounters()
+	m, err := openCounters(c.Device)
 	if err != nil {
 		return nil, err
 	}
@@ -53,15 +70,17 @@ func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
 	return m, nil
 }
 
-// openCounters opens all counters that a run reads, and looks at the GPUs.
-func openCounters() (*machine, error) {
-	m := &machine{}
+// openCounters opens all counters that a run reads, and looks at the GPUs. The one that
+// is measured has no place among them: its worker reads it between its rounds, and
+// nobody may beside what is timed (X).
+func openCounters(measured string) (*machine, error) {
+	m := &machine{turn: make(turn, 1)}
 	host, err := hardware.NewHostSampler("")
 	if err != nil {
 		return nil, err
 	}
 	m.telemetry = append(m.telemetry, bench.Telemetry{Device: "host", Sampler: host})
-	if err := m.openGPUs(); err != nil {
+	if err := m.openGPUs(measured); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	return m, nil
@@ -69,7 +88,7 @@ func openCounters() (*machine, error) {
 
 // openSamplers opens all counters that a run reads. They are closed together.
 func openSamplers() (samplers []hardware.Sampler, closeAll func() error, err error) {
-	m, err := openCounters()
+	m, err := openCounters("")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,7 +98,7 @@ func openSamplers() (samplers []hardware.Sampler, closeAll func() error, err err
 	return samplers, m.close, nil
 }
 
-func (m *machine) openGPUs() error {
+func (m *machine) openGPUs(measured string) error {
 	var err error
 	m.nvml, err = hardware.OpenNVML(os.Getenv(nvmlVariable))
 	var absent *hardware.NVMLUnavailableError
@@ -108,11 +127,13 @@ func (m *machine) openGPUs() error {
 		return err
 	}
 	for _, gpu := range m.gpus {
-		sampler, err := hardware.NewNVMLSampler(m.nvml, gpu.UUID, nil)
-		if err != nil {
-			return err
+		if !holds(gpu, measured) {
+			sampler, err := hardware.NewNVMLSampler(m.nvml, gpu.UUID, nil)
+			if err != nil {
+				return err
+			}
+			m.telemetry = append(m.telemetry, bench.Telemetry{Device: gpu.UUID, Sampler: turnSampler{sampler, m.turn}})
 		}
-		m.telemetry = append(m.telemetry, bench.Telemetry{Device: gpu.UUID, Sampler: sampler})
 		findings, err := hardware.PreflightGPU(m.nvml, hardware.GPUPreflight{GPU: gpu.UUID, Leases: leases})
 		if err != nil {
 			return err
@@ -122,7 +143,20 @@ func (m *machine) openGPUs() error {
 	return nil
 }
 
+// holds tells whether a device is a board or an instance on it.
+func holds(gpu hardware.GPU, device string) bool {
+	return strings.EqualFold(gpu.UUID, device) ||
+		slices.ContainsFunc(gpu.MIGInstances, func(i hardware.MIGInstance) bool { return strings.EqualFold(i.UUID, device) })
+}
+
+// close ends the reading. A library that does not come back from a reading is left as it
+// is: unloaded, it would take this process with it.
 func (m *machine) close() error {
+	select {
+	case m.turn <- struct{}{}: // and nobody's any more
+	case <-time.After(bench.HostProtocol().TelemetryPatience):
+		return nil
+	}
 	var errs []error
 	for _, t := range m.telemetry {
 		errs = append(errs, t.Close())

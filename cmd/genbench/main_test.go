@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 	commands[onGPU] = func() {
 		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, append(testDrivers(), delayDriver())))
 	}
+	commands[stuckTest] = beStuck
 	for name, r := range recorders() {
 		commands[name] = r.run
 	}

@@ -93,7 +93,7 @@ func hereAndNow(t *testing.T, kind string) proofSetting {
 		t.Fatal(err)
 	}
 	defer device.Close()
-	m, err := openCounters()
+	m, err := openCounters("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"genbench/bench"
+	"genbench/hardware"
 )
 
 func (a *app) replayCommand() *cobra.Command {
@@ -43,12 +44,7 @@ func (a *app) replay(ctx context.Context, dir, out string, until time.Time) erro
 	if err := a.checkConfig(&config); err != nil {
 		return usage(fmt.Errorf("replay %s: %w", dir, err))
 	}
-	device, err := openDevice(config.Device)
-	if err != nil {
-		return err
-	}
-	defer device.Close()
-	plan, err := a.plan(ctx, config, device, false)
+	plan, device, err := a.planOn(ctx, config.Device, false, func(hardware.Info) (bench.Config, error) { return config, nil })
 	if err != nil {
 		return err
 	}

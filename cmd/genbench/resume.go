@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"genbench/bench"
+	"genbench/hardware"
 	"genbench/hardware/native"
 )
 
@@ -19,13 +21,9 @@ func (a *app) resume(ctx context.Context, dir string, until time.Time) (err erro
 	if err != nil {
 		return usage(err)
 	}
-	device, err := openDevice(before.Log.Run.Config.Device)
-	if err != nil {
-		return err
-	}
-	defer device.Close()
+	id := cmp.Or(before.Log.Run.Config.Device, string(hardware.Host)) // results of before did not say
 	// Before the journal is touched: the run may not be over.
-	lock, err := a.lockDevice(ctx, device, dir, until)
+	lock, err := a.lockDevice(ctx, id, dir, until)
 	if err != nil {
 		return err
 	}
@@ -40,7 +38,7 @@ func (a *app) resume(ctx context.Context, dir string, until time.Time) (err erro
 		result := bench.NewResult(log)
 		return errors.Join(a.show(result, dir), exitOf(result.ExitCode()))
 	}
-	plan, err := a.plan(ctx, log.Run.Config, device, false)
+	plan, device, err := a.planOn(ctx, id, false, func(hardware.Info) (bench.Config, error) { return log.Run.Config, nil })
 	if err != nil {
 		return err
 	}

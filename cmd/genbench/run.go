@@ -157,23 +157,19 @@ func (f *runFlags) add(cmd *cobra.Command) {
 // measure carries out `genbench run`, with others waited for no longer than until.
 func (a *app) measure(ctx context.Context, f runFlags, until time.Time) error {
 	started := time.Now()
-	device, err := openDevice(f.device)
-	if err != nil {
-		return err
-	}
-	defer device.Close()
-	how, err := f.manner(until)
-	if err != nil {
-		return usage(err)
-	}
-	config, err := a.config(f, device.Info())
-	if err != nil {
-		return usage(err)
-	}
-	if how.warm(device) {
-		config.Protocol.Settle = config.Protocol.SettleAgain
-	}
-	plan, err := a.plan(ctx, config, device, f.given("engines"))
+	var how manner
+	plan, device, err := a.planOn(ctx, f.device, f.given("engines"), func(device hardware.Info) (config bench.Config, err error) {
+		if how, err = f.manner(until); err != nil {
+			return config, usage(err)
+		}
+		if config, err = a.config(f, device); err != nil {
+			return config, usage(err)
+		}
+		if how.warm(device) {
+			config.Protocol.Settle = config.Protocol.SettleAgain
+		}
+		return config, nil
+	})
 	if err != nil {
 		return err
 	}
@@ -206,6 +202,23 @@ func openDevice(id string) (hardware.Device, error) {
 		return nil, &exitError{exitUnavailable, err}
 	}
 	return device, nil
+}
+
+// planOn plans what configure makes of a device, which it opens for that and no longer: a
+// GPU's context in this process would pass for another's work on the board, and where one
+// process alone may have a context the workers would get none.
+func (a *app) planOn(ctx context.Context, id string, named bool, configure func(hardware.Info) (bench.Config, error)) (plan *bench.Plan, info hardware.Info, err error) {
+	device, err := openDevice(id)
+	if err != nil {
+		return nil, info, err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+	config, err := configure(device.Info())
+	if err != nil {
+		return nil, info, err
+	}
+	plan, err = a.plan(ctx, config, device, named)
+	return plan, device.Info(), err
 }
 
 // plan opens the grid's engines to ask what they can do, and closes them again:
@@ -283,8 +296,8 @@ func (a *app) printPlan(plan *bench.Plan) error {
 
 // carryOut runs a plan into a new directory and shows what came of it. It waits as long
 // as it may for the device and the machine to be free.
-func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Device, dir string, how manner) (err error) {
-	lock, err := a.lockDevice(ctx, device, dir, how.until)
+func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Info, dir string, how manner) (err error) {
+	lock, err := a.lockDevice(ctx, device.ID, dir, how.until)
 	if err != nil {
 		return err
 	}
@@ -312,12 +325,12 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.De
 	if err := journal.Append(record); err != nil {
 		return err
 	}
-	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups()}
+	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups(), Settled: how.settled(device)}
 	return a.execute(ctx, runner, m, dir, how.noReport)
 }
 
 // describeRun says all that is known of a run before anything is measured.
-func describeRun(plan *bench.Plan, device hardware.Device, m *machine, started time.Time) (bench.RunRecord, error) {
+func describeRun(plan *bench.Plan, device hardware.Info, m *machine, started time.Time) (bench.RunRecord, error) {
 	sum, err := ownSHA256()
 	if err != nil {
 		return bench.RunRecord{}, err
@@ -332,7 +345,7 @@ func describeRun(plan *bench.Plan, device hardware.Device, m *machine, started t
 		Type: "run", Schema: bench.Schema, Protocol: bench.ProtocolID, ID: runID(started), Started: started.UTC(),
 		MonotonicBase: native.Now(), GenbenchVersion: version(), GenbenchSHA256: sum, Argv: publicArgs(os.Args),
 		Config: plan.Config, Seed: plan.Config.Seed, PlannedSeconds: plan.PlannedSeconds(),
-		Host: host, Devices: []hardware.Info{device.Info()}, Engines: plan.Engines, Plan: plan.Points,
+		Host: host, Devices: []hardware.Info{device}, Engines: plan.Engines, Plan: plan.Points,
 		GPUs: m.gpus, GPUsReason: m.gpusReason, Findings: m.findings,
 	}, nil
 }

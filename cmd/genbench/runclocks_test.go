@@ -103,6 +103,8 @@ func (b *board) gpuRun(t *testing.T, dir string, env []string, args ...string) *
 	env = append([]string{
 		hardware.CUDAEnv + "=" + hardwaretest.FakeCUDA(t), "FAKE_NVML_UUID=GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00", "FAKE_NVML_REASONS=0",
 		"TMPDIR=" + t.TempDir(),
+		// Only a worker may have a context, which it needs alone.
+		"FAKE_CUDA_EXCLUSIVE=" + filepath.Join(t.TempDir(), "board"),
 	}, env...)
 	c := b.command(t, env, append([]string{"run", "--device", "0", "--suite", suite, "--out", dir}, args...)...)
 	c.Args[0] = onGPU

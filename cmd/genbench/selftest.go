@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,8 +27,17 @@ const truthName = "truth"
 // truthPipe is the file descriptor on which that command answers.
 const truthPipe = 3
 
-// truthLimit is how long an engine may take; an honest one takes two seconds.
-const truthLimit = 30 * time.Second
+// truthLimit is how long an engine may take: an honest one on a host takes two seconds,
+// one that searches its kernels on a GPU minutes, as long as a build may.
+func truthLimit(kind hardware.DeviceKind) time.Duration {
+	if kind == hardware.Host {
+		return 30 * time.Second
+	}
+	return 10 * time.Minute
+}
+
+// truthGrace is how long a test that was killed may take to end.
+const truthGrace = 5 * time.Second
 
 // A selfTest is what the command finds.
 type selfTest struct {
@@ -114,7 +124,11 @@ func (a *app) selfTest(ctx context.Context, names []string, telemetry bool) (sel
 	}
 	start := time.Now()
 	for _, name := range names {
-		t, err := testEngine(ctx, name)
+		driver, err := knownEngine(a.drivers, name)
+		if err != nil {
+			return selfTest{}, err
+		}
+		t, err := testEngine(ctx, name, truthLimit(driver.Device))
 		if err != nil {
 			return selfTest{}, err
 		}
@@ -126,8 +140,9 @@ func (a *app) selfTest(ctx context.Context, names []string, telemetry bool) (sel
 }
 
 // testEngine starts this program again to test one engine. The error is for what
-// is no fault of the engine's.
-func testEngine(ctx context.Context, name string) (engineTest, error) {
+// is no fault of the engine's. One that cannot be killed, as it waits inside the driver of
+// a device, is left behind.
+func testEngine(ctx context.Context, name string, limit time.Duration) (engineTest, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return engineTest{}, fmt.Errorf("find own binary to test %s: %w", name, err)
@@ -137,28 +152,42 @@ func testEngine(ctx context.Context, name string) (engineTest, error) {
 		return engineTest{}, fmt.Errorf("test %s: %w", name, err)
 	}
 	defer answer.Close()
-	limited, cancel := context.WithTimeout(ctx, truthLimit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	// What was killed and does not end keeps its end of the pipe open.
+	giveUp := context.AfterFunc(limited, func() { _ = answer.SetReadDeadline(time.Now().Add(truthGrace)) })
+	defer giveUp()
 	cmd := exec.CommandContext(limited, self, truthName, name)
 	cmd.Args[0] = os.Args[0] // a binary that goes by several names stays the one it is
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.ExtraFiles = []*os.File{theirs} // becomes truthPipe
 	cmd.WaitDelay = time.Second
+	// A group of its own, so that a kill reaches what an engine may have started.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
 		return engineTest{}, fmt.Errorf("test %s: %w", name, err)
 	}
 	text, readErr := io.ReadAll(answer)
-	waitErr := cmd.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var waitErr error
+	select {
+	case waitErr = <-ended:
+	case <-time.After(truthGrace):
+		// Its log is still being written to.
+		return engineTest{Engine: name, Failed: fmt.Sprintf("hung: no answer for %v, and it cannot be killed: it waits inside the system", limit)}, ctx.Err()
+	}
 	if ctx.Err() != nil {
 		return engineTest{}, ctx.Err()
 	}
 	var t engineTest
 	switch {
 	case limited.Err() != nil:
-		t = engineTest{Engine: name, Failed: fmt.Sprintf("hung: no answer for %v", truthLimit)}
+		t = engineTest{Engine: name, Failed: fmt.Sprintf("hung: no answer for %v", limit)}
 	case readErr != nil:
 		return engineTest{}, fmt.Errorf("test %s: %w", name, readErr)
 	case json.Unmarshal(text, &t) != nil:
@@ -183,6 +212,8 @@ func (a *app) truthCommand() *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
+			// What an engine starts must not hold the pipe open when this has ended.
+			syscall.CloseOnExec(truthPipe)
 			t, err := truthOf(cmd.Context(), driver)
 			if err != nil {
 				t.Failed = err.Error()

@@ -32,12 +32,11 @@ func patience(wait time.Duration) (until time.Time, err error) {
 
 // lockDevice keeps a second run off the device. It waits until then for one that is
 // there, and says who it is.
-func (a *app) lockDevice(ctx context.Context, device hardware.Device, dir string, until time.Time) (*hardware.DeviceLock, error) {
+func (a *app) lockDevice(ctx context.Context, id, dir string, until time.Time) (*hardware.DeviceLock, error) {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	id := device.Info().ID
 	lock, err := hardware.AwaitDevice(ctx, id, absolute, time.Until(until), func(holder hardware.DeviceHolder) {
 		fmt.Fprintf(a.stderr, "waiting until %s for device %s: %s\n", until.Format(time.TimeOnly), id, holder)
 	})

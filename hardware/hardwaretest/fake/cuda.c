@@ -15,14 +15,18 @@
 //	                      returns FAKE_CUDA_CODE (719) from then on
 //	FAKE_CUDA_CAPTURE     what beginning a capture returns; 0
 //	FAKE_CUDA_MHZ         of the multiprocessors, from their last reading on; 1410
+//	FAKE_CUDA_EXCLUSIVE   a file: one process at a time may have a context
 //	FAKE_CUDA_HANG        1: a stream asked whether it is done says no
 #include "cuda.h"
 
 #include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
-enum { invalid_value = 1, out_of_memory = 2, no_device = 100, invalid_device = 101, illegal_address = 700, not_found = 500,
+enum { invalid_value = 1, out_of_memory = 2, device_unavailable = 46, no_device = 100, invalid_device = 101, illegal_address = 700, not_found = 500,
 	not_ready = 600, invalid_image = 200, invalid_context = 201, invalid_handle = 400, capture_unsupported = 900,
 	capture_invalidated = 901 };
 enum { multiprocessors = 4, launch_ns = 2000, copy_ns = 1000, canary_bytes = 64 };
@@ -206,11 +210,29 @@ unsigned cuDeviceGetAttribute(int *value, unsigned attribute, int device) {
 	}
 	return invalid_value;
 }
+// The lock of the file is the board's: the system gives it back with the process.
+static int retained, board = -1;
 unsigned cuDevicePrimaryCtxRetain(void **context, int device) {
 	static char contexts[16];
+	const char *exclusive = getenv("FAKE_CUDA_EXCLUSIVE");
+	if (exclusive && board < 0) {
+		board = open(exclusive, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (board < 0 || flock(board, LOCK_EX | LOCK_NB)) {
+			if (board >= 0) close(board);
+			return board = -1, device_unavailable;
+		}
+	}
+	retained++;
 	return *context = &contexts[device], fake.broken;
 }
-unsigned cuDevicePrimaryCtxRelease_v2(int device) { return (void)device, 0; }
+unsigned cuDevicePrimaryCtxRelease_v2(int device) {
+	(void)device;
+	if (--retained == 0 && board >= 0) {
+		close(board);
+		board = -1;
+	}
+	return 0;
+}
 unsigned cuCtxSetCurrent(void *context) { return current = context, fake.broken; }
 
 unsigned cuMemAlloc_v2(char **pointer, size_t bytes) {
