@@ -25,7 +25,7 @@ type Outcome struct {
 	// Launches counts those that kept a round.
 	Launches int
 	Energy   *Energy   // nil with the reason in NoEnergy
-	NoEnergy string    //
+	NoEnergy string    // why Energy is nil
 	Warnings []Warning // of the engine and of the rounds; those of estimates are not known yet
 }
 

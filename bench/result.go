@@ -53,7 +53,7 @@ type Measurement struct {
 	// in NoCycles where no clock was read in every round.
 	Cycles   *Estimate
 	NoCycles string
-	Min      float64
+	Min      float64 // fastest sample of the rounds that count, ns
 	// High quantiles of the device time, ns; nil where samples are too few (S6).
 	P90, P95, P99, P999 *Tail
 	Spread              Spread
@@ -81,11 +81,11 @@ type Measurement struct {
 	Build, First time.Duration // medians over visits
 	Check        *Check        // the worst of all launches
 	Copies       *Copies       // around one inference; nil where they were not timed (M2)
-	NoCopies     string        // why
+	NoCopies     string        // why Copies is nil
 	Energy       *Energy       // of one inference; nil without an energy pass that could measure it
-	NoEnergy     string        // why
+	NoEnergy     string        // why Energy is nil
 	Layers       *LayerTimes   // of one inference; nil without a layer pass that could time them
-	NoLayers     string        // why
+	NoLayers     string        // why Layers is nil
 
 	Quality Quality
 	// Lowered says why the quality is no better than it is; empty at Q1.

@@ -141,9 +141,12 @@ type Execution struct {
 // so may come out differently in every build.
 type Plan struct {
 	// Build is which of the builds that a run replicates this is, from 1.
-	Build         int    `json:"build,omitempty"`
-	SHA256        string `json:"sha256"`
-	TimingSHA256  string `json:"timing_cache_sha256,omitempty"`
+	Build  int    `json:"build,omitempty"`
+	SHA256 string `json:"sha256"` // of the serialised plan, in hexadecimal digits as all here
+	// TimingSHA256 is that of the timing cache it followed from; empty without one.
+	TimingSHA256 string `json:"timing_cache_sha256,omitempty"`
+	// TacticsDigest is the SHA-256 of all layers' names and tactics; empty where the plan
+	// cannot be inspected.
 	TacticsDigest string `json:"tactics_digest,omitempty"`
 	// Cached says that an earlier build was taken, so that its time is that of
 	// loading.

@@ -122,11 +122,11 @@ const (
 // Info identifies a device in results.
 type Info struct {
 	ID   string     `json:"id"`   // "host", or the GPU's UUID
-	Kind DeviceKind `json:"kind"` //
+	Kind DeviceKind `json:"kind"` // host or cuda
 	Name string     `json:"name"` // as the maker calls it
 	// Cores is the number of logical CPUs this process may use, or of SMs.
 	Cores  int   `json:"cores"`
-	Memory int64 `json:"memory_bytes"`
+	Memory int64 `json:"memory_bytes"` // of the machine, or of the GPU
 	// Fake marks a test double; results of one never pass for measurements.
 	Fake bool `json:"fake,omitempty"`
 }
