@@ -131,11 +131,13 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.IntVar(&f.resolution, "resolution", 0, "input height and width (default: each network's own)")
 	flags.StringSliceVar(&f.graph, "graph", nil, fmt.Sprintf("how inferences are submitted to a GPU: %s (default there: %s)", strings.Join(bench.GraphModes(), ", "), strings.Join(onGPU.Graph, ",")))
 	flags.StringSliceVar(&f.cache, "cache", nil, fmt.Sprintf("what an inference finds in a GPU's cache: %s (default there: %s)", strings.Join(bench.CacheModes(), ", "), strings.Join(onGPU.Cache, ",")))
-	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle `times` before every inference, such as 0s,1ms,10ms,50ms,200ms")
-	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles")
-	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: drawn, and recorded)")
-	flags.IntVar(&f.threads, "threads", 0, "host threads an inference may use (default: all usable processors)")
-	flags.IntVar(&f.launches, "launches", 0, "fresh processes that each visit every point (default: the profile's)")
+	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle `times` before every inference, such as 0s,1ms,10ms,50ms,200ms (default: none, inferences back to back)")
+	flags.Lookup("gaps").DefValue = ""
+	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles (default: the suite's, else quick)")
+	flags.Lookup("profile").DefValue = "" // it is said in words
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: the suite's, else drawn, and recorded)")
+	flags.IntVar(&f.threads, "threads", 0, "host threads an inference may use (default: the suite's, else all usable processors)")
+	flags.IntVar(&f.launches, "launches", 0, "fresh processes that each visit every point; none are added then, unless --max-launches says so (default: the profile's)")
 	flags.IntVar(&f.most, "max-launches", 0, fmt.Sprintf("up to how many launches to add while an interval is wider than --rel-width (default: the profile's; %d with --rel-width, but for ci)", widthLaunches))
 	flags.Float64Var(&f.relWidth, "rel-width", 0, "half-width of the interval to aim for, relative to the median (default: the profile's)")
 	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "silence after which a worker is taken for hung")

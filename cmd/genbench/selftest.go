@@ -53,6 +53,20 @@ type engineTest struct {
 	Failed      string             `json:"failed,omitempty"`
 }
 
+// lacking is the error of engines that were asked for and are not here.
+func (t selfTest) lacking() error {
+	var problems []error
+	for _, e := range t.Engines {
+		if e.Unavailable != "" {
+			problems = append(problems, errors.New(e.Unavailable))
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return &exitError{exitUnavailable, errors.Join(problems...)}
+}
+
 // passed is false only for an engine that is here and not as it should be.
 func (t engineTest) passed() bool {
 	return t.Unavailable != "" || t.Truth != nil && t.Truth.Passed
@@ -68,7 +82,8 @@ func (a *app) selftestCommand() *cobra.Command {
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			if len(names) == 0 {
+			named := len(names) > 0
+			if !named {
 				for _, d := range a.drivers {
 					names = append(names, d.Name)
 				}
@@ -89,6 +104,9 @@ func (a *app) selftestCommand() *cobra.Command {
 			}
 			if err == nil && !test.Passed {
 				return &exitError{exitInvalid, fmt.Errorf("the instrument is off by more than its limits on this machine; `genbench doctor` says what disturbs it")}
+			}
+			if err == nil && named {
+				err = test.lacking()
 			}
 			return err
 		},
