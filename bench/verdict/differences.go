@@ -105,6 +105,7 @@ func (a Arm) engines() []bench.EngineRecord {
 func protocolDifferences(a, b bench.Protocol) [][2]string {
 	fields := func(p bench.Protocol) map[string]json.RawMessage {
 		p.ClockProbe = 0 // how a clock is found: which it is, is a difference of its own
+		p.BuildPatience = 0
 		p.ID, p.Profile, p.Launches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0
 		var m map[string]json.RawMessage
 		raw, err := json.Marshal(p)
