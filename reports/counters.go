@@ -29,8 +29,8 @@ func counters(r *bench.Result) []series {
 	slices.SortStableFunc(readings, func(a, b bench.ReadingRecord) int { return cmp.Compare(a.Time, b.Time) })
 
 	// Beside a GPU's counters the host's must not pass for them.
-	whose := ""
-	if slices.ContainsFunc(r.Log.Run.Devices, func(d hardware.Info) bool { return d.Kind == hardware.CUDA }) {
+	whose, devices := "", r.Log.Run.Devices
+	if slices.ContainsFunc(devices, func(d hardware.Info) bool { return d.Kind == hardware.CUDA }) {
 		whose = "host "
 	}
 	host := func(name, unit string, value func(*hardware.HostReading) *float64) series {
@@ -42,8 +42,13 @@ func counters(r *bench.Result) []series {
 			return value(r.Host)
 		})
 	}
+	// Of the GPUs beside the one measured on the journal tells, too.
+	others := func(r bench.ReadingRecord) bool {
+		return r.GPU != nil && r.Device != "" && !slices.ContainsFunc(devices, func(d hardware.Info) bool { return d.ID == r.Device })
+	}
+	measured := slices.DeleteFunc(slices.Clone(readings), others)
 	gpu := func(name, unit string, value func(*hardware.GPUReading) *float64) series {
-		return collect(name, unit, readings, func(r hardware.Reading) *float64 {
+		return collect(name, unit, measured, func(r hardware.Reading) *float64 {
 			if r.GPU == nil {
 				return nil
 			}
