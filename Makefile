@@ -1,7 +1,8 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
 BIN := bin/genbench
-OUT := genbench-$(shell date -u +%Y%m%d-%H%M%S)
+OUT ?= genbench-$(shell date -u +%Y%m%d-%H%M%S)
+OUT := $(OUT)
 
 .PHONY: help build run test race vet agree agreement torch-ratio bench-self clean check-abi ptx trt-shim gpu-bundle gpu-check false-alarms gate-proof race-to-answer
 # go-nvml binds every function of nvml.h, those that API 13 deprecates too; that
@@ -95,7 +96,7 @@ GATES ?= 1000
 false-alarms: ## Simulate A/A gates: ours beside benchstat, Mann-Whitney and fixed thresholds
 	go test -count=1 -v -timeout 60m -run FalseAlarmTable ./bench/verdict -gates $(GATES)
 
-# The whole proof takes hours: an A/A gate of the default suite is up to 66 passes over it.
+# The whole proof takes hours: an A/A gate of the default suite is up to 74 passes over it.
 # Each gate is kept in GATE_PROOF_DIR as it ends; stopped and called again, the proof
 # goes on, with AA=0 PLANTED=0 it prints its table alone. Gates of another binary or
 # machine are listed apart. What lies in bin goes with `make clean`.

@@ -139,8 +139,8 @@ func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, 
 		case p.Skipped != "":
 			o.State, o.Reason = Skipped, p.Skipped
 			return
-		case p.Check != nil && !p.Check.Pass:
-			o.State, o.Reason, o.Wrong = Invalid, "the output differs from the reference", true
+		case p.wrong():
+			o.State, o.Reason, o.Wrong = Invalid, wrongOutput, true
 		}
 	}
 	if o.State == Invalid {

@@ -208,8 +208,11 @@ func (w *worker) underLoad(ctx context.Context, answer *ClockProbe) error {
 		return err
 	}
 	if reading.GPU != nil && reading.GPU.EventReasons != nil {
-		answer.Readings++
 		answer.Reasons |= *reading.GPU.EventReasons
+		// Of a board that nobody looked at under load it is no evidence.
+		if w.spec.Config.Protocol.EventEvery > 0 {
+			answer.Readings++
+		}
 	}
 	return nil
 }

@@ -62,16 +62,21 @@ func (w *worker) settle(ctx context.Context, p Point) error {
 		settle = w.settleDevice
 	}
 	failed := settle(ctx, p, &record)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	// A worker that dies from here on did not die of settling.
+	if err := w.begin(p, "settled", 0); err != nil {
+		return err
+	}
 	switch {
 	case failed == nil && device:
 		return w.say(record)
 	case failed == nil:
 		return nil // there is nothing to tell of a time that went by
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	record.Met, record.Reason = false, failed.Error()
+	record.Seconds, record.End = 0, DeviceState{} // a state on the way is nothing to come back to
 	return errors.Join(w.say(record), failed)
 }
 

@@ -70,25 +70,20 @@ const rootLeases = "/run/genbench"
 
 // LeaseDirectory is where this user's leases are: /run/genbench for root, in which
 // everybody can read them, and for others, to whom few drivers grant a lock at all,
-// the place of their locks, see userDirectory.
-func LeaseDirectory() (string, error) {
+// the place of their locks, see userDirectory. It may not be there yet.
+func LeaseDirectory() string {
 	if os.Geteuid() == 0 {
-		return rootLeases, nil
+		return rootLeases
 	}
-	dir, err := userDirectory()
-	if err != nil {
-		return "", fmt.Errorf("find the directory of leases: %w", err)
-	}
-	return dir, nil
+	return userDirectory()
 }
 
 // LeaseDirectories are those whose leases concern this user: its own and root's.
-func LeaseDirectories() ([]string, error) {
-	own, err := LeaseDirectory()
-	if err != nil || own == rootLeases {
-		return []string{rootLeases}, err
+func LeaseDirectories() []string {
+	if own := LeaseDirectory(); own != rootLeases {
+		return []string{rootLeases, own}
 	}
-	return []string{rootLeases, own}, nil
+	return []string{rootLeases}
 }
 
 func bootID() (string, error) { return openTree("").text("proc/sys/kernel/random/boot_id") }
@@ -166,7 +161,11 @@ type leaseFile struct {
 // createLease takes the lease of a GPU. Files are readable to all, so that who may
 // not lock can see who did.
 func createLease(directory string, record LeaseRecord) (*leaseFile, error) {
-	if err := os.MkdirAll(directory, 0o755); err != nil {
+	if directory == userDirectory() {
+		if _, err := makeUserDirectory(); err != nil {
+			return nil, err
+		}
+	} else if err := os.MkdirAll(directory, 0o755); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(directory, leasePrefix+record.Request.GPU+leaseSuffix)

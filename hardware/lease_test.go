@@ -201,13 +201,9 @@ func TestLeaseOnFullDisk(t *testing.T) {
 func TestLeaseDirectory(t *testing.T) {
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	own, err := LeaseDirectory()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := LeaseDirectories()
-	if err != nil {
-		t.Fatal(err)
+	own, all := LeaseDirectory(), LeaseDirectories()
+	if entries, err := os.ReadDir(temporary); len(entries) > 0 || err != nil {
+		t.Errorf("to name a place made %v, %v", entries, err)
 	}
 	want := filepath.Join(temporary, fmt.Sprintf("genbench-%d", os.Geteuid()))
 	wantAll := "/run/genbench," + want

@@ -46,14 +46,18 @@ func (h DeviceHolder) String() string {
 // however its holder ends.
 type DeviceLock struct{ f *os.File }
 
-// userDirectory makes and names the place of this user's locks and leases: genbench-UID
-// in the directory of temporary files (TMPDIR). Every run of the user on this machine
-// must find the same. The runtime directory of a session is not that of a cron job and
-// ends with the session, and a home may be other machines', too. Others may write
-// beside it, so it is checked.
-func userDirectory() (string, error) {
-	user := os.Geteuid()
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("genbench-%d", user))
+// userDirectory names the place of this user's locks and leases: genbench-UID in the
+// directory of temporary files (TMPDIR). Every run of the user on this machine must find
+// the same. The runtime directory of a session is not that of a cron job and ends with
+// the session, and a home may be other machines', too.
+func userDirectory() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("genbench-%d", os.Geteuid()))
+}
+
+// makeUserDirectory makes it where it is not there. Others may write beside it, so it is
+// checked.
+func makeUserDirectory() (string, error) {
+	dir, user := userDirectory(), os.Geteuid()
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
@@ -71,7 +75,7 @@ func userDirectory() (string, error) {
 // The error is a *DeviceHeldError where another process has it. Its file stays: one
 // that is removed while others open it locks nobody out.
 func lockDevice(id, directory string) (*DeviceLock, error) {
-	dir, err := userDirectory()
+	dir, err := makeUserDirectory()
 	if err != nil {
 		return nil, fmt.Errorf("lock device %s: %w", id, err)
 	}

@@ -45,7 +45,7 @@ func TestUserDirectory(t *testing.T) {
 	t.Setenv("TMPDIR", temporary)
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	t.Setenv("HOME", t.TempDir())
-	dir, err := userDirectory()
+	dir, err := makeUserDirectory()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestUserDirectory(t *testing.T) {
 	if err != nil || filepath.Dir(dir) != temporary || made.Mode() != fs.ModeDir|0o700 {
 		t.Fatalf("%s is %v, %v; want a directory of this user alone in %s", dir, made.Mode(), err, temporary)
 	}
-	if again, err := userDirectory(); err != nil || again != dir {
+	if again, err := makeUserDirectory(); err != nil || again != dir {
 		t.Errorf("the second time it is %s, %v; want %s", again, err, dir)
 	}
 	refused := func(what string) {

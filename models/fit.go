@@ -31,8 +31,9 @@ type naming struct {
 // WithWeights gives the network with weights from a store, which must stay open
 // as long as the network is used. The store's keys may follow any naming in use
 // for the network; the one that most of them fit is taken. A network of the zoo
-// is taken as New gives it, not folded. Its batch norms get the epsilon that the
-// weights were trained with.
+// is taken as New gives it, not folded. Its batch norms get the epsilon of the
+// naming's own models; weights that were ported to it from elsewhere cannot be told by
+// their keys, such as timm's tf_efficientnet ones, which had another epsilon and padding.
 //
 // A tensor that is missing, has another shape or is not the network's gives a
 // *FitError that lists all of them.

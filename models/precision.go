@@ -66,7 +66,8 @@ func (p Precision) Calibrated() bool { return p.steps() != 0 }
 
 // steps is the largest magnitude of an 8-bit number, which the range of a tensor is
 // divided by for its scale; 0 in a precision without scales. With 127, not 128, a tensor
-// and its negative have one scale; -128 is left to activations beyond their range.
+// and its negative have one scale. Activations beyond their range exported models round to
+// -128, and cuDNN's kernels to -127.
 func (p Precision) steps() float32 {
 	switch p {
 	case INT8:

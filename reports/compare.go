@@ -73,8 +73,8 @@ func Headline(c *verdict.Comparison) string {
 	said := ""
 	switch n := c.Count(verdict.Regressed); {
 	case c.Stopped != "":
-		said = fmt.Sprintf("Not decided: %s before all of %s was judged", strings.TrimSuffix(c.Stopped, "."), of)
-	case n > 0 && c.Advisory != "":
+		said = fmt.Sprintf("Not decided, as the gate of %s was stopped: %s", of, strings.TrimSuffix(clean(c.Stopped), "."))
+	case n > 0 && c.Failing() == 0:
 		said = fmt.Sprintf("Slower, as far as this comparison can tell: %d of %s", n, of)
 	case n > 0:
 		said = fmt.Sprintf("Regressed: %d of %s", n, of)
@@ -163,7 +163,7 @@ func remark(r verdict.Row) string {
 	if r.Cycles != nil {
 		parts = append(parts, fmt.Sprintf("%.4f in clock cycles", *r.Cycles))
 	}
-	if r.Floor != nil && r.Margin == *r.Floor {
+	if r.Raised {
 		parts = append(parts, fmt.Sprintf("margin raised to this machine's noise floor, %.3g %%", 100*r.Margin))
 	}
 	return clean(strings.Join(parts, "; "))
@@ -185,7 +185,7 @@ func toBeSeen(c *verdict.Comparison) bool {
 		return true
 	}
 	for _, f := range c.Families {
-		if slices.ContainsFunc(f.Rows, func(r verdict.Row) bool { return lostLaunches(r) != "" }) {
+		if f.Advisory != "" || slices.ContainsFunc(f.Rows, func(r verdict.Row) bool { return lostLaunches(r) != "" }) {
 			return true
 		}
 	}
@@ -267,6 +267,9 @@ func compareText(w io.Writer, c *verdict.Comparison) error {
 	for _, f := range c.Families {
 		b.WriteByte('\n')
 		say("", "", design(c, f))
+		if c.Advisory == "" && f.Advisory != "" {
+			say("! ", "  ", "advisory: "+f.Advisory)
+		}
 		b.WriteByte('\n')
 		t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, strings.Join(compareHeader, "\t"))
@@ -330,6 +333,9 @@ func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
 	}
 	for _, f := range c.Families {
 		fmt.Fprintf(&b, "%s.\n\n", escapeMarkdown(design(c, f)))
+		if c.Advisory == "" && f.Advisory != "" {
+			fmt.Fprintf(&b, "> **Advisory:** %s.\n\n", marked(clean(f.Advisory)).markdown())
+		}
 		b.family(f)
 	}
 	if len(c.Differences) > 0 {
@@ -440,6 +446,7 @@ type comparedPoint struct {
 	Watch      bool            `json:"watch"`
 	Confirmed  *bool           `json:"confirmed"`
 	Doubts     []bench.Code    `json:"doubts"`
+	Advisory   bool            `json:"advisory"` // it may not fail a build
 }
 
 func comparedPoints(c *verdict.Comparison) []comparedPoint {
@@ -447,7 +454,7 @@ func comparedPoints(c *verdict.Comparison) []comparedPoint {
 	for _, f := range c.Families {
 		for _, r := range f.Rows {
 			p := comparedPoint{Metric: f.Metric.Name, Point: r.Point.String(), Verdict: r.Verdict, Reason: r.Reason, Pairs: len(r.Pairs),
-				Margin: r.Margin, Floor: r.Floor, Low: r.Ratio.Low, High: r.Ratio.High, Cycles: r.Cycles, Unfit: r.Unfit, Watch: r.Watch, Confirmed: r.Confirmed, Doubts: []bench.Code{}}
+				Margin: r.Margin, Floor: r.Floor, Low: r.Ratio.Low, High: r.Ratio.High, Cycles: r.Cycles, Unfit: r.Unfit, Watch: r.Watch, Confirmed: r.Confirmed, Doubts: []bench.Code{}, Advisory: c.Advice(f) != ""}
 			if len(r.Pairs) > 0 {
 				p.Base, p.New, p.Ratio, p.P, p.Adjusted = &r.Base, &r.New, &r.Ratio.Value, &r.P, &r.Adjusted
 				if known(r.Detectable) {
@@ -541,13 +548,13 @@ func compareJUnit(w io.Writer, c *verdict.Comparison) error {
 			t := testcase{Class: s.Name, Name: clean(r.Point.String()), Out: sentence(f, r)}
 			said := outcome{Message: sentence(f, r), Type: string(r.Verdict)}
 			switch {
-			case r.Verdict == verdict.Regressed && c.Advisory == "":
+			case r.Verdict == verdict.Regressed && c.Advice(f) == "":
 				t.Failure = &said
 				s.Failures++
 			case r.Verdict == verdict.Missing, r.Verdict == verdict.Invalid:
 				t.Error = &said
 				s.Errors++
-			case c.Unacceptable(r.Verdict):
+			case c.Unacceptable(f, r.Verdict):
 				t.Failure = &said
 				s.Failures++
 			case r.Verdict != verdict.Same && r.Verdict != verdict.Improved:
@@ -559,9 +566,13 @@ func compareJUnit(w io.Writer, c *verdict.Comparison) error {
 		}
 		root.Suites = append(root.Suites, s)
 	}
-	if c.Stopped != "" {
+	switch {
+	case c.Stopped != "":
 		said := outcome{Message: clean(c.Stopped), Type: "stopped"}
 		root.Suites = append(root.Suites, suite{Name: "genbench", Tests: 1, Errors: 1, Cases: []testcase{{Class: "genbench", Name: "came to its end", Error: &said}}})
+	case c.Strict && c.Advisory != "":
+		said := outcome{Message: clean(c.Advisory), Type: "advisory"}
+		root.Suites = append(root.Suites, suite{Name: "genbench", Tests: 1, Failures: 1, Cases: []testcase{{Class: "genbench", Name: "is more than advice", Failure: &said}}})
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
@@ -603,8 +614,12 @@ func compareGitHub(w io.Writer, c *verdict.Comparison) error {
 		fmt.Fprintf(&b, "::notice title=genbench::%s\n", commandData(Headline(c)))
 	}
 	if c.Advisory != "" {
-		fmt.Fprintf(&b, "::warning title=genbench: advisory::%s\n", commandData(clean(c.Advisory)))
-		said["warning"]++
+		level := "warning"
+		if c.Strict {
+			level = "error"
+		}
+		fmt.Fprintf(&b, "::%s title=genbench: advisory::%s\n", level, commandData(clean(c.Advisory)))
+		said[level]++
 	}
 	for _, f := range c.Families {
 		for _, r := range bySeverity(f.Rows) {
@@ -612,18 +627,18 @@ func compareGitHub(w io.Writer, c *verdict.Comparison) error {
 			switch r.Verdict {
 			case verdict.Regressed, verdict.Missing, verdict.Invalid:
 				level = "error"
-				if r.Verdict == verdict.Regressed && c.Advisory != "" {
+				if r.Verdict == verdict.Regressed && c.Advice(f) != "" {
 					level = "warning"
 				}
 			case verdict.ClockShift:
 				level = "warning"
 			default:
-				if !r.Watch && !r.Refused && !c.Unacceptable(r.Verdict) {
+				if !r.Watch && !r.Refused && !c.Unacceptable(f, r.Verdict) {
 					continue
 				}
 				level = "warning"
 			}
-			if c.Unacceptable(r.Verdict) {
+			if c.Unacceptable(f, r.Verdict) {
 				level = "error"
 			}
 			if said[level]++; said[level] <= most {

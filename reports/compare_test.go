@@ -30,6 +30,24 @@ func hostile() *verdict.Comparison {
 	}
 }
 
+// A gate that was stopped says so on one line, whatever stopped it.
+func TestStoppedComparison(t *testing.T) {
+	c := hostile()
+	c.Stopped, c.StoppedCode = "run new: exit status 1: it\n  ends\x1b[31m", 6
+	for _, f := range CompareFormats() {
+		var b bytes.Buffer
+		if err := f.New(&b, c); err != nil {
+			t.Fatal(err)
+		}
+		if text := b.String(); strings.Contains(text, "it\n") || strings.Contains(text, "\x1b") {
+			t.Errorf("%s: the words that stopped it break out:\n%s", f.Name, text)
+		}
+		if f.Name == "md" && !strings.HasPrefix(b.String(), "### ❌ Not decided, as the gate of 2 points was stopped: run new: exit status 1: it") {
+			t.Errorf("md begins %.120s", b.String())
+		}
+	}
+}
+
 func TestHostileComparison(t *testing.T) {
 	written := map[string]string{}
 	for _, f := range CompareFormats() {
@@ -104,8 +122,14 @@ func TestStrictFormats(t *testing.T) {
 		{verdict.Undecided, true, "<failure", "::error title=genbench%3A undecided", "❌", "No regression found, and 1 of 2 points undecided"},
 		{verdict.ClockShift, false, "<skipped", "::warning title=genbench%3A clock_shift", "⚠️", "No regression among 2 points"},
 		{verdict.ClockShift, true, "<failure", "::error title=genbench%3A clock_shift", "❌", "No regression among 2 points"},
+		{verdict.Same, false, "<testcase", "::warning title=genbench: advisory", "⚠️", "No regression among 2 points"}, // of another day
+		{verdict.Same, true, "<failure", "::error title=genbench: advisory", "❌", "No regression among 2 points"},
 	} {
-		comparison := &verdict.Comparison{Alpha: 0.05, Strict: c.strict, Families: []verdict.Family{{Metric: verdict.Metrics()[0], Rows: []verdict.Row{row(1, verdict.Same), row(2, c.verdict)}}}}
+		advisory := ""
+		if c.verdict == verdict.Same {
+			advisory = "it is of another day"
+		}
+		comparison := &verdict.Comparison{Alpha: 0.05, Strict: c.strict, Advisory: advisory, Families: []verdict.Family{{Metric: verdict.Metrics()[0], Rows: []verdict.Row{row(1, verdict.Same), row(2, c.verdict)}}}}
 		written := map[string]string{}
 		for _, f := range CompareFormats() {
 			var b bytes.Buffer

@@ -30,7 +30,7 @@ func counters(r *bench.Result) []series {
 
 	// Beside a GPU's counters the host's must not pass for them.
 	whose, devices := "", r.Log.Run.Devices
-	if slices.ContainsFunc(devices, func(d hardware.Info) bool { return d.Kind == hardware.CUDA }) {
+	if onGPU(r.Log.Run) {
 		whose = "host "
 	}
 	host := func(name, unit string, value func(*hardware.HostReading) *float64) series {

@@ -170,9 +170,9 @@ func found(r *bench.Result) string {
 		if !c.matched {
 			role = "the most accurate measured baseline, although published at less top-1"
 		}
-		return fmt.Sprintf("at batch %d in %s, %s (published top-1 %.1f %%) %s, %s (%.1f %%); median device time of one inference of %s, in brackets its 95 %% interval: %s against %s%s",
+		return fmt.Sprintf("at batch %d in %s, %s (published top-1 %.1f %%) %s, %s (%.1f %%); median device time of one inference of %s%s: %s against %s%s",
 			p.Batch, naming.how(p), p.Model, *c.genet.Model.Top1, c.verdict(), role, *c.rival.Model.Top1,
-			count(p.Batch, "image"), c.genet.latencyText(), c.rival.latencyText(), caution(c.genet, c.rival))
+			count(p.Batch, "image"), intervalNote(", in brackets its 95 % interval", c.genet, c.rival), c.genet.latencyText(), c.rival.latencyText(), caution(c.genet, c.rival))
 	}
 	var best row
 	usable := 0
@@ -189,11 +189,19 @@ func found(r *bench.Result) string {
 	case 0:
 		return "no point gave a usable number: " + census(rows)
 	case 1:
-		return fmt.Sprintf("the one point with a usable number, %s in %s, takes %s, median device time of one inference of %s and its 95 %% interval%s",
-			best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), caution(best))
+		return fmt.Sprintf("the one point with a usable number, %s in %s, takes %s, median device time of one inference of %s%s%s",
+			best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), intervalNote(" and its 95 % interval", best), caution(best))
 	}
-	return fmt.Sprintf("of %d points the least time per image is that of %s in %s: %s, median device time of one inference of %s and its 95 %% interval%s",
-		usable, best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), caution(best))
+	return fmt.Sprintf("of %d points the least time per image is that of %s in %s: %s, median device time of one inference of %s%s%s",
+		usable, best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), intervalNote(" and its 95 % interval", best), caution(best))
+}
+
+// intervalNote is what is said of intervals where a row has one.
+func intervalNote(words string, rows ...row) string {
+	if slices.ContainsFunc(rows, func(r row) bool { return r.Latency.Low != nil }) {
+		return words
+	}
+	return ""
 }
 
 // how says in what precision, on which engine and in what circumstances a point was

@@ -74,7 +74,7 @@ func HistoryFigure(list []history.Series) (png, svg []byte, err error) {
 	}
 	note := ""
 	if len(list) > mostSeries {
-		note = fmt.Sprintf("%d more series are not shown; those with change points are the first to be", len(list)-mostSeries)
+		note = fmt.Sprintf("%d more series are not shown; those with change points come first", len(list)-mostSeries)
 		// What changed is what one looks for.
 		list = slices.Clone(list)
 		slices.SortStableFunc(list, func(a, b history.Series) int {

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"genbench/bench"
@@ -48,6 +49,11 @@ func clocksText(r *bench.Result) string {
 		said += "; " + verified
 	}
 	return said
+}
+
+// onGPU tells whether a GPU was measured on.
+func onGPU(run bench.RunRecord) bool {
+	return slices.ContainsFunc(run.Devices, func(d hardware.Info) bool { return d.Kind == hardware.CUDA })
 }
 
 // kind says of what kind a run is: the first thing a reader must know of it.

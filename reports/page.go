@@ -225,7 +225,7 @@ func measurement(r *bench.Result) document {
 		heading{2, "How it was measured"},
 		paragraph{"Latency is the median device time of one inference of the whole batch, input and output resident: the median of the samples of a round, " +
 			"averaged on the logarithm over the rounds of a launch, then over launches. Its interval is a 95 % t interval over launches, the level at which everything is replicated. " +
-			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples, kept in the order of the quantiles, and cut off at the slowest sample's interval and, towards the fast end, at the t interval over launches."},
+			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples, kept in the order of the quantiles, and cut off: on the slow side where the interval of the launches' slowest samples ends, on the fast side at the t interval over launches."},
 	}
 	diagram := hostDiagram
 	if !strings.HasPrefix(kind(run), "CPU run") {
@@ -491,7 +491,11 @@ func telemetry(r *bench.Result) document {
 	if len(g.rows) == 0 {
 		return append(d, paragraph{"The journal holds no readings of counters."})
 	}
-	return append(d, paragraph{fmt.Sprintf("Over %s, taken between rounds and once a second beside them, never inside a timed block.", count(len(r.Log.Readings), "reading"))}, g)
+	when := "between rounds and, by another process, once a second"
+	if onGPU(r.Log.Run) {
+		when = "of the GPU between rounds, of the host by another process once a second as well"
+	}
+	return append(d, paragraph{fmt.Sprintf("Over %s, taken %s.", count(len(r.Log.Readings), "reading"), when)}, g)
 }
 
 // doubtful lists the doubts about points, each with all the points that carry it.

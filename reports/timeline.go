@@ -125,7 +125,7 @@ func timelineFigure(r *bench.Result, rounds []timed, all []series) figure {
 		subtitle += "; crosses are samples of dropped rounds"
 	}
 	if slices.ContainsFunc(rounds, func(t timed) bool { return t.Status != bench.Dropped && !t.Steady.Met }) {
-		subtitle += "; purple dots are of rounds that had not settled"
+		subtitle += "; purple dots are of unsteady rounds"
 	}
 	return figure{
 		title:    "The run over time",

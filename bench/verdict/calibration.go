@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -45,12 +46,16 @@ type Setting struct {
 	PinnedCPUs []int    `json:"pinned_cpus"`
 	Turbo      string   `json:"turbo"`
 	Clocks     string   `json:"clocks"` // how a GPU's were set
+	// Protocol and profile say how long a launch measures.
+	Protocol string `json:"protocol"`
+	Profile  string `json:"profile"`
 }
 
 // SettingOf is the setting that an arm was taken in.
 func SettingOf(a Arm) Setting {
 	r := a.Run()
-	s := Setting{Machine: MachineOf(r), Threads: r.Config.Threads, PinnedCPUs: r.Host.PinnedCPUs, Turbo: text(r.Host.Turbo), Clocks: clocks(a)}
+	s := Setting{Machine: MachineOf(r), Threads: r.Config.Threads, PinnedCPUs: r.Host.PinnedCPUs, Turbo: text(r.Host.Turbo), Clocks: clocks(a),
+		Protocol: r.Protocol, Profile: r.Config.Protocol.Profile}
 	for _, d := range r.Devices {
 		s.Devices = append(s.Devices, d.ID)
 	}
@@ -136,15 +141,14 @@ func (c *Calibration) Smallest(points []bench.Point) (threshold float64, at stri
 // earlier one has and this one lacks keep their floors.
 func (c *Calibration) Save(state string, now time.Time) (string, error) {
 	path := calibrationFile(state, c.Setting)
-	// One that cannot be read would have been the user's loss before: it goes.
+	// A file that cannot be read is replaced.
+	kept := *c
+	kept.Points = maps.Clone(c.Points)
 	if earlier, _, err := LoadCalibration(state, c.Setting, now); err == nil && earlier != nil {
-		for id, f := range earlier.Points {
-			if _, newer := c.Points[id]; !newer {
-				c.Points[id] = f
-			}
-		}
+		maps.Copy(kept.Points, earlier.Points)
+		maps.Copy(kept.Points, c.Points)
 	}
-	raw, err := json.MarshalIndent(c, "", "  ")
+	raw, err := json.MarshalIndent(kept, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("save calibration: %w", err)
 	}

@@ -84,6 +84,8 @@ type Family struct {
 	Metric    Metric
 	Threshold float64
 	Rows      []Row
+	// Advisory is why this metric's verdicts may not fail a build, where others' may.
+	Advisory string
 	// Tested counts the rows that a test was made for.
 	Tested int
 	second Look // Options.Confirm
@@ -101,6 +103,7 @@ type Row struct {
 	Pairs Pairs // in the order of the launches; positive is worse
 	// Margin is the threshold, or the machine's noise floor where that is higher.
 	Margin float64
+	Raised bool     // the margin is the floor
 	Floor  *float64 // null without a calibration of this point
 	P      float64  // two-sided, of no change beyond the margin
 	// Adjusted is P after Holm, for comparing with Alpha: where a look may spend a part
@@ -199,8 +202,9 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 		}
 	}
 	spend := cmp.Or(o.Spend, o.Alpha)
-	covered := true
+	uncovered := 0 // families
 	for _, metric := range o.Metrics {
+		covered := true
 		family := Family{Metric: metric, Threshold: metric.Threshold, second: o.Confirm}
 		if o.Threshold > 0 {
 			family.Threshold = o.Threshold
@@ -209,10 +213,15 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			row := m.row(metric)
 			row.Margin = family.Threshold
 			row.Ratio.Level = 1 - o.Alpha
-			if o.Calibration != nil && metric.Calibrated() {
+			if o.Calibration != nil && metric.clocked() {
+				// No time is judged below the floor (R2); but only where the floor is the
+				// metric's own does it say how far two results may lie apart.
 				if floor, ok := o.Calibration.Points[row.Point.String()]; ok {
-					row.Floor = &floor.Floor
+					row.Raised = floor.Floor > row.Margin
 					row.Margin = max(row.Margin, floor.Floor)
+					if metric.Calibrated() {
+						row.Floor = &floor.Floor
+					}
 				}
 			}
 			if row.Verdict == "" && row.Floor == nil {
@@ -220,23 +229,29 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			}
 			family.Rows = append(family.Rows, row)
 		}
+		if !o.Live && !covered {
+			family.Advisory = "the two results were taken at different times, and the calibration of this machine lacks some of these points, or says nothing of this metric"
+			uncovered++
+		}
 		family.judge(o.Alpha, spend, matches)
 		family.detect(spend)
 		c.Families = append(c.Families, family)
 	}
-	if !o.Live {
-		switch {
-		case o.Calibration == nil:
-			c.Advisory = "the two results were taken at different times, and no fresh `genbench calibrate` of this machine says how much that alone changes; use `genbench gate` for a verdict that may fail a build"
-		case covered && apart(base, fresh) > time.Hour:
-			// R10 lets such a verdict stand; who reads it should know on what.
-			c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("the two results were taken %.0f hours apart; the calibration tells how far launches differ that are seconds apart, and not what changed on the machine since", apart(base, fresh).Hours())})
-		case !covered:
-			c.Advisory = "the two results were taken at different times, and the calibration of this machine lacks some of these points and metrics"
-		}
+	switch {
+	case o.Live:
+	case o.Calibration == nil:
+		c.Advisory = "the two results were taken at different times, and no fresh `genbench calibrate` of this machine says how much that alone changes; use `genbench gate` for a verdict that may fail a build"
+	case uncovered == len(c.Families):
+		c.Advisory = c.Families[0].Advisory
+	case apart(base, fresh) > time.Hour:
+		// R10 lets such a verdict stand; who reads it should know on what.
+		c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("the two results were taken %.0f hours apart; the calibration tells how far launches differ that are seconds apart, and not what changed on the machine since", apart(base, fresh).Hours())})
 	}
 	return c, nil
 }
+
+// Advice is why a family's verdicts may not fail a build; empty where they may.
+func (c *Comparison) Advice(f Family) string { return cmp.Or(c.Advisory, f.Advisory) }
 
 // apart is the time between the beginnings of two arms.
 func apart(base, fresh Arm) time.Duration { return fresh.Run().Started.Sub(base.Run().Started).Abs() }
@@ -362,40 +377,60 @@ func (r *Row) setRatio(m Metric, center, low, high float64) {
 	}
 }
 
-// ExitCode is what a comparison ends with: that of what stopped it; 10 for a regression that may fail a
-// build, 5 for a point that vanished, 4 for one whose numbers must not be used, 11
-// where Strict asks that everything be decided and it is not; else 0. An
-// improvement never fails.
+// ExitCode is what a comparison ends with: that of what stopped it; 10 for a
+// regression that may fail a build, 5 for a point that vanished, 4 for one whose
+// numbers must not be used, 11 where Strict asks that everything be decided and it is
+// not; else 0. An improvement never fails.
 func (c *Comparison) ExitCode() int {
-	has := func(v Verdict) bool { return c.Count(v) > 0 }
+	undecided := c.Advisory != ""
+	for _, f := range c.Families {
+		undecided = undecided || f.Advisory != "" || slices.ContainsFunc(f.Rows, func(r Row) bool { return c.Unacceptable(f, r.Verdict) })
+	}
 	switch {
 	case c.Stopped != "":
 		return c.StoppedCode
-	case has(Regressed) && c.Advisory == "":
+	case c.Failing() > 0:
 		return 10
-	case has(Missing):
+	case c.Count(Missing) > 0:
 		return 5
-	case has(Invalid):
+	case c.Count(Invalid) > 0:
 		return 4
-	case c.Strict && (has(Undecided) || has(ClockShift) || has(Regressed) || c.Advisory != ""):
+	case c.Strict && undecided:
 		return 11
 	}
 	return 0
 }
 
-// Unacceptable tells whether a verdict fails a build under Strict alone.
-func (c *Comparison) Unacceptable(v Verdict) bool {
-	return c.Strict && (v == Undecided || v == ClockShift || v == Regressed && c.Advisory != "")
+// Failing counts the regressions that may fail a build.
+func (c *Comparison) Failing() int {
+	n := 0
+	for _, f := range c.Families {
+		if c.Advice(f) == "" {
+			n += f.count(Regressed)
+		}
+	}
+	return n
+}
+
+// Unacceptable tells whether a family's verdict fails a build under Strict alone.
+func (c *Comparison) Unacceptable(f Family, v Verdict) bool {
+	return c.Strict && (v == Undecided || v == ClockShift || v == Regressed && c.Advice(f) != "")
 }
 
 // Count counts rows with a verdict over all families.
 func (c *Comparison) Count(v Verdict) int {
 	n := 0
 	for _, f := range c.Families {
-		for _, r := range f.Rows {
-			if r.Verdict == v {
-				n++
-			}
+		n += f.count(v)
+	}
+	return n
+}
+
+func (f Family) count(v Verdict) int {
+	n := 0
+	for _, r := range f.Rows {
+		if r.Verdict == v {
+			n++
 		}
 	}
 	return n

@@ -777,6 +777,43 @@ func TestCalibration(t *testing.T) {
 	}
 }
 
+// A metric that the calibration says nothing of is advice, and takes no other metric's
+// verdict along; its margin lies no lower than the floor of the times (R2).
+func TestAdviceOfOneMetric(t *testing.T) {
+	many := func(seed uint64, factor float64) Arm {
+		log := story{launches: 12, points: 1, seed: seed, factor: func(int) float64 { return factor }}.log()
+		for i := range log.Rounds {
+			r := &log.Rounds[i]
+			r.DeviceNS = slices.Repeat(r.DeviceNS[:1], p99Samples)
+		}
+		return Arm{Logs: []*bench.Log{log}}
+	}
+	base, fresh := many(1, 1), many(2, 1.10)
+	cal := &Calibration{Points: map[string]Floor{story{}.point(0).String(): {Floor: 0.04}}}
+	for _, c := range []struct {
+		metrics []Metric
+		code    int
+		advice  []bool
+	}{
+		{[]Metric{Metrics()[0]}, 10, []bool{false}},
+		{[]Metric{Metrics()[0], Metrics()[1]}, 10, []bool{false, true}},
+		{[]Metric{Metrics()[1]}, 0, []bool{true}},
+	} {
+		got, err := Compare(base, fresh, Options{Metrics: c.metrics, Alpha: 0.05, Calibration: cal})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.ExitCode() != c.code {
+			t.Errorf("%d metrics: exit code %d, want %d", len(c.metrics), got.ExitCode(), c.code)
+		}
+		for i, f := range got.Families {
+			if (got.Advice(f) != "") != c.advice[i] || f.Rows[0].Verdict != Regressed || f.Rows[0].Margin != 0.04 || !f.Rows[0].Raised {
+				t.Errorf("%s: advice %q, %+v", f.Metric.Name, got.Advice(f), f.Rows[0])
+			}
+		}
+	}
+}
+
 // `compare` of 10,000 points takes under 2 s and 500 MB, reading included.
 func TestTenThousandPoints(t *testing.T) {
 	if testing.Short() {

@@ -43,6 +43,7 @@ func (f *Family) stand(earlier *Family) {
 		switch same := len(r.Pairs) == len(was.Pairs); {
 		case found && (same || r.Verdict == Undecided):
 			r.Verdict, r.Watch, r.Refused, r.Cycles = was.Verdict, false, false, was.Cycles
+			r.P, r.Adjusted = was.P, was.Adjusted
 			r.Reason = fmt.Sprintf("decided at the first look, by %d pairs", len(was.Pairs))
 		case was.GivenUp && same:
 			r.Verdict, r.GivenUp, r.Reason, r.Detectable = Undecided, true, was.Reason, was.Detectable

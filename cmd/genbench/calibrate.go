@@ -24,7 +24,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 		Use:   "calibrate [-- RUN FLAGS]",
 		Short: "Measure this machine against itself: how far two identical runs lie apart",
 		Long: "Takes pairs of launches of the same thing and keeps, for every point, the 95th percentile of how\n" +
-			"far the two of a pair lie apart: this machine's noise floor there. A gate never judges below it, and\n" +
+			"far the two of a pair lie apart: this machine's noise floor there. A gate never judges times below it, and\n" +
 			"`genbench compare` may fail a build only with one that is fresh (7 days) and of this very machine.",
 		Example: "  genbench calibrate\n  genbench calibrate -- --models genet-large --batches 1\n" +
 			"  genbench calibrate --resume genbench-gate-20260301-090000 -- --models genet-large --batches 1",

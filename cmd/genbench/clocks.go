@@ -148,24 +148,17 @@ func chooseGPUs(gpus []hardware.GPU, uuids []string) ([]hardware.GPU, error) {
 
 // leaseDirectories are where leases are looked for; the first of own is where new
 // ones go.
-func leaseDirectories() (own string, all []string, err error) {
+func leaseDirectories() (own string, all []string) {
 	if dir := os.Getenv(leasesVariable); dir != "" {
-		return dir, []string{dir}, nil
+		return dir, []string{dir}
 	}
-	if own, err = hardware.LeaseDirectory(); err != nil {
-		return "", nil, err
-	}
-	all, err = hardware.LeaseDirectories()
-	return own, all, err
+	return hardware.LeaseDirectory(), hardware.LeaseDirectories()
 }
 
 // leaseClocks holds the clocks of one GPU until the lease is closed or this process
 // ends.
 func leaseClocks(ctx context.Context, n *hardware.NVML, request hardware.ClockRequest) (*hardware.ClockLease, error) {
-	own, _, err := leaseDirectories()
-	if err != nil {
-		return nil, err
-	}
+	own, _ := leaseDirectories()
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("lock clocks: find this program for the guardian: %w", err)
@@ -225,10 +218,7 @@ func (a *app) holdClocks(ctx context.Context, n *hardware.NVML, gpus []hardware.
 }
 
 func (a *app) resetClocks(n *hardware.NVML, gpus []hardware.GPU, uuids []string) error {
-	_, directories, err := leaseDirectories()
-	if err != nil {
-		return err
-	}
+	_, directories := leaseDirectories()
 	if uuids == nil {
 		leases, err := hardware.Leases(directories...)
 		if err != nil {
@@ -263,10 +253,7 @@ func (a *app) resetClocks(n *hardware.NVML, gpus []hardware.GPU, uuids []string)
 }
 
 func (a *app) showClocks(n *hardware.NVML, gpus []hardware.GPU) error {
-	_, directories, err := leaseDirectories()
-	if err != nil {
-		return err
-	}
+	_, directories := leaseDirectories()
 	leases, err := hardware.Leases(directories...)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,13 +82,6 @@ func (f *judgeFlags) options() (verdict.Options, reports.CompareReport, error) {
 			problems = append(problems, fmt.Errorf("--also %q: want FORMAT=FILE", also))
 		} else if _, err := reports.LookupCompare(format); err != nil {
 			problems = append(problems, err)
-		} else if err := checkWritable(file); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	if f.output != "" {
-		if err := checkWritable(f.output); err != nil {
-			problems = append(problems, err)
 		}
 	}
 	return o, report, errors.Join(problems...)
@@ -157,6 +151,19 @@ func (a *app) compareCommand() *cobra.Command {
 	return cmd
 }
 
+// checkFiles refuses files that a verdict could not be written to.
+func (f *judgeFlags) checkFiles() error {
+	var problems []error
+	if f.output != "" {
+		problems = append(problems, checkWritable(f.output))
+	}
+	for _, also := range f.also {
+		_, file, _ := strings.Cut(also, "=")
+		problems = append(problems, checkWritable(file))
+	}
+	return errors.Join(problems...)
+}
+
 // conclude prints a comparison and turns it into an exit code, which no file that cannot
 // be written hides.
 func (a *app) conclude(c *verdict.Comparison, f *judgeFlags, report reports.CompareReport) error {
@@ -196,13 +203,14 @@ func checkDifferences(allow []string) error {
 // checkWritable refuses a file that cannot be made: what takes an hour to find out must
 // not be lost for it.
 func checkWritable(file string) error {
-	if info, err := os.Stat(file); err == nil && info.IsDir() {
+	what, mode := file, uint32(unix.W_OK)
+	if info, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		what, mode = filepath.Dir(file), unix.W_OK|unix.X_OK
+	} else if err == nil && info.IsDir() {
 		return fmt.Errorf("%s is a directory; name a file in it", file)
-	} else if err == nil {
-		return unix.Access(file, unix.W_OK)
 	}
-	if dir := filepath.Dir(file); unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
-		return fmt.Errorf("%s cannot be written: no file can be made in %s", file, dir)
+	if err := unix.Access(what, mode); err != nil {
+		return fmt.Errorf("%s cannot be written: %s: %w", file, what, err)
 	}
 	return nil
 }

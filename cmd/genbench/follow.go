@@ -42,9 +42,13 @@ func (how manner) warm(device hardware.Info) bool {
 }
 
 // settled is where the followed run left the device, once slopes were waited for; a run
-// that followed another itself came back to where that was. Nil where it does not tell.
-func (how manner) settled(device hardware.Info) (state *bench.DeviceState) {
+// that followed another itself came back to where that was. Nil where it does not tell,
+// or held a clock where this one lets it float.
+func (how manner) settled(device hardware.Info, clocks bench.ClockPolicy) (state *bench.DeviceState) {
 	if !how.warm(device) {
+		return nil
+	}
+	if set := how.after.Clocks; len(set) > 0 && set[len(set)-1].LockMHz > 0 && clocks == bench.FloatClocks {
 		return nil
 	}
 	first := false

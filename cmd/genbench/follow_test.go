@@ -28,14 +28,18 @@ func TestSettledByAnother(t *testing.T) {
 	} {
 		how := manner{after: &bench.Log{Run: bench.RunRecord{Devices: []hardware.Info{gpu}}, Settles: c.settles}}
 		got := 0.0
-		if state := how.settled(c.device); state != nil {
+		if state := how.settled(c.device, bench.LockedClocks(1410)); state != nil {
 			got = *state.ClockMHz
 		}
 		if got != c.want {
 			t.Errorf("%s: %g MHz, want %g", c.name, got, c.want)
 		}
 	}
-	if state := (manner{}).settled(gpu); state != nil {
+	locked := manner{after: &bench.Log{Run: bench.RunRecord{Devices: []hardware.Info{gpu}}, Settles: []bench.SettleRecord{settle(1410, true)}, Clocks: []bench.ClocksRecord{{LockMHz: 1410}}}}
+	if state := locked.settled(gpu, bench.FloatClocks); state != nil {
+		t.Errorf("%+v of a lock, where clocks float", state)
+	}
+	if state := (manner{}).settled(gpu, bench.AutoClocks); state != nil {
 		t.Errorf("%+v without a run to follow", state)
 	}
 }

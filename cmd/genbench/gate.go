@@ -45,10 +45,10 @@ func (a *app) gateCommand() *cobra.Command {
 			"undecided.\n\n" +
 			"REF is one of\n" + refForms() +
 			"\nWhat follows -- is given to `genbench run` of both versions.\n\n" +
-			"Exit codes: 0 no regression, 1 internal error such as a full disk, 2 usage, 3 an engine is unavailable,\n" +
-			"the device is in use or the threshold lies below this machine's noise floor, 4 points are invalid, 5\n" +
-			"points are missing, 6 a version cannot be built or does not run, 10 regression confirmed, 11 undecided or\n" +
-			"clock_shift under --strict, 12 not comparable, 130 interrupted.",
+			"Exit codes: 0 no regression, 1 internal error, 2 usage, 3 an engine is unavailable, the device is in use\n" +
+			"or the threshold lies below this machine's noise floor, 4 points are invalid, 5 points are missing, 6 a\n" +
+			"version cannot be built or did not come to its end, 10 regression confirmed, 11 undecided or clock_shift\n" +
+			"under --strict, 12 not comparable, 130 interrupted.",
 		Example: "  genbench gate --base bin/genbench-main --new bin/genbench -- --models genet-large\n" +
 			"  genbench gate --base \"--threads 2\" --new \"--threads 1\"\n" +
 			"  genbench gate --base onnxruntime@1.30.0 --new onnxruntime@1.32.0 --format md -o verdict.md\n" +
@@ -63,7 +63,7 @@ func (a *app) gateCommand() *cobra.Command {
 	flags.StringVar(&f.built, "built", "genbench-built", "the binary that --build makes, relative to the checkout")
 	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
 	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; here "+strings.Join(gateAllows[:], ", ")+" never do, nor what two files or the flags of a REF set apart")
-	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and up to 20; of the confirmation, too")
+	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and up to 20; of the confirmation at least as many")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
 	return cmd
@@ -108,6 +108,13 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 		return err
 	}
 	defer d.close()
+	// The verdict may be meant for the directory of the launches.
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return fmt.Errorf("create gate directory: %w", err)
+	}
+	if err := f.checkFiles(); err != nil {
+		return usage(err)
+	}
 	if err := d.resolve(ctx, f); err != nil {
 		return d.interrupted(err)
 	}
@@ -127,7 +134,7 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 	if err != nil {
 		// Between pairs: what was measured is shown and decides nothing.
 		stopped := d.interrupted(err)
-		c.Stopped, c.StoppedCode = "the gate was interrupted", exitCodeOf(stopped)
+		c.Stopped, c.StoppedCode = "interrupted", exitCodeOf(stopped)
 		if c.StoppedCode != exitInterrupted {
 			c.Stopped = err.Error()
 		}
@@ -239,6 +246,9 @@ type duel struct {
 	pilots [2]pilot
 	// couples are the points of the pilots, each beside its counterpart.
 	couples []verdict.Couple
+	// clocks is how the launches set those of a GPU, nil where the pilots told of none or
+	// the flags say it.
+	clocks *bench.ClocksRecord
 	// sitting counts how often the duel was begun or gone on with.
 	sitting int
 }
@@ -398,7 +408,11 @@ func (d *duel) calibration(o verdict.Options) (*verdict.Calibration, error) {
 		return nil, err
 	}
 	log := d.pilots[1].log
-	c, _, err := verdict.LoadCalibration(state, verdict.SettingOf(verdict.Arm{Logs: []*bench.Log{log}}), time.Now())
+	setting := verdict.SettingOf(verdict.Arm{Logs: []*bench.Log{log}})
+	if d.clocks != nil {
+		setting.Clocks = d.clocks.String()
+	}
+	c, _, err := verdict.LoadCalibration(state, setting, time.Now())
 	if err != nil || c == nil || o.Threshold == 0 || !slices.ContainsFunc(o.Metrics, verdict.Metric.Calibrated) {
 		return c, err
 	}

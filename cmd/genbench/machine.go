@@ -122,10 +122,7 @@ func (m *machine) openGPUs(measured string) error {
 	if withheld := m.nvml.Withheld(); len(m.gpus) == 0 && withheld != nil {
 		m.gpus, m.gpusReason = nil, withheld.Error()
 	}
-	_, leases, err := leaseDirectories()
-	if err != nil {
-		return err
-	}
+	_, leases := leaseDirectories()
 	for _, gpu := range m.gpus {
 		if !holds(gpu, measured) {
 			sampler, err := hardware.NewNVMLSampler(m.nvml, gpu.UUID, nil)

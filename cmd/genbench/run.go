@@ -327,7 +327,7 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.In
 	if err := journal.Append(record); err != nil {
 		return err
 	}
-	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups(), Settled: how.settled(device)}
+	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups(), Settled: how.settled(device, plan.Config.Clocks)}
 	return a.execute(ctx, runner, m, dir, how.noReport)
 }
 

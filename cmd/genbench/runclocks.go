@@ -81,10 +81,7 @@ func (c *runClocks) Supported() []int { return c.gpu.SMClocksMHz }
 
 // Holder implements bench.Clocks.
 func (c *runClocks) Holder() (*hardware.Lease, error) {
-	_, directories, err := leaseDirectories()
-	if err != nil {
-		return nil, err
-	}
+	_, directories := leaseDirectories()
 	leases, err := hardware.Leases(directories...)
 	if err != nil {
 		return nil, err
@@ -178,20 +175,20 @@ func (d *duel) fixClocks() {
 	if hasFlag(d.common, "--clocks") || hasFlag(d.arms[0].flags, "--clocks") || hasFlag(d.arms[1].flags, "--clocks") {
 		return
 	}
-	lowest := 0
 	for _, p := range d.pilots {
 		log := p.log
 		if len(log.Clocks) == 0 {
+			d.clocks = nil
 			return
 		}
-		mhz := log.Clocks[len(log.Clocks)-1].LockMHz
-		if mhz == 0 {
-			d.common = append(d.common, "--clocks", string(bench.FloatClocks))
-			return
-		}
-		if lowest == 0 || mhz < lowest {
-			lowest = mhz
+		last := log.Clocks[len(log.Clocks)-1]
+		if d.clocks == nil || last.LockMHz < d.clocks.LockMHz { // 0 floats
+			d.clocks = &last
 		}
 	}
-	d.common = append(d.common, "--clocks", string(bench.LockedClocks(lowest)))
+	policy := bench.FloatClocks
+	if d.clocks.LockMHz > 0 {
+		policy = bench.LockedClocks(d.clocks.LockMHz)
+	}
+	d.common = append(d.common, "--clocks", string(policy))
 }

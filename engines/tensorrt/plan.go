@@ -1,6 +1,7 @@
 package tensorrt
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,8 +13,8 @@ import (
 )
 
 // A cache keeps plans and the timing cache from which they follow, in files that
-// are named by what they depend on. A file that is there is whole: it is written
-// beside, to the disk, and renamed.
+// are named by what they depend on. Each begins with the digest of the rest: one that a
+// crash of the machine or a full disk left damaged counts as none, and is made anew.
 type cache struct{ dir string }
 
 func (c cache) planPath(key string) string { return filepath.Join(c.dir, key+".plan") }
@@ -43,13 +44,19 @@ func digest(parts ...[]byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// read gives a file's bytes, or none where there is no such file.
+// read gives a file's bytes, or none where there is no such file, or none that is whole.
 func (c cache) read(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return data, err
+	if err != nil {
+		return nil, err
+	}
+	if sum, rest, found := bytes.Cut(data, []byte{'\n'}); found && string(sum) == digest(rest) {
+		return rest, nil
+	}
+	return nil, nil
 }
 
 func (c cache) write(path string, data []byte) error {
@@ -61,7 +68,7 @@ func (c cache) write(path string, data []byte) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // gone already where all went well
-	if _, err := f.Write(data); err != nil {
+	if _, err := f.Write(append([]byte(digest(data)+"\n"), data...)); err != nil {
 		f.Close()
 		return err
 	}

@@ -114,7 +114,7 @@ func (e *engine) compile(ctx context.Context, o order, stream hardware.Stream) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	bytes, plan, err := e.plan(o, false)
+	bytes, plan, err := e.plan(o)
 	if err != nil {
 		return nil, err
 	}
@@ -122,14 +122,6 @@ func (e *engine) compile(ctx context.Context, o order, stream hardware.Stream) (
 		return nil, err
 	}
 	s, err := e.open(bytes, gpu)
-	var unread *unreadable
-	if errors.As(err, &unread) && plan.Cached {
-		// A damaged file would else stand in the way of every build to come.
-		if bytes, plan, err = e.plan(o, true); err != nil {
-			return nil, err
-		}
-		s, err = e.open(bytes, gpu)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -137,14 +129,11 @@ func (e *engine) compile(ctx context.Context, o order, stream hardware.Stream) (
 	return s, nil
 }
 
-// An unreadable is a plan that the library does not open.
-type unreadable struct{ error }
-
 // plan gives a model's plan, cached or built. Nothing but the first build of a model
 // makes one: a plan that is there is taken as it is. Builds with different numbers know
 // nothing of each other's timing either, as else the second would choose what the first
-// did. With anew a plan that is there is replaced.
-func (e *engine) plan(o order, anew bool) ([]byte, engines.Plan, error) {
+// did.
+func (e *engine) plan(o order) ([]byte, engines.Plan, error) {
 	gpu := e.device.Info().Name
 	number := max(o.build, 1)
 	path := e.cache.planPath(planKey(o, e.info.SHA256, gpu))
@@ -157,8 +146,7 @@ func (e *engine) plan(o order, anew bool) ([]byte, engines.Plan, error) {
 	if err != nil {
 		return nil, engines.Plan{}, fmt.Errorf("read plan: %w", err)
 	}
-	// An empty file is what a machine leaves that lost its power.
-	plan := engines.Plan{Build: number, Cached: len(bytes) > 0 && !anew}
+	plan := engines.Plan{Build: number, Cached: bytes != nil}
 	if !plan.Cached {
 		if bytes, timing, err = e.search(o, timing); err != nil {
 			return nil, engines.Plan{}, err
@@ -248,7 +236,7 @@ func (e *engine) open(plan []byte, stream *hardware.CUDAStream) (*session, error
 	}
 	s := &session{e: e, stream: stream}
 	if err := takeMessage(C.gb_trt_open(e.table, unsafe.Pointer(unsafe.SliceData(plan)), C.size_t(len(plan)), &s.c)); err != nil {
-		return nil, &unreadable{err}
+		return nil, err
 	}
 	for i := range int(C.gb_trt_tensors(e.table, s.c)) {
 		if err := s.bind(i); err != nil {

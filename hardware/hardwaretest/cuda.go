@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -82,7 +83,7 @@ func cacheOf(sources map[string][]byte, flags []string) string {
 	for _, name := range slices.Sorted(maps.Keys(sources)) {
 		fmt.Fprintf(h, "%s %d\n%s", name, len(sources[name]), sources[name])
 	}
-	fmt.Fprintf(h, "%q %q", compiler(), flags)
+	fmt.Fprintf(h, "%s %q %q", runtime.GOARCH, compiler(), flags)
 	return filepath.Join(cache, "genbench", "fakes", fmt.Sprintf("%x.so", h.Sum(nil)[:12]))
 }
 

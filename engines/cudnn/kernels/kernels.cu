@@ -56,7 +56,8 @@ PRIVATE float load(const void *from, unsigned i, int type, float step) {
 
 PRIVATE void store(void *to, unsigned i, int type, float step, float v) {
 	if (type == gb_int8) {
-		// To the nearest, ties to even, as QuantizeLinear of ONNX does. -128 is not used.
+		// To the nearest, ties to even, as QuantizeLinear of ONNX does, which beyond the
+		// range goes to -128, where this ends at -127.
 		((signed char *)to)[i] = (signed char)fminf(fmaxf(rintf(v / step), -127.0f), 127.0f);
 	} else if (type == gb_fp8) {
 		((unsigned char *)to)[i] = float_to_fp8(v / step);
