@@ -209,7 +209,7 @@ func (w *worker) underLoad(ctx context.Context, answer *ClockProbe) error {
 	}
 	if reading.GPU != nil && reading.GPU.EventReasons != nil {
 		answer.Reasons |= *reading.GPU.EventReasons
-		// Of a board that nobody looked at under load it is no evidence.
+		// One reading after the load proves nothing by itself (event_every 0).
 		if w.spec.Config.Protocol.EventEvery > 0 {
 			answer.Readings++
 		}

@@ -26,8 +26,8 @@ type Runner struct {
 	// Launcher starts the workers.
 	Launcher Launcher
 	// Telemetry is read once a second, each sampler by a goroutine of its own: one
-	// that hangs holds up none of another library. A GPU that is measured is not among it: its worker
-	// reads it, never inside a timed block (X).
+	// that hangs holds up only those of the same library. A GPU that is measured is not
+	// among it: its worker reads it, never inside a timed block (X).
 	Telemetry []Telemetry
 	// Events is told what happened, between rounds, on the runner's goroutine.
 	Events func(Event)

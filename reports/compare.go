@@ -74,14 +74,17 @@ func Headline(c *verdict.Comparison) string {
 	switch n := c.Count(verdict.Regressed); {
 	case c.Stopped != "":
 		said = fmt.Sprintf("Not decided, as the gate of %s was stopped: %s", of, strings.TrimSuffix(clean(c.Stopped), "."))
-	case n > 0 && c.Failing() == 0:
-		said = fmt.Sprintf("Slower, as far as this comparison can tell: %d of %s", n, of)
-	case n > 0:
-		said = fmt.Sprintf("Regressed: %d of %s", n, of)
+	case c.Failing() > 0:
+		said = fmt.Sprintf("Regressed: %d of %s", c.Failing(), of)
+		if more := n - c.Failing(); more > 0 {
+			said += fmt.Sprintf(", and %d slower by advice alone", more)
+		}
 	case c.Count(verdict.Missing) > 0:
 		said = fmt.Sprintf("Incomplete: %d of %s vanished", c.Count(verdict.Missing), of)
 	case c.Count(verdict.Invalid) > 0:
 		said = fmt.Sprintf("Invalid: %d of %s must not be compared", c.Count(verdict.Invalid), of)
+	case n > 0:
+		said = fmt.Sprintf("Slower, as far as this comparison can tell: %d of %s", n, of)
 	case undecided == total:
 		said = fmt.Sprintf("Undecided: nothing can be said of %s", of)
 	case undecided > 0:
@@ -487,8 +490,8 @@ func compareJSON(w io.Writer, c *verdict.Comparison) error {
 		Doubts      []string             `json:"doubts"`
 		Points      []comparedPoint      `json:"points"`
 	}{Headline: Headline(c), ExitCode: c.ExitCode(), Base: c.Base.ID, New: c.New.ID, Alpha: c.Alpha, Level: 1 - c.Alpha, Differences: append([]verdict.Difference{}, c.Differences...), Doubts: doubts, Points: comparedPoints(c)}
-	if c.Advisory != "" {
-		object.Advisory = &c.Advisory
+	if advice := strings.Join(c.Advices(), "; "); advice != "" {
+		object.Advisory = &advice
 	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -570,8 +573,8 @@ func compareJUnit(w io.Writer, c *verdict.Comparison) error {
 	case c.Stopped != "":
 		said := outcome{Message: clean(c.Stopped), Type: "stopped"}
 		root.Suites = append(root.Suites, suite{Name: "genbench", Tests: 1, Errors: 1, Cases: []testcase{{Class: "genbench", Name: "came to its end", Error: &said}}})
-	case c.Strict && c.Advisory != "":
-		said := outcome{Message: clean(c.Advisory), Type: "advisory"}
+	case c.Strict && len(c.Advices()) > 0:
+		said := outcome{Message: clean(strings.Join(c.Advices(), "; ")), Type: "advisory"}
 		root.Suites = append(root.Suites, suite{Name: "genbench", Tests: 1, Failures: 1, Cases: []testcase{{Class: "genbench", Name: "is more than advice", Failure: &said}}})
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
@@ -613,12 +616,12 @@ func compareGitHub(w io.Writer, c *verdict.Comparison) error {
 	} else {
 		fmt.Fprintf(&b, "::notice title=genbench::%s\n", commandData(Headline(c)))
 	}
-	if c.Advisory != "" {
+	for _, advice := range c.Advices() {
 		level := "warning"
 		if c.Strict {
 			level = "error"
 		}
-		fmt.Fprintf(&b, "::%s title=genbench: advisory::%s\n", level, commandData(clean(c.Advisory)))
+		fmt.Fprintf(&b, "::%s title=genbench: advisory::%s\n", level, commandData(clean(advice)))
 		said[level]++
 	}
 	for _, f := range c.Families {

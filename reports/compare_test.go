@@ -107,6 +107,47 @@ func TestHostileComparison(t *testing.T) {
 	}
 }
 
+// One metric's verdict may fail a build where another's is advice, and all say which.
+func TestAdviceOfOneMetric(t *testing.T) {
+	row := func(batch int, v verdict.Verdict) verdict.Row {
+		return verdict.Row{Point: bench.Point{Model: "net", Engine: "x", Precision: "fp32", Batch: batch, Resolution: 1}, Verdict: v, Pairs: verdict.Pairs{0, 0}, Base: 1, New: 1, Ratio: bench.Estimate{Value: 1}}
+	}
+	for _, c := range []struct {
+		latency verdict.Verdict
+		strict  bool
+		code    int
+		head    string
+	}{
+		{verdict.Regressed, false, 10, "Regressed: 1 of 4 points by 2 metrics, and 2 slower by advice alone"},
+		{verdict.Missing, false, 5, "Incomplete: 1 of 4 points by 2 metrics vanished"},
+		{verdict.Same, false, 0, "Slower, as far as this comparison can tell: 2 of 4 points by 2 metrics"},
+		{verdict.Same, true, 11, "Slower, as far as this comparison can tell: 2 of 4 points by 2 metrics"},
+	} {
+		comparison := &verdict.Comparison{Alpha: 0.05, Strict: c.strict, Families: []verdict.Family{
+			{Metric: verdict.Metrics()[0], Rows: []verdict.Row{row(1, c.latency), row(2, verdict.Same)}},
+			{Metric: verdict.Metrics()[1], Rows: []verdict.Row{row(1, verdict.Regressed), row(2, verdict.Regressed)}, Advisory: "it is of another day"},
+		}}
+		if got := comparison.ExitCode(); got != c.code {
+			t.Errorf("%s: exit code %d, want %d", c.latency, got, c.code)
+		}
+		if got := Headline(comparison); !strings.HasPrefix(got, c.head) {
+			t.Errorf("headline %q, want %q", got, c.head)
+		}
+		for _, f := range CompareFormats() {
+			if f.Name == "csv" || f.Name == "junit" && !c.strict {
+				continue
+			}
+			var b bytes.Buffer
+			if err := f.New(&b, comparison); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(b.String(), "it is of another day") {
+				t.Errorf("%s does not say what is advice:\n%s", f.Name, b.String())
+			}
+		}
+	}
+}
+
 // Under --strict every format fails for what the program ends with.
 func TestStrictFormats(t *testing.T) {
 	row := func(batch int, v verdict.Verdict) verdict.Row {

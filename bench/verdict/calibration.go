@@ -46,16 +46,15 @@ type Setting struct {
 	PinnedCPUs []int    `json:"pinned_cpus"`
 	Turbo      string   `json:"turbo"`
 	Clocks     string   `json:"clocks"` // how a GPU's were set
-	// Protocol and profile say how long a launch measures.
-	Protocol string `json:"protocol"`
-	Profile  string `json:"profile"`
+	// Sampling is a digest of the protocol's numbers that decide how a sample is taken.
+	Sampling string `json:"sampling"`
 }
 
 // SettingOf is the setting that an arm was taken in.
 func SettingOf(a Arm) Setting {
 	r := a.Run()
 	s := Setting{Machine: MachineOf(r), Threads: r.Config.Threads, PinnedCPUs: r.Host.PinnedCPUs, Turbo: text(r.Host.Turbo), Clocks: clocks(a),
-		Protocol: r.Protocol, Profile: r.Config.Protocol.Profile}
+		Sampling: digestOf(sampling(r.Config.Protocol))}
 	for _, d := range r.Devices {
 		s.Devices = append(s.Devices, d.ID)
 	}
@@ -67,9 +66,14 @@ func (s Setting) Equal(o Setting) bool { return s.id() == o.id() }
 
 // id tells settings apart, and names the file of this one's calibration.
 func (s Setting) id() string {
-	raw, err := json.Marshal(s)
+	return digestOf(s)
+}
+
+// digestOf tells values of strings and numbers apart.
+func digestOf(v any) string {
+	raw, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err)
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:8])

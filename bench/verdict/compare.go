@@ -19,7 +19,7 @@ const (
 	Same       Verdict = "same"        // within the margin, shown by two one-sided tests
 	Undecided  Verdict = "undecided"   // the pairs do not tell
 	ClockShift Verdict = "clock_shift" // slower in time, the same in clock cycles (R7)
-	Missing    Verdict = "missing"     // the base has it, the new result does not
+	Missing    Verdict = "missing"     // the new result has no numbers for it
 	Extra      Verdict = "extra"       // the new result has it, the base does not
 	Invalid    Verdict = "invalid"     // one side's numbers must not be used
 )
@@ -38,7 +38,7 @@ func (v Verdict) Meaning() string {
 	case ClockShift:
 		return "slower in time and the same in clock cycles: the processor ran at another clock"
 	case Missing:
-		return "the base has numbers for this point and the new result has none"
+		return "the new result was to have numbers for this point and has none"
 	case Extra:
 		return "the base has no numbers for this point; nothing to compare"
 	case Invalid:
@@ -213,18 +213,13 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			row := m.row(metric)
 			row.Margin = family.Threshold
 			row.Ratio.Level = 1 - o.Alpha
-			if o.Calibration != nil && metric.clocked() {
-				// No time is judged below the floor (R2); but only where the floor is the
-				// metric's own does it say how far two results may lie apart.
+			if o.Calibration != nil && metric.Clocked() {
 				if floor, ok := o.Calibration.Points[row.Point.String()]; ok {
-					row.Raised = floor.Floor > row.Margin
+					row.Floor, row.Raised = &floor.Floor, floor.Floor > row.Margin
 					row.Margin = max(row.Margin, floor.Floor)
-					if metric.Calibrated() {
-						row.Floor = &floor.Floor
-					}
 				}
 			}
-			if row.Verdict == "" && row.Floor == nil {
+			if row.Verdict == "" && (row.Floor == nil || !metric.Calibrated()) {
 				covered = false
 			}
 			family.Rows = append(family.Rows, row)
@@ -248,6 +243,20 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 		c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("the two results were taken %.0f hours apart; the calibration tells how far launches differ that are seconds apart, and not what changed on the machine since", apart(base, fresh).Hours())})
 	}
 	return c, nil
+}
+
+// Advices lists what of a comparison is advice, and why: all of it, or some metrics.
+func (c *Comparison) Advices() []string {
+	if c.Advisory != "" {
+		return []string{c.Advisory}
+	}
+	var list []string
+	for _, f := range c.Families {
+		if f.Advisory != "" {
+			list = append(list, f.Metric.Name+": "+f.Advisory)
+		}
+	}
+	return list
 }
 
 // Advice is why a family's verdicts may not fail a build; empty where they may.
@@ -382,9 +391,9 @@ func (r *Row) setRatio(m Metric, center, low, high float64) {
 // numbers must not be used, 11 where Strict asks that everything be decided and it is
 // not; else 0. An improvement never fails.
 func (c *Comparison) ExitCode() int {
-	undecided := c.Advisory != ""
+	undecided := len(c.Advices()) > 0
 	for _, f := range c.Families {
-		undecided = undecided || f.Advisory != "" || slices.ContainsFunc(f.Rows, func(r Row) bool { return c.Unacceptable(f, r.Verdict) })
+		undecided = undecided || slices.ContainsFunc(f.Rows, func(r Row) bool { return c.Unacceptable(f, r.Verdict) })
 	}
 	switch {
 	case c.Stopped != "":

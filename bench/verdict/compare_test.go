@@ -230,7 +230,7 @@ func TestClockShiftOfGPU(t *testing.T) {
 		}
 	}
 	// Energy follows the clock in its own way.
-	if m := (matched{base: &side{}, fresh: &side{}}); Metrics()[3].clocked() || m.cycles(Metrics()[3]) != nil {
+	if m := (matched{base: &side{}, fresh: &side{}}); Metrics()[3].Clocked() || m.cycles(Metrics()[3]) != nil {
 		t.Error("energy in clock cycles")
 	}
 }
@@ -569,7 +569,21 @@ func TestStand(t *testing.T) {
 	if open := first.Open(); len(open) != 1 || open[0].Batch != 4 || len(comparison(row(1, Same), row(2, Missing)).Open()) > 0 {
 		t.Errorf("points %v are open; want the undecided one that was not given up", open)
 	}
+	for i := range first.Families[0].Rows {
+		r, again := &first.Families[0].Rows[i], &second.Families[0].Rows[i]
+		r.P, r.Adjusted, r.Detectable, again.P, again.Adjusted, again.Detectable = 0.01, 0.02, 0.03, 0.1, 0.2, 0.3
+	}
 	second.Stand(first)
+	// Pairs that were tested at the first look are told of as they were tested then.
+	for i, r := range second.Families[0].Rows {
+		want := [3]float64{0.01, 0.02, 0.03}
+		if len(r.Pairs) != len(first.Families[0].Rows[i].Pairs) {
+			want = [3]float64{0.1, 0.2, 0.3}
+		}
+		if got := [3]float64{r.P, r.Adjusted, r.Detectable}; got != want {
+			t.Errorf("row %d: p, p (Holm) and detectable are %v, want %v", i+1, got, want)
+		}
+	}
 	for i, want := range []Verdict{Regressed, Improved, Undecided, Regressed, Undecided, Regressed, Regressed, ClockShift} {
 		if got := second.Families[0].Rows[i].Verdict; got != want {
 			t.Errorf("row %d: %v, want %v", i+1, got, want)

@@ -100,24 +100,26 @@ func (a Arm) engines() []bench.EngineRecord {
 	return list
 }
 
-// protocolDifferences names the numbers of a protocol that decide how a sample is
-// taken and differ. How often all is replicated, and when to give up, may.
-func protocolDifferences(a, b bench.Protocol) [][2]string {
-	fields := func(p bench.Protocol) map[string]json.RawMessage {
-		p.ClockProbe = 0 // how a clock is found: which it is, is a difference of its own
-		p.BuildPatience = 0
-		p.ID, p.Profile, p.Launches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0
-		var m map[string]json.RawMessage
-		raw, err := json.Marshal(p)
-		if err == nil {
-			err = json.Unmarshal(raw, &m)
-		}
-		if err != nil {
-			panic(err) // a struct of numbers and strings
-		}
-		return m
+// sampling are the numbers of a protocol that decide how a sample is taken. How often all
+// is replicated, and when to give up, is not among them.
+func sampling(p bench.Protocol) map[string]json.RawMessage {
+	p.ClockProbe = 0 // how a clock is found: which it is, is a difference of its own
+	p.BuildPatience = 0
+	p.ID, p.Profile, p.Launches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0
+	var m map[string]json.RawMessage
+	raw, err := json.Marshal(p)
+	if err == nil {
+		err = json.Unmarshal(raw, &m)
 	}
-	x, y := fields(a), fields(b)
+	if err != nil {
+		panic(err) // a struct of numbers and strings
+	}
+	return m
+}
+
+// protocolDifferences names the numbers of the sampling in which two protocols differ.
+func protocolDifferences(a, b bench.Protocol) [][2]string {
+	x, y := sampling(a), sampling(b)
 	var list [][2]string
 	for key, value := range x {
 		if other := y[key]; string(other) != string(value) {

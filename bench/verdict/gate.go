@@ -40,13 +40,17 @@ func (f *Family) stand(earlier *Family) {
 		r := &f.Rows[i]
 		was := before[r.Point]
 		found := was.Verdict == Regressed || was.Verdict == Improved
-		switch same := len(r.Pairs) == len(was.Pairs); {
+		same := len(r.Pairs) == len(was.Pairs)
+		if same {
+			r.P, r.Adjusted, r.Detectable = was.P, was.Adjusted, was.Detectable
+		}
+		switch {
 		case found && (same || r.Verdict == Undecided):
 			r.Verdict, r.Watch, r.Refused, r.Cycles = was.Verdict, false, false, was.Cycles
 			r.P, r.Adjusted = was.P, was.Adjusted
 			r.Reason = fmt.Sprintf("decided at the first look, by %d pairs", len(was.Pairs))
 		case was.GivenUp && same:
-			r.Verdict, r.GivenUp, r.Reason, r.Detectable = Undecided, true, was.Reason, was.Detectable
+			r.Verdict, r.GivenUp, r.Reason = Undecided, true, was.Reason
 		}
 	}
 }

@@ -81,6 +81,16 @@ func TestLegsThatLoseAPoint(t *testing.T) {
 				t.Errorf("%d of 12 lost: %s has the doubts %v", lost, row.Point, row.Doubts)
 			}
 		}
+		// What neither version could measure has not vanished.
+		c, err = Compare(arm, arm, live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range c.Families[0].Rows {
+			if both := row.Verdict == Undecided && strings.HasPrefix(row.Reason, "both failed"); both != (lost > 3 && row.Point.Model == "net-0") {
+				t.Errorf("%d of 12 lost by both: %s is %s (%s)", lost, row.Point, row.Verdict, row.Reason)
+			}
+		}
 		// For the version before, that is no regression of the one after.
 		c, err = Compare(arm, legs(base), live)
 		if err != nil {

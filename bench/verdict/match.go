@@ -301,6 +301,9 @@ func (m matched) row(metric Metric) Row {
 	case m.fresh.state == bench.Invalid:
 		r.Verdict, r.Reason = Invalid, "new: "+m.fresh.reason
 		return r
+	case m.fresh.state == bench.Failed && m.base != nil && m.base.state == bench.Failed:
+		r.Verdict, r.Reason = Undecided, "both failed; new: "+m.fresh.reason
+		return r
 	case m.fresh.state == bench.Failed, m.fresh.state == bench.Pending:
 		r.Verdict, r.Reason = Missing, fmt.Sprintf("new: %s: %s", m.fresh.state, m.fresh.reason)
 		return r
@@ -364,7 +367,7 @@ func (m matched) row(metric Metric) Row {
 // of the other: a mean over a block leaves out what comes between single inferences
 // (M4). It is empty where they can be compared.
 func (m matched) unlike(metric Metric) string {
-	if !metric.clocked() {
+	if !metric.Clocked() {
 		return "" // energy is measured in a pass of its own, and never so
 	}
 	const mixed = "in some launches one thing and in others the other"
@@ -414,7 +417,7 @@ func (m matched) pairs(metric Metric) []pair {
 
 // cycles gives the pairs in clock cycles, nil where a clock is not known.
 func (m matched) cycles(metric Metric) Pairs {
-	if m.base == nil || m.fresh == nil || !metric.clocked() {
+	if m.base == nil || m.fresh == nil || !metric.Clocked() {
 		return nil
 	}
 	var pairs Pairs

@@ -22,12 +22,13 @@ type Metric struct {
 	of func(*launch) (float64, string)
 }
 
-// clocked tells whether the clock alone may move a metric (R7). Energy is not so
+// Clocked tells whether a metric is of times, which the clock alone may move (R7) and which
+// are judged no finer than the machine's noise floor (R2). Energy is not so
 // simple: a lower clock takes longer and draws less.
-func (m Metric) clocked() bool { return m.Unit != "J" }
+func (m Metric) Clocked() bool { return m.Unit != "J" }
 
-// Calibrated tells whether a machine's noise floor holds for a metric: it is taken of
-// latencies (R5), of which throughput is the mirror.
+// Calibrated tells whether a machine's noise floor says how far two results of a metric
+// may lie apart: it is taken of latencies (R5), of which throughput is the mirror.
 func (m Metric) Calibrated() bool { return m.Name == Metrics()[0].Name || m.HigherIsBetter }
 
 // of energy there is one figure a run, and not one a launch.

@@ -24,18 +24,19 @@ func (c *Comparison) GiveUp(next Look) {
 }
 
 func (f *Family) giveUp(next Look) {
-	found := 0
+	found, most := 0, 0
 	for _, r := range f.Rows {
+		most = max(most, len(r.Pairs)) // of points that lost no launch
 		if r.Verdict == Regressed || r.Verdict == Improved {
 			found++
 		}
 	}
 	for i := range f.Rows {
 		r := &f.Rows[i]
-		if more := next.Pairs - len(r.Pairs); r.open() && r.prospect(next, f.Tested-found) < leastProspect {
+		if r.open() && r.prospect(next, f.Tested-found) < leastProspect {
 			r.GivenUp = true
 			r.detects(promised(Look{next.Pairs, next.Alpha / float64(f.Tested)}, f.second)) // what would have been seen, with the pairs that it was spared
-			r.Reason = fmt.Sprintf("%d more pairs would hardly decide it (a chance below %.0f %%), and were spared", more, 100*leastProspect)
+			r.Reason = fmt.Sprintf("%d more pairs would hardly decide it (a chance below %.0f %%), and were spared", next.Pairs-most, 100*leastProspect)
 		}
 	}
 }

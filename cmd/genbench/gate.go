@@ -108,6 +108,7 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 		return err
 	}
 	defer d.close()
+	defer os.Remove(d.dir) // which fails, as it should, where something lies in it
 	// The verdict may be meant for the directory of the launches.
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return fmt.Errorf("create gate directory: %w", err)
@@ -413,7 +414,7 @@ func (d *duel) calibration(o verdict.Options) (*verdict.Calibration, error) {
 		setting.Clocks = d.clocks.String()
 	}
 	c, _, err := verdict.LoadCalibration(state, setting, time.Now())
-	if err != nil || c == nil || o.Threshold == 0 || !slices.ContainsFunc(o.Metrics, verdict.Metric.Calibrated) {
+	if err != nil || c == nil || o.Threshold == 0 || !slices.ContainsFunc(o.Metrics, verdict.Metric.Clocked) {
 		return c, err
 	}
 	if floor, at := c.Smallest(pointsOf(log.Run.Plan)); o.Threshold < floor {
@@ -557,7 +558,7 @@ func (d *duel) interrupted(err error) error {
 		return err
 	}
 	measured := "nothing was measured yet"
-	if _, err := os.Stat(d.dir); err == nil {
+	if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
 		measured = "what was measured is in " + d.dir
 	}
 	fmt.Fprintf(d.stderr, "genbench: interrupted; %s\n", measured)

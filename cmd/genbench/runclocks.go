@@ -182,6 +182,10 @@ func (d *duel) fixClocks() {
 			return
 		}
 		last := log.Clocks[len(log.Clocks)-1]
+		if last.Holder != 0 { // every launch finds by itself who holds them
+			d.clocks = nil
+			return
+		}
 		if d.clocks == nil || last.LockMHz < d.clocks.LockMHz { // 0 floats
 			d.clocks = &last
 		}

@@ -17,17 +17,21 @@ import (
 // crash of the machine or a full disk left damaged counts as none, and is made anew.
 type cache struct{ dir string }
 
+// cacheFormat is that of the files: versions of genbench that differ in it, such as those
+// of a gate, do not take each other's for damaged.
+const cacheFormat = "2"
+
 func (c cache) planPath(key string) string { return filepath.Join(c.dir, key+".plan") }
 
 // timingPath: candidates were timed on one GPU by one library, for one of the builds
 // that are to be independent.
 func (c cache) timingPath(library, gpu string, build int) string {
-	return filepath.Join(c.dir, digest([]byte(library), []byte(gpu), []byte(strconv.Itoa(build)))[:16]+".timing")
+	return filepath.Join(c.dir, digest([]byte(cacheFormat), []byte(library), []byte(gpu), []byte(strconv.Itoa(build)))[:16]+".timing")
 }
 
 // planKey is what a plan depends on.
 func planKey(o order, library, gpu string) string {
-	parts := [][]byte{o.model, []byte(o.precision), []byte(library), []byte(gpu), []byte(strconv.Itoa(max(o.build, 1))), []byte(o.depends)}
+	parts := [][]byte{[]byte(cacheFormat), o.model, []byte(o.precision), []byte(library), []byte(gpu), []byte(strconv.Itoa(max(o.build, 1))), []byte(o.depends)}
 	for _, v := range o.inputs {
 		parts = append(parts, []byte(v.Name), []byte(v.Shape.String()))
 	}
