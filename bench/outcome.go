@@ -31,15 +31,10 @@ type Outcome struct {
 
 // Outcomes tells of every planned point what became of it, in the plan's order.
 func Outcomes(log *Log) []Outcome {
-	type file struct {
-		model             string
-		precision         string
-		batch, resolution int
-	}
-	files := map[file]*ModelRecord{}
+	files := map[modelKey]*ModelRecord{}
 	for i := range log.Models {
 		m := &log.Models[i]
-		files[file{m.Model, m.Precision, m.Batch, m.Resolution}] = m
+		files[modelKey{m.Model, m.Precision, m.Batch, m.Resolution}] = m
 	}
 	points := map[string][]*PointRecord{}
 	for i := range log.Points {
@@ -63,7 +58,7 @@ func Outcomes(log *Log) []Outcome {
 	list := make([]Outcome, len(log.Run.Plan))
 	for i, planned := range log.Run.Plan {
 		p := planned.Point
-		list[i] = Outcome{Point: p, Model: files[file{p.Model, p.Precision, p.Batch, p.Resolution}]}
+		list[i] = Outcome{Point: p, Model: files[p.modelKey()]}
 		list[i].settle(log, planned, points[planned.ID], rounds[planned.ID])
 		list[i].clock(log)
 		list[i].meter(energies[planned.ID])

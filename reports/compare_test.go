@@ -107,11 +107,13 @@ func TestHostileComparison(t *testing.T) {
 	}
 }
 
+// judged is a row of a point that was tested.
+func judged(batch int, v verdict.Verdict) verdict.Row {
+	return verdict.Row{Point: bench.Point{Model: "net", Engine: "x", Precision: "fp32", Batch: batch, Resolution: 1}, Verdict: v, Pairs: verdict.Pairs{0, 0}, Base: 1, New: 1, Ratio: bench.Estimate{Value: 1}}
+}
+
 // One metric's verdict may fail a build where another's is advice, and all say which.
 func TestAdviceOfOneMetric(t *testing.T) {
-	row := func(batch int, v verdict.Verdict) verdict.Row {
-		return verdict.Row{Point: bench.Point{Model: "net", Engine: "x", Precision: "fp32", Batch: batch, Resolution: 1}, Verdict: v, Pairs: verdict.Pairs{0, 0}, Base: 1, New: 1, Ratio: bench.Estimate{Value: 1}}
-	}
 	for _, c := range []struct {
 		latency verdict.Verdict
 		strict  bool
@@ -124,8 +126,8 @@ func TestAdviceOfOneMetric(t *testing.T) {
 		{verdict.Same, true, 11, "Slower, as far as this comparison can tell: 2 of 4 points by 2 metrics"},
 	} {
 		comparison := &verdict.Comparison{Alpha: 0.05, Strict: c.strict, Families: []verdict.Family{
-			{Metric: verdict.Metrics()[0], Rows: []verdict.Row{row(1, c.latency), row(2, verdict.Same)}},
-			{Metric: verdict.Metrics()[1], Rows: []verdict.Row{row(1, verdict.Regressed), row(2, verdict.Regressed)}, Advisory: "it is of another day"},
+			{Metric: verdict.Metrics()[0], Rows: []verdict.Row{judged(1, c.latency), judged(2, verdict.Same)}},
+			{Metric: verdict.Metrics()[1], Rows: []verdict.Row{judged(1, verdict.Regressed), judged(2, verdict.Regressed)}, Advisory: "it is of another day"},
 		}}
 		if got := comparison.ExitCode(); got != c.code {
 			t.Errorf("%s: exit code %d, want %d", c.latency, got, c.code)
@@ -150,9 +152,6 @@ func TestAdviceOfOneMetric(t *testing.T) {
 
 // Under --strict every format fails for what the program ends with.
 func TestStrictFormats(t *testing.T) {
-	row := func(batch int, v verdict.Verdict) verdict.Row {
-		return verdict.Row{Point: bench.Point{Model: "net", Engine: "x", Precision: "fp32", Batch: batch, Resolution: 1}, Verdict: v, Pairs: verdict.Pairs{0, 0}, Base: 1, New: 1, Ratio: bench.Estimate{Value: 1}}
-	}
 	for _, c := range []struct {
 		verdict         verdict.Verdict
 		strict          bool
@@ -170,7 +169,7 @@ func TestStrictFormats(t *testing.T) {
 		if c.verdict == verdict.Same {
 			advisory = "it is of another day"
 		}
-		comparison := &verdict.Comparison{Alpha: 0.05, Strict: c.strict, Advisory: advisory, Families: []verdict.Family{{Metric: verdict.Metrics()[0], Rows: []verdict.Row{row(1, verdict.Same), row(2, c.verdict)}}}}
+		comparison := &verdict.Comparison{Alpha: 0.05, Strict: c.strict, Advisory: advisory, Families: []verdict.Family{{Metric: verdict.Metrics()[0], Rows: []verdict.Row{judged(1, verdict.Same), judged(2, c.verdict)}}}}
 		written := map[string]string{}
 		for _, f := range CompareFormats() {
 			var b bytes.Buffer

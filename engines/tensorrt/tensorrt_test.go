@@ -212,16 +212,21 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	t.Run("run", func(t *testing.T) {
+	built := func(t *testing.T) (engines.Session, hardware.Stream) {
+		t.Helper()
 		fake(t)
 		engine, stream := openFake(t)
 		s, err := engine.Build(t.Context(), network, stream, small)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close()
+		t.Cleanup(func() { s.Close() })
+		return s, stream
+	}
+	t.Run("run", func(t *testing.T) {
+		s, stream := built(t)
 		t.Setenv("FAKE_TRT_FAULT", "run")
-		err = stream.Time(s.Call(), make([]hardware.Sample, 2))
+		err := stream.Time(s.Call(), make([]hardware.Sample, 2))
 		var failed *native.CallError
 		if !errors.As(err, &failed) || failed.Index != 0 {
 			t.Fatalf("got %v", err)
@@ -231,13 +236,7 @@ func TestFaults(t *testing.T) {
 		}
 	})
 	t.Run("bind", func(t *testing.T) {
-		fake(t)
-		engine, stream := openFake(t)
-		s, err := engine.Build(t.Context(), network, stream, small)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s, stream := built(t)
 		calls, err := s.(engines.Rotator).Rotate(1)
 		if err != nil {
 			t.Fatal(err)
