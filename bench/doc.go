@@ -184,8 +184,8 @@
 // full disk or a power cut, is resumed: a torn last line is cut off, everything before
 // it stays, visits that were made are not made again (ReopenJournal, Runner.recall),
 // and another machine, binary, library or plan is refused with what differs
-// (RunRecord.Differences). Two runs on one device are kept apart by a lock that the
-// kernel gives back however its holder ends (hardware.AwaitDevice).
+// (RunRecord.Differences). Two runs of one user on one device are kept apart by a
+// lock that the kernel gives back however its holder ends (hardware.AwaitDevice).
 //
 // # How this is checked
 //

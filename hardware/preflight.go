@@ -33,8 +33,8 @@ const (
 	Fail Severity = "fail"
 )
 
-// The limits of the findings; those of load and steal are also what drops a round
-// later (protocol section 14).
+// The limits of the findings. In a round such a load costs the round, and so much steal
+// tags it (protocol section 14).
 const (
 	maxForeignCPUs = 0.5  // cores
 	maxSteal       = 0.01 // of the machine's time

@@ -15,7 +15,6 @@ import (
 
 	"genbench/bench"
 	"genbench/bench/verdict"
-	"genbench/models"
 )
 
 // A CompareReport writes a comparison in one format.
@@ -44,18 +43,14 @@ func CompareFormats() []CompareFormat {
 // LookupCompare finds the report of a format. For an unknown name the error gives
 // the nearest known one and lists the rest.
 func LookupCompare(name string) (CompareReport, error) {
-	var all []string
+	var names []string
 	for _, f := range CompareFormats() {
 		if f.Name == name {
 			return f.New, nil
 		}
-		all = append(all, f.Name)
+		names = append(names, f.Name)
 	}
-	hint := ""
-	if near, ok := models.Likely(name, all); ok {
-		hint = fmt.Sprintf("did you mean %q? ", near)
-	}
-	return nil, fmt.Errorf("unknown format of a comparison %q: %sthere are %s", name, hint, strings.Join(all, ", "))
+	return nil, unknownFormat("format of a comparison", name, names)
 }
 
 // Headline is the verdict on all points in one sentence. With several metrics a point

@@ -56,11 +56,16 @@ func Lookup(name string, width int) (Report, error) {
 		}
 		names = append(names, f.Name)
 	}
+	return nil, unknownFormat("report format", name, names)
+}
+
+// unknownFormat gives the nearest of the formats of a kind and lists all.
+func unknownFormat(kind, name string, names []string) error {
 	hint := ""
 	if near, ok := models.Likely(name, names); ok {
 		hint = fmt.Sprintf("did you mean %q? ", near)
 	}
-	return nil, fmt.Errorf("unknown report format %q: %sthere are %s", name, hint, strings.Join(names, ", "))
+	return fmt.Errorf("unknown %s %q: %sthere are %s", kind, name, hint, strings.Join(names, ", "))
 }
 
 // A row is one point of one run, as the reports show it.

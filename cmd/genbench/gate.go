@@ -62,7 +62,7 @@ func (a *app) gateCommand() *cobra.Command {
 	flags.StringVar(&f.build, "build", "go build -o genbench-built ./cmd/genbench", "shell command that builds a git REF, run in a checkout of it")
 	flags.StringVar(&f.built, "built", "genbench-built", "the binary that --build makes, relative to the checkout")
 	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
-	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; here "+strings.Join(gateAllows[:], ", ")+" never do, nor what two files or the flags of a REF set apart")
+	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; here "+strings.Join(gateAllows[:], ", ")+" never do, nor the model of two files, nor which "+strings.Join(verdict.AxisNames(), ", ")+" the flags of a REF name")
 	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and up to 20; of the confirmation at least as many")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
@@ -73,8 +73,8 @@ func (a *app) gateCommand() *cobra.Command {
 var gateAllows = [...]string{"threads", "engine", "library"}
 
 // allows adds those that its REFs ask for: two files are two models, and flags may name
-// any of a point's axes. Two binaries that measure different networks under one name are
-// not compared unawares.
+// another model, engine or whatever else verdict.AxisNames lists. Two binaries that measure
+// different networks under one name are not compared unawares.
 func (f *gateFlags) allows() []string {
 	allow := append(slices.Clone(f.allow), gateAllows[:]...)
 	if strings.HasPrefix(f.base, "-") || strings.HasPrefix(f.fresh, "-") {

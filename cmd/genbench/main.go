@@ -9,8 +9,9 @@
 //
 // One file of this package holds one sub-command. Exit codes, whose causes the README's
 // table tells: 0 done, 1 internal or a full disk, 2 usage, 3 unavailable or in use, 4
-// measurement invalid, 5 some points failed or are missing, 10 regression, 11 undecided
-// under --strict, 12 not comparable, 130 interrupted.
+// measurement invalid, 5 some points failed or are missing, 6 a version that a gate
+// compares cannot be built or run, 10 regression, 11 undecided under --strict, 12 not
+// comparable, 130 interrupted.
 package main
 
 import (
@@ -85,7 +86,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, drivers []eng
 		return 0
 	}
 	var exit *exitError
-	if !errors.As(err, &exit) {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled): // whatever it would be otherwise
+		exit = &exitError{exitInterrupted, fmt.Errorf("interrupted: %w", err)}
+	case !errors.As(err, &exit):
 		exit = &exitError{exitInternal, err}
 	}
 	if exit.err != nil {

@@ -21,7 +21,7 @@ func testDrivers() []engines.Driver { return append(faulty.Drivers(), all.Driver
 // The test binary is genbench too, for scripts and for the workers it starts.
 func TestMain(m *testing.M) {
 	commands := map[string]func(){
-		"genbench": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, testDrivers())) },
+		"genbench": func() { os.Exit(weigh(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, testDrivers()))) },
 	}
 	// A genbench with an engine for the double of a GPU.
 	commands[onGPU] = func() {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"genbench/bench"
+	"genbench/hardware"
 )
 
 // The README promises commands, flags and files; they must exist.
@@ -63,7 +64,22 @@ func TestREADMESuite(t *testing.T) {
 	if !found || !ended {
 		t.Fatal("the README shows no suite file")
 	}
-	if _, err := bench.ParseSuite([]byte(suite), "README.md"); err != nil {
-		t.Error(err)
+	path := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(path, []byte(suite), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// As it stands it runs on the host, whose clocks no suite may hold.
+	config, err := (&app{drivers: testDrivers()}).config(runFlags{suite: path, given: func(string) bool { return false }}, hardware.Info{Kind: hardware.Host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Suite != "mine" || config.Protocol.Launches != 6 || config.Threads != 2 || config.Seed != 9 {
+		t.Errorf("the README's suite came to %+v", config)
+	}
+	// Its line for GPUs is one when it is uncommented.
+	onGPU := strings.Replace(suite, "# clocks:", "clocks:", 1)
+	parsed, err := bench.ParseSuite([]byte(onGPU), "README.md")
+	if err != nil || parsed.Clocks != bench.AutoClocks {
+		t.Errorf("clocks %q, %v", parsed.Clocks, err)
 	}
 }

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,7 +57,9 @@ func TestLaggingByOneIsFound(t *testing.T) {
 	d := defect{session: func(s engines.Session, _ hardware.Stream) engines.Session { return patient{s, busy} }}
 	r := openRig(t, d.apply())
 	r.stream = lagging{r.stream, busy}
-	if err := checkNoDeferredWork(r); err == nil {
-		t.Error("not found")
+	// Which of its two traces is seen first is a matter of timing.
+	err := checkNoDeferredWork(r)
+	if err == nil || !strings.Contains(err.Error(), "the output right after inference") && !strings.Contains(err.Error(), "in reading the output") {
+		t.Errorf("found as %v", err)
 	}
 }

@@ -25,9 +25,7 @@ func SetupCUDNN(ctx context.Context, log io.Writer, gpu GPU) (string, error) {
 		megabytes += r.megabytes
 	}
 	fmt.Fprintf(log, "%s %s for %s: %s\n", chosen.name, chosen.version, gpu.Name, gpu)
-	for _, why := range passed {
-		fmt.Fprintf(log, "not a newer one: %s\n", why)
-	}
+	tellPassed(log, passed)
 	fmt.Fprintf(log, "with %s: %d MB to download in all\n", strings.Join(with, " and "), megabytes)
 	path, err := setup(ctx, log, "cudnn", CUDNNEnv, []release{chosen.release})
 	if err != nil {

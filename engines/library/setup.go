@@ -127,6 +127,13 @@ func choose(releases []gpuRelease, gpu GPU) (chosen gpuRelease, passed []string,
 	return gpuRelease{}, nil, fmt.Errorf("no pinned release runs on %s (%s): %s", gpu.Name, gpu, strings.Join(passed, "; "))
 }
 
+// tellPassed says why newer releases were not chosen.
+func tellPassed(log io.Writer, passed []string) {
+	for _, why := range passed {
+		fmt.Fprintf(log, "not a newer one: %s\n", why)
+	}
+}
+
 // onnxRuntimeGPUReleases lists what setup may fetch for GPUs, preferred first. The
 // digests were computed from PyPI's packages on 2026-11-23. Which CUDA a package is
 // built for stands in its build_and_package_info.py (1.31.1: 13.0, 1.24.4: 12.8), the
@@ -180,12 +187,13 @@ func GPUOf(d native.CUDADeviceInfo) GPU {
 // genbench's cache directory: the newest pinned release that the GPU and its driver
 // run. It works as SetupONNXRuntime; NVIDIA's own libraries it does not fetch.
 func SetupONNXRuntimeGPU(ctx context.Context, log io.Writer, gpu GPU) (string, error) {
-	chosen, _, err := choose(onnxRuntimeGPUReleases(), gpu)
+	chosen, passed, err := choose(onnxRuntimeGPUReleases(), gpu)
 	if err != nil {
 		return "", fmt.Errorf("set up onnxruntime-gpu: %w", err)
 	}
 	fmt.Fprintf(log, "onnxruntime-gpu %s for %s: %s; it needs %s, which `genbench list engines` looks for\n",
 		chosen.version, gpu.Name, gpu, chosen.needs)
+	tellPassed(log, passed)
 	path, err := setup(ctx, log, "onnxruntime-gpu", ONNXRuntimeGPUEnv, []release{chosen.release})
 	if err != nil {
 		return "", fmt.Errorf("set up onnxruntime-gpu: %w", err)
