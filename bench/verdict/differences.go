@@ -101,11 +101,14 @@ func (a Arm) engines() []bench.EngineRecord {
 }
 
 // sampling are the numbers of a protocol that decide how a sample is taken. How often all
-// is replicated, and when to give up, is not among them.
+// is replicated, and when to give up, is not among them. Nor is what a launch of a gate or
+// of a calibration leaves out, so that a whole run is comparable with it: the first
+// launch's longer warm-up, and the sentinel, which watches and times no point.
 func sampling(p bench.Protocol) map[string]json.RawMessage {
 	p.ClockProbe = 0 // how a clock is found: which it is, is a difference of its own
 	p.BuildPatience = 0
-	p.ID, p.Profile, p.Launches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0
+	p.ID, p.Profile, p.Launches, p.MaxLaunches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0, 0
+	p.Settle, p.SentinelEvery, p.DriftStop = 0, 0, 0
 	var m map[string]json.RawMessage
 	raw, err := json.Marshal(p)
 	if err == nil {

@@ -73,7 +73,7 @@ func (r recorder) run() {
 }
 
 func (r recorder) record(name string, args []string) error {
-	flags := map[string]string{"--models": "genet-small,resnet-18", "--batches": "1,8", "--launches": "4", "--seed": "1", "--threads": "2"}
+	flags := map[string]string{"--models": "genet-small,resnet-18", "--batches": "1,8", "--seed": "1", "--threads": "2", "--profile": "quick"}
 	var points []string
 	for i := 1; i < len(args); i++ {
 		if args[i] == "--no-report" {
@@ -102,10 +102,6 @@ func (r recorder) record(name string, args []string) error {
 		}
 		os.Exit(exitInterrupted)
 	}
-	launches, err := strconv.Atoi(flags["--launches"])
-	if err != nil {
-		return err
-	}
 	seed, err := strconv.ParseUint(flags["--seed"], 10, 64)
 	if err != nil {
 		return err
@@ -125,11 +121,23 @@ func (r recorder) record(name string, args []string) error {
 	if r.changes && strings.Contains(flags["--out"], "/03/") {
 		library = "ff"
 	}
-	protocol, err := bench.NewProtocol("quick")
+	protocol, err := bench.NewProtocol(flags["--profile"])
 	if err != nil {
 		return err
 	}
-	protocol.Launches = launches
+	if n := flags["--launches"]; n != "" {
+		if protocol.Launches, err = strconv.Atoi(n); err != nil {
+			return err
+		}
+	}
+	if flags["--follow"] != "" {
+		protocol.Settle = protocol.SettleAgain
+	}
+	if every := flags["--sentinel-every"]; every != "" {
+		if protocol.SentinelEvery, err = time.ParseDuration(every); err != nil {
+			return err
+		}
+	}
 	protocol.WarmupTime = 10 * time.Millisecond
 	config := bench.Config{Suite: "default", Protocol: protocol, Threads: threads, Seed: seed}
 	var plan []bench.PlannedPoint
@@ -178,7 +186,7 @@ func (r recorder) record(name string, args []string) error {
 		records = append(records, bench.ModelRecord{Type: "model", Model: p.Point.Model, Precision: p.Point.Precision, Batch: p.Point.Batch, Resolution: p.Point.Resolution, ONNXSHA256: sha})
 	}
 	r.errs = r.errs && strings.Contains(flags["--out"], "/12/")
-	for launch := 1; launch <= launches; launch++ {
+	for launch := 1; launch <= protocol.Launches; launch++ {
 		for _, p := range plan {
 			records = append(records, r.visit(p.Point, launch, noise)...)
 		}
