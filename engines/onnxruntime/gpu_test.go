@@ -55,12 +55,19 @@ func TestProvidersOptions(t *testing.T) {
 		return strings.Join(all, " ")
 	}
 	const stream = "device_id=1 has_user_compute_stream=1 user_compute_stream=18446744073709551615"
+	const search = " cudnn_conv_algo_search=EXHAUSTIVE cudnn_conv_use_max_workspace=1 do_copy_in_default_stream=1"
 	for _, c := range []struct {
 		got  []option
 		want string
 	}{
-		{cudaOptions(1, ^uintptr(0), models.FP32), stream + " use_tf32=0 cudnn_conv_algo_search=EXHAUSTIVE cudnn_conv_use_max_workspace=1 do_copy_in_default_stream=1"},
-		{cudaOptions(1, ^uintptr(0), models.TF32), stream + " use_tf32=1 cudnn_conv_algo_search=EXHAUSTIVE cudnn_conv_use_max_workspace=1 do_copy_in_default_stream=1"},
+		{cudaOptions(1, ^uintptr(0), models.FP32), stream + " use_tf32=0" + search},
+		{cudaOptions(1, ^uintptr(0), models.TF32), stream + " use_tf32=1" + search},
+		// 0 takes the matrix units from halves, too.
+		{cudaOptions(1, ^uintptr(0), models.FP16), stream + " use_tf32=1" + search},
+		{cudaOptions(1, ^uintptr(0), models.BF16), stream + " use_tf32=1" + search},
+		// Between conversions these compute in float.
+		{cudaOptions(1, ^uintptr(0), models.INT8), stream + " use_tf32=0" + search},
+		{cudaOptions(1, ^uintptr(0), models.FP8), stream + " use_tf32=0" + search},
 		{tensorrtOptions(1, ^uintptr(0), models.TF32), stream},
 		{tensorrtOptions(1, ^uintptr(0), models.FP16), stream + " trt_fp16_enable=1"},
 		{tensorrtOptions(1, ^uintptr(0), models.BF16), stream + " trt_bf16_enable=1"},

@@ -303,13 +303,22 @@ func onStream(ordinal int, stream uintptr) []option {
 
 // cudaOptions beyond those are the library's defaults, said aloud: they decide how
 // fast it is.
+//
+// use_tf32=0 takes all engines that use the matrix units away from a convolution,
+// whatever type it has (core/providers/cuda/nn/conv.cc, CreateCudnnFeExecutionPlan:
+// deselect_numeric_notes), so fp16 and bf16 must not have it. int8 and fp8 must: up to
+// release 1.31 the provider has no convolution in them and runs what lies between the
+// conversions in float, which counts as fp32.
+//
+// EXHAUSTIVE makes a library built for cuDNN 9 ask cuDNN's heuristics in mode B (conv.cc,
+// UpdateState); nothing is timed. With cuDNN 8 it timed the algorithms.
 func cudaOptions(ordinal int, stream uintptr, p models.Precision) []option {
-	tf32 := "0"
-	if p == models.TF32 {
-		tf32 = "1"
+	tf32 := "1" // the library's own default
+	if p == models.FP32 || p.Calibrated() {
+		tf32 = "0"
 	}
 	return append(onStream(ordinal, stream),
-		option{"use_tf32", tf32}, // its own default is 1
+		option{"use_tf32", tf32},
 		option{"cudnn_conv_algo_search", "EXHAUSTIVE"},
 		option{"cudnn_conv_use_max_workspace", "1"},
 		option{"do_copy_in_default_stream", "1"},
