@@ -122,6 +122,8 @@ type arrangement struct {
 	inputs int                  // that are rotated
 	asked  int                  // inputs that were to be rotated
 	group  int                  // inferences a sample; more than one are amortised (M4)
+
+	buildNS int64 // that its engine took to build it (M7)
 }
 
 // Call implements engines.Session.

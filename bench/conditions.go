@@ -38,8 +38,8 @@ func (r *RoundRecord) conditions() (clock, temperature *float64) {
 }
 
 // conditions fills in what the device's clock and temperature were, and with them
-// the latency in cycles (E4).
-func (m *Measurement) conditions(launches []int, kept map[int][]*RoundRecord) {
+// the latency in cycles (E4). builds are those of the launches where they differ.
+func (m *Measurement) conditions(launches []int, kept map[int][]*RoundRecord, builds []int) {
 	var clocks, temperatures []float64
 	cycles := make([][]float64, len(launches))
 	rounds := 0
@@ -63,7 +63,7 @@ func (m *Measurement) conditions(launches []int, kept map[int][]*RoundRecord) {
 	case len(clocks) < rounds:
 		m.NoCycles = "the device's clock was not read in every round"
 	default:
-		e := overLaunches(cycles)
+		e := overReplicas(cycles, builds)
 		m.Cycles = &e
 	}
 }

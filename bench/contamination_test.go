@@ -343,7 +343,7 @@ func TestClockGoingBackwards(t *testing.T) {
 		t.Fatalf("%s %s, %d launches, dropped %v", m.State, m.Reason, m.Launches, dropped(m))
 	}
 	for _, r := range m.Rounds {
-		if r.Status == Dropped && !strings.Contains(r.DropReason, "the clock went backwards: sample 7 took -1000000 ns, with 1 of ") {
+		if r.Status == Dropped && !strings.Contains(r.DropReason, "the clock went backwards: sample 6 took -1000000 ns, with 1 of ") {
 			t.Errorf("reason %q", r.DropReason)
 		}
 	}

@@ -50,6 +50,15 @@ func (p Protocol) copies(inference time.Duration) int {
 	return min(p.CopySamples, max(leastCopies, int(copyTime/max(inference, 1))))
 }
 
+// copiesStage is what a worker is at that times copies.
+const copiesStage = "copies"
+
+// uncopied writes down why a visit has no copies whose worker died of taking them. The
+// round before them stands.
+func (r *Runner) uncopied(d *death, launch int) error {
+	return r.append(CopyRecord{Type: "copies", ID: d.at, Launch: launch, Start: r.now() - r.Base, Missing: d.reason})
+}
+
 // copies times those of a session and tells the parent. What goes wrong costs the
 // copies alone: the round is taken.
 func (w *worker) copies(a *arrangement, v Visit, inference time.Duration) error {
@@ -57,7 +66,7 @@ func (w *worker) copies(a *arrangement, v Visit, inference time.Duration) error 
 	if a.stream == nil || n == 0 || v.Sentinel {
 		return nil
 	}
-	if err := w.begin(v.Point, "copies", time.Duration(n)*inference); err != nil {
+	if err := w.begin(v.Point, copiesStage, time.Duration(n)*inference); err != nil {
 		return err
 	}
 	record := CopyRecord{Type: "copies", ID: v.Point.String(), Launch: w.spec.Launch, Round: v.Round, Start: w.now() - w.spec.Base}
@@ -127,8 +136,8 @@ func bytesOf(places []hardware.Memory) (sum int64) {
 	return sum
 }
 
-// Copies are the medians around an inference, ns, with intervals over launches as the
-// latency's (M2).
+// Copies are the medians around an inference, ns, with intervals over what the latency's
+// is over (M2).
 type Copies struct {
 	In, Out Estimate // device time of the copies alone
 	Around  Estimate // host time from host to host, an inference included
@@ -164,12 +173,13 @@ func (m *Measurement) takeCopies(log *Log, id string) {
 	if len(launches) == 0 {
 		return
 	}
+	builds := m.builds(log, launches)
 	over := func(of map[int][]float64) Estimate {
 		var medians [][]float64
 		for _, l := range launches {
 			medians = append(medians, of[l])
 		}
-		return overLaunches(medians)
+		return overReplicas(medians, builds)
 	}
 	c.In, c.Out, c.Around = over(in), over(out), over(around)
 	m.Copies, m.NoCopies = &c, ""

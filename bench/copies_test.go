@@ -57,6 +57,38 @@ func TestCopies(t *testing.T) {
 	}
 }
 
+// A worker that dies of taking copies costs the copies, and what disturbed every try of a
+// round is not copied under.
+func TestCopiesThatFail(t *testing.T) {
+	s := simulate(t, "quick", hardware.CUDA)
+	s.config.Protocol.Settle, s.config.Protocol.SettleAgain, s.config.Protocol.Launches = 0, 0, 2
+	s.config.Grid.Engines = []string{"sim", "dying"}
+	s.fault = func(i inference) string {
+		if i.engine == "dying" && i.copies {
+			return "signal: segmentation fault"
+		}
+		return ""
+	}
+	r := s.run(t)
+	if m := r.point(t, "dying"); m.State != Measured || m.Launches != 2 || m.Copies != nil || !strings.Contains(m.NoCopies, "segmentation fault") {
+		t.Errorf("dying: %s %s, %d launches, copies %+v, %q", m.State, m.Reason, m.Launches, m.Copies, m.NoCopies)
+	}
+	if m := r.point(t, "sim"); m.State != Measured || m.Copies == nil {
+		t.Errorf("sim: %s %s, copies %q", m.State, m.Reason, m.NoCopies)
+	}
+
+	s = simulate(t, "quick", hardware.CUDA)
+	s.config.Protocol.Settle, s.config.Protocol.SettleAgain, s.config.Protocol.Launches = 0, 0, 1
+	s.counters = func(_ time.Duration, r *hardware.Reading) error {
+		r.GPU.ForeignProcesses = []int{1}
+		return nil
+	}
+	r = s.run(t)
+	if m := r.point(t, "sim"); m.Dropped() != 4 || len(r.Log.Copies) != 0 {
+		t.Errorf("%d rounds dropped, %d records of copies", m.Dropped(), len(r.Log.Copies))
+	}
+}
+
 // A host has nothing to copy, and a run that was told so copies nothing.
 func TestNoCopies(t *testing.T) {
 	for kind, why := range map[hardware.DeviceKind]string{hardware.Host: NoHostCopies, hardware.CUDA: noCopyPass} {

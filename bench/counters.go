@@ -225,15 +225,15 @@ func interval(from hardware.Reading, fromMissing string, to hardware.Reading, to
 	return i
 }
 
-// temperature of the device that a reading is of, in degrees Celsius; nil where it
-// is not known.
-func temperature(r hardware.Reading) *float64 {
-	if r.GPU != nil && r.GPU.TemperatureC != nil {
+// temperature of the measured device in degrees Celsius; nil where a reading does not
+// hold it. A GPU that no NVML reads has none: the processors beside it say nothing of it.
+func (w *worker) temperature(r hardware.Reading) *float64 {
+	switch {
+	case w.device.Info().Kind == hardware.Host && r.Host != nil:
+		return r.Host.TemperatureC
+	case w.device.Info().Kind != hardware.Host && r.GPU != nil && r.GPU.TemperatureC != nil:
 		c := float64(*r.GPU.TemperatureC)
 		return &c
-	}
-	if r.GPU == nil && r.Host != nil {
-		return r.Host.TemperatureC
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -46,15 +47,32 @@ type Sentinel struct {
 }
 
 // judgeSentinel says what the sentinel visits of a run, in the order of time, show
-// of drift; nil before the second one that was not dropped. A runner judges more simply:
-// it ends the run where the raw medians differ by more than they may (Runner.watched).
+// of drift; nil before the second one to a point that was not dropped. A point that
+// failed gave way to another: then the clearer of their shifts counts. A runner judges
+// more simply: it ends the run where the raw medians differ by more than they may
+// (Runner.watched).
 func judgeSentinel(visits []RoundRecord) *Sentinel {
+	var clearest *Sentinel
+	byPoint := map[string][]RoundRecord{}
+	for _, v := range visits {
+		if v.Sentinel && v.Status == OK {
+			byPoint[v.ID] = append(byPoint[v.ID], v)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(byPoint)) {
+		s := shiftOf(byPoint[id])
+		if s != nil && (clearest == nil || math.Abs(s.Shift)-s.Error > math.Abs(clearest.Shift)-clearest.Error) {
+			clearest = s
+		}
+	}
+	return clearest
+}
+
+// shiftOf is what the clean visits to one point show; nil before the second.
+func shiftOf(visits []RoundRecord) *Sentinel {
 	var medians, variances []float64 // logarithms, squared standard errors
 	s := &Sentinel{}
 	for _, v := range visits {
-		if !v.Sentinel || v.Status != OK || (s.Point != "" && v.ID != s.Point) {
-			continue
-		}
 		ns := floats(v.DeviceNS)
 		mid := float64(median(v.DeviceNS))
 		r := autocorrelation(ns)
@@ -147,11 +165,14 @@ func residuals(measurements []Measurement) []residual {
 
 // A Trend is a monotone change of all points together over the run (D2).
 type Trend struct {
-	// Change is the Theil-Sen slope of the rounds' residuals times the length of the
-	// run, as a share of the latency.
+	// Change is by how much latency changed over the run, as a share of it: the Theil-Sen
+	// slope of the means of launches times their number. What rises within every launch
+	// and falls back before the next has changed nothing. In a run of one launch it is the
+	// slope of its rounds times its length.
 	Change float64
-	// P is the probability of a trend as clear without any drift: Mann-Kendall,
-	// within launches and from launch to launch, corrected for autocorrelation.
+	// P is the probability of a trend in that direction as clear without any drift:
+	// Mann-Kendall, corrected for autocorrelation, within launches or from launch to
+	// launch, whichever is clearer, doubled where both were looked at.
 	P      float64
 	Rounds int
 }
@@ -167,38 +188,76 @@ func (t *Trend) String() string {
 // to it.
 const mostInBlock = 200
 
+// leastForTrend is the least number of a launch's rounds that may show a trend, and
+// leastLaunches that of launches whose means may: seven in order have p = 0.003, six 0.009,
+// which twice is past trendLevel.
+const leastForTrend, leastLaunches = 4, 7
+
 // trendOf tests residuals, in the order of time, for a trend. Launches scatter, so
-// that rounds of different launches may not be compared one by one: pairs are
-// formed within each launch, and of the means of launches (Hirsch, Slack & Smith
-// 1982 do the same with seasons). It is nil where fewer than four values can be
-// compared.
+// rounds of different launches may not be compared one by one: pairs are formed within
+// each launch (Hirsch, Slack & Smith 1982 do the same with seasons), and, in a test of
+// its own, of the means of launches. It is nil where neither has values enough.
 func trendOf(list []residual) *Trend {
-	var blocks [][]residual
+	var launches [][]residual
 	at := map[int]int{}
 	for _, r := range list {
 		i, ok := at[r.launch]
 		if !ok {
-			i = len(blocks)
+			i = len(launches)
 			at[r.launch] = i
-			blocks = append(blocks, nil)
+			launches = append(launches, nil)
 		}
-		blocks[i] = append(blocks[i], r)
+		launches[i] = append(launches[i], r)
 	}
-	var means []residual
-	for i, b := range blocks {
-		mean := residual{}
+	// Launches are counted, not timed: a run that was interrupted did not drift while it
+	// did nothing.
+	means := make([]residual, len(launches))
+	longest := 0
+	for i, b := range launches {
+		means[i].at = float64(i)
 		for _, r := range b {
-			mean.at, mean.value = mean.at+r.at/float64(len(b)), mean.value+r.value/float64(len(b))
+			means[i].value += r.value / float64(len(b))
 		}
-		means = append(means, mean)
-		blocks[i] = thinned(b)
+		launches[i] = thinned(b)
+		longest = max(longest, len(launches[i]))
 	}
-	inLaunches := len(blocks)
-	blocks = append(blocks, means)
+	if longest < leastForTrend && len(means) < leastLaunches {
+		return nil
+	}
+	within := middleSlope(launches...)
+	change := within * (list[len(list)-1].at - list[0].at)
+	if len(means) > 1 {
+		change = middleSlope(means) * float64(len(means))
+	}
+	t := &Trend{Change: math.Expm1(change), P: 1, Rounds: len(list)}
+	tests := 0
+	look := func(sum, variance float64) {
+		tests++
+		if variance > 0 && sum*change > 0 {
+			t.P = min(t.P, 2*distuv.UnitNormal.Survival((math.Abs(sum)-1)/math.Sqrt(variance)))
+		}
+	}
+	if longest >= leastForTrend {
+		r := lagOne(launches, within)
+		sum, variance := 0.0, 0.0
+		for _, b := range launches {
+			s, v := kendall(b)
+			sum, variance = sum+s, variance+v*inflation(r, len(b))
+		}
+		look(sum, variance)
+	}
+	if len(means) >= leastLaunches {
+		look(kendall(means))
+	}
+	t.P = min(1, t.P*float64(tests))
+	return t
+}
+
+// middleSlope is the median slope between two values of a block (Theil-Sen); 0 without two
+// of different times.
+func middleSlope(blocks ...[]residual) float64 {
 	var slopes []float64
-	longest, span := 0, 0.0
 	for _, b := range blocks {
-		longest = max(longest, len(b))
 		for i := range b {
 			for j := i + 1; j < len(b); j++ {
 				if dt := b[j].at - b[i].at; dt > 0 {
@@ -207,27 +266,11 @@ func trendOf(list []residual) *Trend {
 			}
 		}
 	}
-	if longest < 4 || len(slopes) == 0 {
-		return nil
+	if len(slopes) == 0 {
+		return 0
 	}
 	slices.Sort(slopes)
-	slope := quantile(slopes, 0.5)
-	span = list[len(list)-1].at - list[0].at
-	r := lagOne(blocks[:inLaunches], slope)
-	sum, variance := 0.0, 0.0
-	for i, b := range blocks {
-		s, v := kendall(b)
-		if i < inLaunches {
-			v *= inflation(r, len(b))
-		}
-		sum, variance = sum+s, variance+v
-	}
-	t := &Trend{Change: math.Expm1(slope * span), P: 1, Rounds: len(list)}
-	if variance > 0 && sum != 0 {
-		t.P = 2 * distuv.UnitNormal.Survival((math.Abs(sum)-1)/math.Sqrt(variance))
-		t.P = min(1, t.P)
-	}
-	return t
+	return quantile(slopes, 0.5)
 }
 
 // thinned averages neighbours until few enough are left.
@@ -379,34 +422,33 @@ func oddEven(measurements []Measurement) OddEven {
 // paired within launches where they have several rounds, else between odd and even
 // launches. ok is false with fewer than three launches, or four to be split.
 func (m *Measurement) oddEven() (p float64, ok bool) {
-	byLaunch := map[int][]float64{}
+	byLaunch := map[int][]*RoundRecord{}
 	var launches []int
 	for _, r := range m.Rounds {
 		if r.Status == OK {
 			if byLaunch[r.Launch] == nil {
 				launches = append(launches, r.Launch)
 			}
-			byLaunch[r.Launch] = append(byLaunch[r.Launch], math.Log(float64(median(r.DeviceNS))))
+			byLaunch[r.Launch] = append(byLaunch[r.Launch], r)
 		}
 	}
 	slices.Sort(launches)
 	var differences []float64
 	var halves [2][]float64
 	for i, l := range launches {
-		rounds := byLaunch[l]
-		halves[i%2] = append(halves[i%2], stat.Mean(rounds, nil))
-		if len(rounds) < 2 {
-			continue
-		}
-		var odd, even []float64
-		for j, v := range rounds {
-			if j%2 == 0 {
+		var all, odd, even []float64
+		for _, r := range byLaunch[l] {
+			v := math.Log(float64(median(r.DeviceNS)))
+			if all = append(all, v); r.Round%2 == 1 {
 				odd = append(odd, v)
 			} else {
 				even = append(even, v)
 			}
 		}
-		differences = append(differences, stat.Mean(odd, nil)-stat.Mean(even, nil))
+		halves[i%2] = append(halves[i%2], stat.Mean(all, nil))
+		if len(odd) > 0 && len(even) > 0 {
+			differences = append(differences, stat.Mean(odd, nil)-stat.Mean(even, nil))
+		}
 	}
 	if n := float64(len(differences)); n >= 3 {
 		mean, sd := stat.MeanStdDev(differences, nil)

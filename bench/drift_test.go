@@ -16,6 +16,9 @@ import (
 type driftingMachine struct {
 	points, launches, rounds          int
 	launchSD, roundSD, change, wander float64
+
+	reset float64 // slower by so much at the end of every launch than at its beginning
+	pause float64 // seconds in the middle of the run, as of one that was resumed
 }
 
 // measurements are what such a machine gives: every launch visits all points.
@@ -29,13 +32,18 @@ func (d driftingMachine) measurements(random *rand.Rand) []Measurement {
 	e := random.NormFloat64()
 	for l := range d.launches {
 		launch := d.launchSD * random.NormFloat64()
+		began := at
 		for round := range d.rounds {
 			for order, i := range random.Perm(d.points) {
 				e = d.wander*e + math.Sqrt(1-d.wander*d.wander)*random.NormFloat64()
-				deviation := launch + d.roundSD*e + d.change*float64(at)/float64(total)
+				deviation := launch + d.roundSD*e + d.change*float64(at)/float64(total) + d.reset*float64((at-began)*d.launches)/float64(total)
 				ns := int64(float64(1+i) * 1e7 * math.Exp(deviation))
+				start := int64(at) * int64(time.Second)
+				if 2*l >= d.launches {
+					start += int64(d.pause * 1e9)
+				}
 				ms[i].Rounds = append(ms[i].Rounds, &RoundRecord{
-					Launch: l + 1, Round: round + 1, Order: order + 1, Status: OK, Start: int64(at) * int64(time.Second), DeviceNS: []int64{ns},
+					Launch: l + 1, Round: round + 1, Order: order + 1, Status: OK, Start: start, DeviceNS: []int64{ns},
 				})
 				at++
 			}
@@ -77,7 +85,12 @@ func TestTrendPower(t *testing.T) {
 		{driftingMachine{points: 14, launches: 5, rounds: 4, launchSD: 0.01, roundSD: 0.01}, 0, 2},
 		{driftingMachine{points: 1, launches: 12, rounds: 1, launchSD: 0.01, roundSD: 0.01}, 0, 3},
 		{driftingMachine{points: 14, launches: 4, rounds: 1, launchSD: 0.003, roundSD: 0.003, change: 0.03}, 88, 100},
-		{driftingMachine{points: 14, launches: 4, rounds: 1, launchSD: 0.01, roundSD: 0.003, change: -0.03}, 85, 100},
+		{driftingMachine{points: 14, launches: 4, rounds: 1, launchSD: 0.01, roundSD: 0.003, change: -0.03}, 70, 100},
+		{driftingMachine{points: 14, launches: 12, rounds: 1, launchSD: 0.003, roundSD: 0.01, change: 0.05}, 97, 100},
+		{driftingMachine{points: 14, launches: 12, rounds: 1, launchSD: 0.003, roundSD: 0.01, change: 0.03}, 95, 100},
+		{driftingMachine{points: 14, launches: 12, rounds: 1, launchSD: 0.003, roundSD: 0.003, reset: 0.003}, 0, 5},
+		{driftingMachine{points: 14, launches: 12, rounds: 1, launchSD: 0.003, roundSD: 0.005, reset: 0.005}, 0, 5},
+		{driftingMachine{points: 14, launches: 5, rounds: 4, launchSD: 0.001, roundSD: 0.003, change: 0.005, pause: 1e6}, 0, 3},
 		{driftingMachine{points: 14, launches: 5, rounds: 4, launchSD: 0.003, roundSD: 0.005, change: 0.03}, 95, 100},
 		{driftingMachine{points: 1, launches: 12, rounds: 1, launchSD: 0.003, roundSD: 0.003, change: 0.03}, 90, 100},
 		// Four rounds of one point can show no trend: that is what sentinels are for.
@@ -181,6 +194,28 @@ func TestSentinelsInAJournal(t *testing.T) {
 	}
 }
 
+// A sentinel that fails gives way to another point, whose visits count as well as its own.
+func TestSentinelThatGaveWay(t *testing.T) {
+	random := rand.New(rand.NewPCG(45, 46))
+	visit := func(point string, ms float64) RoundRecord {
+		v := sentinelVisit(random, ms, 0.002)
+		v.ID = pointOf(point).String()
+		return v
+	}
+	steady := []RoundRecord{visit("first", 10), visit("second", 20), visit("second", 20)}
+	if s := judgeSentinel(steady); s == nil || s.Visits != 2 || s.Beyond(driftLimit) {
+		t.Errorf("a point that failed and a steady one: %v", s)
+	}
+	drifting := append(steady, visit("second", 21))
+	if s := judgeSentinel(drifting); s == nil || !s.Beyond(driftLimit) || s.Point != pointOf("second").String() {
+		t.Errorf("the second point drifts by 5 %%: %v", s)
+	}
+	before := []RoundRecord{visit("first", 10), visit("first", 10.5), visit("second", 20), visit("second", 20)}
+	if s := judgeSentinel(before); s == nil || !s.Beyond(driftLimit) || s.Point != pointOf("first").String() {
+		t.Errorf("the first point drifted by 5 %% before it failed: %v", s)
+	}
+}
+
 func TestOddEven(t *testing.T) {
 	random := rand.New(rand.NewPCG(51, 52))
 	for _, c := range []struct {
@@ -214,6 +249,13 @@ func TestOddEven(t *testing.T) {
 	}
 	if p, ok := regular[0].oddEven(); !ok || p > 0.001 {
 		t.Errorf("every second round is 2 %% slower, but p = %g", p)
+	}
+	// A round that was dropped does not make odd ones of those after it.
+	for l := range 5 {
+		regular[0].Rounds[4*l+l%3].Status = Dropped
+	}
+	if p, ok := regular[0].oddEven(); !ok || p > 0.001 {
+		t.Errorf("every second round is 2 %% slower and some are missing, but p = %g", p)
 	}
 	if !(OddEven{Points: 20, Rejected: 6}).Suspicious() || (OddEven{Points: 14, Rejected: 2}).Suspicious() || (OddEven{}).Suspicious() {
 		t.Error("6 of 20 are beyond chance, 2 of 14 are not")

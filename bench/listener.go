@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,35 +27,62 @@ var errUndying = errors.New("a worker that hung cannot be killed: it waits insid
 // undyingAfter is how long a worker that was killed may take to end.
 const undyingAfter = 30 * time.Second
 
+// grace is how much longer than it announced a worker may be silent. A process that was
+// stopped itself, by Ctrl-Z or a debugger, finds its timer expired and lines waiting at
+// the same moment, and must read them before it judges.
+const grace = time.Second
+
 // listen takes lines until the worker closes its pipe. Silence longer than the
-// worker announced is a hang: kill is called and hung returned. So it is for an
-// error that must end the run.
-func (l *listener) listen(lines <-chan []byte, readings <-chan ReadingRecord, kill func()) (fatal error, hung bool) {
+// worker announced is a hang: kill is called and hung returned. An error that must end
+// the run kills the worker, too, as the launcher does when ctx ends. A worker that was
+// killed and does not end in time is errUndying.
+func (l *listener) listen(ctx context.Context, lines <-chan []byte, readings <-chan ReadingRecord, kill func()) (fatal error, hung bool) {
 	watchdog := time.NewTimer(l.allow)
 	defer watchdog.Stop()
+	late, killed := false, false
+	ending := func() {
+		killed = true
+		watchdog.Reset(undyingAfter)
+	}
+	fail := func(err error) {
+		if fatal = err; err != nil {
+			kill()
+			ending()
+		}
+	}
+	cancelled := ctx.Done()
 	for {
 		select {
 		case line, open := <-lines:
 			if !open {
-				return nil, hung
+				return fatal, hung
 			}
-			if err := l.take(line); err != nil {
-				kill()
-				return err, false
+			if fatal == nil {
+				fail(l.take(line))
 			}
-			watchdog.Reset(l.allow)
+			if !killed {
+				late = false
+				watchdog.Reset(l.allow)
+			}
 		case reading := <-readings:
-			if err := l.runner.note(reading); err != nil {
-				kill()
-				return err, false
+			if fatal == nil {
+				fail(l.runner.note(reading))
 			}
+		case <-cancelled:
+			cancelled = nil
+			ending()
 		case <-watchdog.C:
-			if hung {
-				return errUndying, hung
+			switch {
+			case killed:
+				return errors.Join(fatal, errUndying), hung
+			case !late:
+				late = true
+				watchdog.Reset(min(grace, l.allow))
+			default:
+				hung = true
+				kill()
+				ending()
 			}
-			hung = true
-			kill()
-			watchdog.Reset(undyingAfter)
 		}
 	}
 }

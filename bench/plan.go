@@ -254,7 +254,7 @@ func (c Config) guess(p PlannedPoint, rate float64) time.Duration {
 func (p Protocol) visitTime(inference, gap time.Duration) time.Duration {
 	each := inference + gap
 	warmup := max(p.WarmupTime, time.Duration(p.WarmupSamples)*each)
-	return warmup + time.Duration(p.ramp(each)+max(steadyWindows*p.window(each), p.samples(each)))*each + time.Duration(p.copies(inference))*inference
+	return warmup + time.Duration(p.ramp(each)+(steadyWindows-1)*p.RampSamples+max(steadyWindows*p.window(each), p.samples(each)))*each + time.Duration(p.copies(inference))*inference
 }
 
 // ramp is how many inferences before a round are left out of it (W3).

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -70,41 +69,6 @@ func (w *worker) meterClock() (lap func() (mhz *float64, missing string)) {
 		}
 		return &mhz, ""
 	}
-}
-
-// meterWindows is meterClock for the windows of a round, where a host has its twin: the
-// mean of the frequencies read at both ends of a lap, which is of two moments and so is
-// written down and not judged.
-func (w *worker) meterWindows() (lap func() (mhz *float64, missing string)) {
-	if _, ok := w.stream.(hardware.EventStream); ok {
-		return w.meterClock()
-	}
-	from, why := w.frequency()
-	return func() (*float64, string) {
-		begin := from
-		if why != "" {
-			return nil, why // from here on: a proof has the clocks of all windows or none
-		}
-		if from, why = w.frequency(); why != "" {
-			return nil, why
-		}
-		mean := (*begin + *from) / 2
-		return &mean, ""
-	}
-}
-
-// frequency reads the host's processors, or says why that is not known.
-func (w *worker) frequency() (mhz *float64, missing string) {
-	reading, missing := w.counters.read(w.now)
-	switch {
-	case missing != "":
-		return nil, missing
-	case reading.Host == nil:
-		return nil, "no host reading"
-	case reading.Host.FrequencyMHz == nil:
-		return nil, cmp.Or(reading.Host.Reasons["frequency_mhz"], "the sampler knows no frequency")
-	}
-	return reading.Host.FrequencyMHz, ""
 }
 
 // A ClockLock is the lock under which a worker measures.

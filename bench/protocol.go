@@ -27,8 +27,8 @@ type Protocol struct {
 	// engine's builds may differ (S2); 0, as in journals of before, is 1.
 	Builds int `json:"builds" yaml:"builds"`
 
-	// A round begins with a ramp of the larger of RampSamples and RampTime, which is
-	// left out of it (W3).
+	// A round begins with a ramp of the larger of RampSamples and RampTime, which is left
+	// out of it, and so are RampSamples at the start of its further windows (W3).
 	RampSamples int           `json:"ramp_samples" yaml:"ramp_samples"`
 	RampTime    time.Duration `json:"ramp_time_ns" yaml:"ramp_time"`
 
@@ -321,7 +321,7 @@ func (p Protocol) Check() error {
 	want(p.DriftStop >= 0, "drift_stop", p.DriftStop, "0 or a fraction")
 	want(p.Watchdog > 0, "watchdog", p.Watchdog, "a positive time")
 	want(p.TelemetryPatience > 0, "telemetry_patience", p.TelemetryPatience, "a positive time")
-	want(p.EnergyWindows >= 0, "energy_windows", p.EnergyWindows, "0 or more")
+	want(p.EnergyWindows >= 1, "energy_windows", p.EnergyWindows, "at least 1")
 	for _, d := range []struct {
 		key   string
 		value time.Duration

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -288,13 +289,11 @@ func (m *Measurement) estimate(log *Log) {
 	}
 	slices.Sort(launches)
 	medians, samples, walls := make([][]float64, len(launches)), make([][][]float64, len(launches)), make([][][]float64, len(launches))
-	launchMedians := make([]float64, len(launches))
-	var enqueued [][]float64
+	launchMedians, enqueued := make([]float64, len(launches)), make([][]float64, len(launches))
 	for i, l := range launches {
-		var submits []float64
 		for _, r := range kept[l] {
 			if len(r.EnqueueNS) > 0 {
-				submits = append(submits, float64(max(median(r.EnqueueNS), 1)))
+				enqueued[i] = append(enqueued[i], float64(max(median(r.EnqueueNS), 1)))
 			}
 			m.AmortisedOver = max(m.AmortisedOver, r.AmortisedOver)
 			ns := floats(r.DeviceNS)
@@ -303,9 +302,6 @@ func (m *Measurement) estimate(log *Log) {
 			medians[i] = append(medians[i], float64(median(r.DeviceNS)))
 		}
 		launchMedians[i] = stat.Mean(medians[i], nil)
-		if submits != nil {
-			enqueued = append(enqueued, submits)
-		}
 	}
 	m.Samples, m.Launches = len(pooled), len(launches)
 	if m.Samples == 0 {
@@ -324,13 +320,13 @@ func (m *Measurement) estimate(log *Log) {
 		m.Builds = len(medians)
 	}
 	m.Latency = overLaunches(medians)
-	if enqueued != nil {
-		e := overLaunches(enqueued)
+	if m.onGPU() {
+		e := overReplicas(enqueued, builds)
 		m.Enqueue = &e
 	}
 
 	m.resample(newBootstrap(samples, walls, log.Run.Seed, m.Point.String()), pooled)
-	m.conditions(launches, kept)
+	m.conditions(launches, kept, builds)
 }
 
 // resample fills in what the pooled samples tell of tails and of throughput.
@@ -409,6 +405,15 @@ func (b builtPlans) builds(launches []int) []int {
 		return nil // of those that count
 	}
 	return builds
+}
+
+// overReplicas is overLaunches for the numbers of each launch, or over builds where those
+// came out differently (S4).
+func overReplicas(launches [][]float64, builds []int) Estimate {
+	if builds != nil {
+		launches = byBuild(launches, builds)
+	}
+	return overLaunches(launches)
 }
 
 // byBuild brings the rounds of all launches of a build together.
@@ -575,9 +580,12 @@ func (m *Measurement) floating(run RunRecord) string {
 	case len(run.Host.PinnedCPUs) == 0:
 		return "not bound to processors"
 	case m.Clock == nil:
-		return "bound to processors, but their clock is not readable"
+		why := m.Rounds[0].Interval.Reasons["mean_frequency_mhz"]
+		return "bound to processors, but their clock is not readable: " + cmp.Or(why, "no round has it")
 	case m.Clock.High-m.Clock.Low > fixedWithin*m.Clock.Mean:
 		return fmt.Sprintf("the clock went from %.0f to %.0f MHz", m.Clock.Low, m.Clock.High)
+	case m.NoCycles != "": // some rounds have no clock
+		return "bound to processors, but " + m.NoCycles
 	}
 	return ""
 }

@@ -219,9 +219,9 @@ func (j *ruleJudge) steady() Rule {
 func ramp(p Protocol) Rule {
 	switch {
 	case p.RampTime > 0:
-		return met("W3", "the first %s of every round, at least %d inferences, are left out of it", p.RampTime, p.RampSamples)
+		return met("W3", "the first %s of every round are left out of it, and the first %d inferences of every window", p.RampTime, p.RampSamples)
 	case p.RampSamples > 0:
-		return met("W3", "inferences left out at the start of every round: %d", p.RampSamples)
+		return met("W3", "inferences left out at the start of every window of a round: %d", p.RampSamples)
 	}
 	return notMet("W3", "rounds count their first inference")
 }

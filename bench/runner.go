@@ -454,6 +454,8 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 			give = r.unmetered
 		case spec.Layers:
 			give = r.unlayered
+		case death.stage == copiesStage:
+			give = r.uncopied
 		}
 		if death.unsettled {
 			if err := r.settle(SettleRecord{Type: "settle", ID: death.at, Launch: spec.Launch, Start: r.now() - r.Base, Reason: death.reason}); err != nil {
@@ -493,6 +495,7 @@ func (r *Runner) fill(spec *LaunchSpec) {
 // A death is the end of a worker that did not finish.
 type death struct {
 	at        string // the point it was on, by id; empty before the first
+	stage     string
 	reason    string
 	log       []string
 	unsettled bool // it had not settled the machine yet
@@ -563,12 +566,9 @@ func (r *Runner) worker(ctx context.Context, spec LaunchSpec, attempt int, readi
 		return nil, err
 	}
 	l := &listener{runner: r, spec: spec, allow: r.Plan.Config.Protocol.Watchdog}
-	fatal, hung := l.listen(w.Lines(), readings, w.Kill)
+	fatal, hung := l.listen(ctx, w.Lines(), readings, w.Kill)
 	if errors.Is(fatal, errUndying) {
 		return nil, fatal // nor can it be waited for
-	}
-	for range w.Lines() {
-		// After a fatal error the worker is being killed; let its reader end.
 	}
 	how, log := w.Wait()
 	switch {
@@ -579,7 +579,7 @@ func (r *Runner) worker(ctx context.Context, spec LaunchSpec, attempt int, readi
 	case l.done:
 		return nil, nil
 	}
-	d := &death{at: l.at, log: log, unsettled: spec.Settle != nil && (l.stage == settleStage || !l.settling)}
+	d := &death{at: l.at, stage: l.stage, log: log, unsettled: spec.Settle != nil && (l.stage == settleStage || !l.settling)}
 	switch {
 	case hung:
 		d.reason = fmt.Sprintf("hung: no word for %s while at %q", l.allow.Round(time.Millisecond), l.stage)

@@ -428,8 +428,63 @@ func TestFaultsOfEngines(t *testing.T) {
 	if m := r.point(t, "deferring"); m.State != Failed || !strings.Contains(m.Reason, "the engine defers its work") {
 		t.Errorf("deferring: %s %q", m.State, m.Reason)
 	}
+	// Deferred work that a gap hides is found all the same.
+	s.config.Grid.Engines, s.config.Grid.Gaps = []string{"deferring"}, []time.Duration{100 * time.Millisecond}
+	s.deferred = func(string) time.Duration { return 64 * time.Millisecond }
+	if m := s.run(t).point(t, "deferring"); m.State != Failed || !strings.Contains(m.Reason, "the engine defers its work") {
+		t.Errorf("deferring into a gap: %s %q", m.State, m.Reason)
+	}
 	if m := r.point(t, "hanging"); m.State != Failed || !strings.Contains(m.Reason, "hung: no word for 1m") {
 		t.Errorf("hanging: %s %q", m.State, m.Reason)
+	}
+}
+
+// A library that takes its process along while it is opened costs the points of its
+// engine: not the one visited before, nor the run.
+func TestDeathOfOpening(t *testing.T) {
+	for _, c := range []struct {
+		launch int // whose worker dies
+		layers bool
+		state  State
+	}{{launch: 1, state: Failed}, {launch: 3, state: Failed}, {launch: 6, layers: true, state: Measured}} {
+		s := simulate(t, "quick", hardware.Host)
+		s.config.Protocol.Settle, s.config.Layers = 0, c.layers
+		s.config.Grid.Engines = []string{"sound", "dying", "sound-2"}
+		s.layers = func(inferences int) ([]engines.Layer, error) {
+			return []engines.Layer{{Name: "all", DeviceNS: slices.Repeat([]int64{1e6}, inferences)}}, nil
+		}
+		s.opening = func(engine string, launch int) string {
+			if engine == "dying" && launch == c.launch {
+				return "signal: killed"
+			}
+			return ""
+		}
+		r := s.run(t)
+		if r.err != nil {
+			t.Fatalf("launch %d: %v", c.launch, r.err)
+		}
+		for _, engine := range []string{"sound", "sound-2"} {
+			if m := r.point(t, engine); m.State != Measured || m.Launches != 4 || (m.Layers != nil) != c.layers {
+				t.Errorf("launch %d: %s: %s %s, %d launches", c.launch, engine, m.State, m.Reason, m.Launches)
+			}
+		}
+		m := r.point(t, "dying")
+		if m.State != c.state || c.state == Failed && !strings.Contains(m.Reason, `the worker died (signal: killed) while at "open engine"`) || m.Layers != nil {
+			t.Errorf("launch %d: dying: %s %s", c.launch, m.State, m.Reason)
+		}
+	}
+}
+
+// What opening an engine takes is no part of its build (M7).
+func TestBuildTimeIsTheBuild(t *testing.T) {
+	s := brief(simulate(t, "quick", hardware.Host))
+	s.opening = func(string, int) string {
+		time.Sleep(3 * time.Second)
+		return ""
+	}
+	s.builds = func(string, int) { time.Sleep(100 * time.Millisecond) }
+	if m := s.run(t).point(t, "sim"); m.Build != 100*time.Millisecond {
+		t.Errorf("a build takes %s, want 100 ms", m.Build)
 	}
 }
 
@@ -530,6 +585,22 @@ func TestWidthIsOverBuilds(t *testing.T) {
 		r := s.run(t)
 		if m := r.point(t, "sim"); m.Launches != want || (m.Builds == 3) != differ {
 			t.Errorf("builds differ %t: %d launches of %d builds, want %d", differ, m.Launches, m.Builds, want)
+		}
+	}
+}
+
+// Every interval of a point is over its builds where those differ, not the latency's alone.
+func TestIntervalsAreOverBuilds(t *testing.T) {
+	s := simulate(t, "publish", hardware.CUDA)
+	s.config.Protocol.MaxLaunches, s.config.Protocol.SentinelEvery, s.config.Protocol.Settle, s.config.Protocol.SettleAgain = 0, 0, 0, 0
+	s.plans = func(n int) string { return fmt.Sprint(n) }
+	m := s.run(t).point(t, "sim")
+	if m.Builds != 3 || m.Copies == nil || m.Cycles == nil || m.Enqueue == nil {
+		t.Fatalf("%s %s: %d builds, copies %q, cycles %q", m.State, m.Reason, m.Builds, m.NoCopies, m.NoCycles)
+	}
+	for name, e := range map[string]Estimate{"latency": m.Latency, "cycles": *m.Cycles, "enqueue": *m.Enqueue, "copy in": m.Copies.In, "copy out": m.Copies.Out, "around": m.Copies.Around} {
+		if e.Launches != 3 {
+			t.Errorf("%s: an interval over %d, want the 3 builds", name, e.Launches)
 		}
 	}
 }
@@ -786,6 +857,18 @@ func TestRoundIsWhatWasProven(t *testing.T) {
 	cut := visit(func(p *Protocol) { p.RoundMost = 50 })
 	if later := time.Duration(cut.Start - whole.Start); len(cut.DeviceNS) != 50 || later != 90*time.Millisecond {
 		t.Errorf("with room for 50: %d samples that begin %s later, want 50 and 90 ms", len(cut.DeviceNS), later)
+	}
+	slowStarts := simulate(t, "quick", hardware.Host)
+	slowStarts.latency = func(i inference) time.Duration {
+		if i.index == 0 {
+			return 15 * time.Millisecond // after whatever the processors did since the last block
+		}
+		return 10 * time.Millisecond
+	}
+	for _, r := range slowStarts.run(t).Log.Rounds {
+		if slow := slices.IndexFunc(r.DeviceNS, func(ns int64) bool { return ns != 10e6 }); slow >= 0 {
+			t.Errorf("sample %d of a round is of the ramp of a window: %d ns", slow, r.DeviceNS[slow])
+		}
 	}
 	filled := visit(func(p *Protocol) { p.WindowTime = 0 })
 	if len(filled.DeviceNS) != 46 {

@@ -135,7 +135,7 @@ func (w *worker) settleDevice(ctx context.Context, p Point, r *SettleRecord) err
 		if err != nil {
 			return err
 		}
-		state := DeviceState{ClockMHz: mhz, TemperatureC: temperature(reading)}
+		state := DeviceState{ClockMHz: mhz, TemperatureC: w.temperature(reading)}
 		took := time.Duration(w.now() - started)
 		history.add(took, state)
 		r.Seconds, r.End = took.Seconds(), state

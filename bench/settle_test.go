@@ -166,6 +166,26 @@ func TestNothingToComeBackTo(t *testing.T) {
 	}
 }
 
+// Where NVML does not read the GPU, the processors' temperature does not stand in for its.
+func TestSettlesWithoutNVML(t *testing.T) {
+	s := brief(simulate(t, "quick", hardware.CUDA))
+	s.latency = func(inference) time.Duration { return 20 * time.Millisecond }
+	s.counters = func(at time.Duration, r *hardware.Reading) error {
+		celsius := 50 + at.Seconds() // they spin
+		r.GPU, r.Host.TemperatureC = nil, &celsius
+		return nil
+	}
+	r := s.run(t)
+	if len(r.Log.Settles) == 0 {
+		t.Fatal("nothing settled")
+	}
+	for _, record := range r.Log.Settles {
+		if record.End.TemperatureC != nil || !record.Met {
+			t.Errorf("met %t at %v °C: %s", record.Met, record.End.TemperatureC, record.Reason)
+		}
+	}
+}
+
 // A host that was not warmed says so.
 func TestHostIsNotSettled(t *testing.T) {
 	for _, fault := range []string{"break", "signal: segmentation fault"} {

@@ -161,28 +161,6 @@ func TestRoundsWhoseClockMoves(t *testing.T) {
 	}
 }
 
-// On a host the windows' frequencies are written down, where they can be read, and
-// judge nothing.
-func TestHostWindowFrequencies(t *testing.T) {
-	for _, readable := range []bool{true, false} {
-		s := simulate(t, "quick", hardware.Host)
-		s.config.Protocol.Settle, s.config.Protocol.Launches = 0, 2
-		s.counters = func(at time.Duration, r *hardware.Reading) error {
-			mhz := 2000 + 500*float64(int64(at/(150*time.Millisecond))%2)
-			if r.Host.FrequencyMHz = &mhz; !readable {
-				r.Host.FrequencyMHz, r.Host.Reasons = nil, hardware.Reasons{"frequency_mhz": "no cpufreq"}
-			}
-			return nil
-		}
-		for _, r := range s.run(t).point(t, "sim").Rounds {
-			proof := r.Steady
-			if !proof.Met || proof.ClockLimit != 0 || proof.ClockMoved() || (len(proof.WindowClocks) == len(proof.WindowMedians)) != readable || readable == (proof.ClockReason == "no cpufreq") {
-				t.Errorf("readable %t: %+v", readable, proof)
-			}
-		}
-	}
-}
-
 // prove plays windows of n samples each whose level is given at every window from
 // 0 on, until the proof is met or most windows are run.
 func proveSimulated(random *rand.Rand, n, most int, cv, correlation float64, level func(window float64) float64) SteadyProof {

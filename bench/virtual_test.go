@@ -39,6 +39,9 @@ type simulation struct {
 	// fault says how the next block goes wrong: "" not at all, "hang", "break" the device's
 	// context, or the words with which the worker dies.
 	fault func(inference) string
+	// opening says with which words a worker of a host dies of opening an engine; empty for
+	// none.
+	opening func(engine string, launch int) string
 	// deferred is how long an engine's output is in coming after its calls returned.
 	deferred func(engine string) time.Duration
 	// clock of the multiprocessors in MHz; 1500 where nil. Not a number is unreadable.
@@ -81,6 +84,7 @@ type inference struct {
 	batch  int
 	index  int // within its block
 	way    simulatedWay
+	copies bool // it stands between copies, or is one
 }
 
 // A simulatedWay is how inferences are submitted, and what they find in the cache.
@@ -268,7 +272,14 @@ func (s *simulation) drivers() []engines.Driver {
 	for _, name := range append(slices.Clone(s.config.Grid.Engines), "sim-reference") {
 		drivers = append(drivers, engines.Driver{
 			Name: name, Device: s.kind, Reference: name == "sim-reference",
-			Open: func(context.Context, hardware.Device) (engines.Engine, error) { return simulatedEngine{name}, nil },
+			Open: func(_ context.Context, on hardware.Device) (engines.Engine, error) {
+				if d, ok := on.(*simulatedDevice); ok && s.opening != nil {
+					if words := s.opening(name, d.launch); words != "" {
+						d.die(words)
+					}
+				}
+				return simulatedEngine{name}, nil
+			},
 		})
 	}
 	return drivers
@@ -464,7 +475,7 @@ func (d *simulatedDevice) Time(c native.Call, s []hardware.Sample) error {
 	if copies > 0 && d.refuses != nil && d.refuses(d.session.engine, "inference between copies") {
 		return &native.CallError{Code: 7}
 	}
-	i := inference{at: time.Duration(d.now()), launch: d.launch, engine: d.session.engine, batch: d.session.batch, way: d.way}
+	i := inference{at: time.Duration(d.now()), launch: d.launch, engine: d.session.engine, batch: d.session.batch, way: d.way, copies: copies > 0}
 	if d.way.held && d.refuses != nil && d.refuses(i.engine, "blocked") {
 		return &hardware.HeldError{After: 30 * time.Second}
 	}
@@ -557,7 +568,7 @@ func (s simulatedGPUSampler) EventReasons() (hardware.EventReasons, error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case r.GPU.EventReasons == nil:
+	case r.GPU == nil || r.GPU.EventReasons == nil:
 		return 0, errors.New("not supported")
 	}
 	return *r.GPU.EventReasons, nil

@@ -22,7 +22,12 @@ func (w *worker) build(ctx context.Context, p Point) (*arrangement, error) {
 }
 
 // buildNumbered makes a session with its input set, which is still to be arranged.
+// Opening the engine's library and reading the model come first and are no part of the
+// build's time (M7): whichever point is visited first would pay for them.
 func (w *worker) buildNumbered(ctx context.Context, p Point, number int) (a *arrangement, err error) {
+	if err := w.begin(p, "open engine", 0); err != nil {
+		return nil, err
+	}
 	engine, err := w.engine(ctx, p.Engine)
 	if err != nil {
 		return nil, err
@@ -41,6 +46,12 @@ func (w *worker) buildNumbered(ctx context.Context, p Point, number int) (a *arr
 	if options.Precision.Calibrated() {
 		options.Ranges = w.spec.Ranges[expectedKey(p)]
 	}
+	start := w.now()
+	defer func() {
+		if a != nil {
+			a.buildNS = w.now() - start
+		}
+	}()
 	if reader, ok := engine.(engines.FileEngine); ok && subject.file != nil {
 		inputs, err := subject.file.Values(subject.inputs, 0)
 		if err != nil {
@@ -99,7 +110,6 @@ func (w *worker) block(session engines.Session, p Point, s []hardware.Sample) er
 // visit builds a point's session, warms it up, checks its output and takes one
 // round. It sends the point's record, then each try of the round.
 func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error {
-	start := w.now()
 	number := w.spec.Config.Protocol.build(w.spec.Launch)
 	if v.Sentinel {
 		number = 1 // of the same engine in all launches, whose builds may differ (D1)
@@ -109,7 +119,7 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 		return err
 	}
 	defer w.finish(v.Point, session)
-	record.BuildNS = w.now() - start
+	record.BuildNS = session.buildNS
 	if err := w.begin(v.Point, "first inference", 0); err != nil {
 		return err
 	}
@@ -119,7 +129,7 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 	}
 	record.FirstNS = first[0].Host
 	record.Executed = session.Executed()
-	start = w.now()
+	start := w.now()
 	if err := w.arrange(ctx, session, v.Point); err != nil {
 		return err
 	}
@@ -146,15 +156,16 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 		w.broken[v.Point] = true
 		return nil // the record says so; a wrong answer has no latency
 	}
-	if err := w.rounds(ctx, session, v, warm, inference); err != nil {
-		return err
+	clean, err := w.rounds(ctx, session, v, warm, inference)
+	if err != nil || !clean {
+		return err // what spoilt every try of the round would spoil the copies, too
 	}
 	return w.copies(session, v, inference)
 }
 
 // rounds takes a visit's round, again as often as the protocol allows while it is
-// dropped.
-func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, warm warmth, inference time.Duration) error {
+// dropped. It tells whether one was clean.
+func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, warm warmth, inference time.Duration) (clean bool, err error) {
 	proto := w.spec.Config.Protocol
 	hot := 0
 	for try := 1; ; try++ {
@@ -164,17 +175,17 @@ func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, w
 		}
 		verdict, took, err := w.clocked(session, v.Point, inference, &round)
 		if err != nil {
-			return err
+			return false, err
 		}
 		inference = took
 		if err := w.say(round); err != nil {
-			return err
+			return false, err
 		}
 		if verdict.lockLost {
-			return &lockLostError{round.DropReason}
+			return false, &lockLostError{round.DropReason}
 		}
 		if round.Status == OK || try > proto.Retries {
-			return nil
+			return round.Status == OK, nil
 		}
 		if verdict.hot {
 			hot++
@@ -183,7 +194,7 @@ func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, w
 			err = w.pause(ctx, v.Point, proto.RetryWait)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 }
@@ -220,7 +231,7 @@ func (w *worker) coolDown(ctx context.Context, p Point, limit time.Duration) err
 		if err != nil {
 			return err
 		}
-		if now := temperature(reading); missing == "" && now != nil && w.rest != nil && *now <= *w.rest+w.spec.Config.Protocol.CoolWithin {
+		if now := w.temperature(reading); missing == "" && now != nil && w.rest != nil && *now <= *w.rest+w.spec.Config.Protocol.CoolWithin {
 			return nil
 		}
 	}
@@ -261,6 +272,14 @@ func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (
 		// Early, because what an engine defers piles up.
 		if !checked && (end || n == 64) {
 			checked = true
+			if p.Gap > 0 {
+				// In a gap deferred work gets done unseen.
+				burst := w.now()
+				if err := w.time(session, samples(proto.WarmupSamples)); err != nil {
+					return warmth{}, err
+				}
+				took = time.Duration(w.now() - burst)
+			}
 			if err := w.deferred(session, took); err != nil {
 				return warmth{}, err
 			}
@@ -398,33 +417,46 @@ func (w *worker) sample() (reading hardware.Reading, missing string, err error) 
 	return reading, missing, w.say(ReadingRecord{Type: "reading", Device: w.device.Info().ID, Missing: missing, Reading: relative})
 }
 
-// steady leaves out a ramp (W3) and runs windows until the last ones agree (W4) or
-// the protocol's patience ends. The samples of those are the round's, for what was
-// proven is proven of them; where they are too few for a round, more follow. clockLimit
-// is by how much the clocks of windows may differ, as far as is known by then. It gives
-// the samples and when the first of them began.
+// steady leaves out a ramp and runs windows until the last ones agree (W4) or the
+// protocol's patience ends. The samples of those are the round's, for what was proven is
+// proven of them; where they are too few for a round, more follow. A window leaves out
+// its first inferences, too: while the one before it was judged and reported, the
+// processors did other work (W3). clockLimit is by how much the clocks of windows may
+// differ, as far as is known by then. It gives the samples and when the first of them
+// began.
 func (w *worker) steady(session engines.Session, p Point, inference time.Duration, clockLimit func() float64) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
 	proto := w.spec.Config.Protocol
-	take := func(n int) ([]hardware.Sample, error) {
-		if err := w.begin(p, "round", time.Duration(n)*lasts(session, p, inference)); err != nil {
-			return nil, err
+	take := func(ramp, n int) (s []hardware.Sample, start int64, err error) {
+		if err := w.begin(p, "round", time.Duration(ramp+n)*lasts(session, p, inference)); err != nil {
+			return nil, 0, err
 		}
-		s := samples(n)
-		return s, w.block(session, p, s)
+		s, start = samples(ramp+n), w.now()
+		if err := w.block(session, p, s); err != nil {
+			return nil, 0, err
+		}
+		for _, one := range s[:ramp] {
+			start += lasts(session, p, time.Duration(one.Host)).Nanoseconds()
+		}
+		return s[ramp:], start, nil
 	}
-	if _, err := take(proto.ramp(lasts(session, p, inference))); err != nil {
-		return proof, nil, 0, err
+	ramp := proto.RampSamples
+	if p.Gap > 0 {
+		ramp = 0 // a pause before every inference is what is measured
+	}
+	if first := proto.ramp(lasts(session, p, inference)) - ramp; first > 0 {
+		if _, _, err := take(first, 0); err != nil {
+			return proof, nil, 0, err
+		}
 	}
 	var windows [][]hardware.Sample
 	var starts []int64
-	clock := w.meterWindows()
+	clock := w.meterClock()
 	for began := w.now(); ; {
-		starts = append(starts, w.now())
-		s, err := take(proto.window(lasts(session, p, inference)))
+		s, start, err := take(ramp, proto.window(lasts(session, p, inference)))
 		if err != nil {
 			return proof, nil, 0, err
 		}
-		windows = append(windows, s)
+		windows, starts = append(windows, s), append(starts, start)
 		proof.add(deviceTimes(s))
 		proof.addClock(clock())
 		proof.ClockLimit = clockLimit()
@@ -439,7 +471,7 @@ func (w *worker) steady(session engines.Session, p Point, inference time.Duratio
 	first := len(windows) - proof.Windows
 	kept, start = slices.Concat(windows[first:]...), starts[first]
 	if missing := proto.samples(lasts(session, p, inference)) - len(kept); missing > 0 {
-		s, err := take(missing)
+		s, _, err := take(ramp, missing)
 		if err != nil {
 			return proof, nil, 0, err
 		}

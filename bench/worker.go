@@ -308,7 +308,7 @@ func (w *worker) finish(p Point, s engines.Session) {
 // measure visits every point of the launch, and the sentinel whenever it is due.
 func (w *worker) measure(ctx context.Context) error {
 	if reading, missing := w.counters.read(w.now); missing == "" {
-		w.rest = temperature(reading)
+		w.rest = w.temperature(reading)
 	}
 	if w.spec.Settle != nil {
 		if err := w.settle(ctx, *w.spec.Settle); err != nil {
