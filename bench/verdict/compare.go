@@ -165,14 +165,22 @@ func (e *NotComparableError) Error() string {
 	return s
 }
 
+// Unchanged fails with a *NotComparableError where an arm changed while it was measured.
+func Unchanged(base, fresh Arm) error {
+	for _, a := range arms(base, fresh) {
+		if changes := a.arm.Changed(); len(changes) > 0 {
+			return &NotComparableError{a.name + " changed while it was measured", changes}
+		}
+	}
+	return nil
+}
+
 // Compare judges the points of two arms. It fails with a *NotComparableError where
 // what surrounds them differs in a way that was not allowed, or they share no point.
 func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	c := &Comparison{Base: base.Run(), New: fresh.Run(), Alpha: o.Alpha}
-	for _, a := range arms(base, fresh) {
-		if changes := a.arm.Changed(); len(changes) > 0 {
-			return nil, &NotComparableError{a.name + " changed while it was measured", changes}
-		}
+	if err := Unchanged(base, fresh); err != nil {
+		return nil, err
 	}
 	matches, axes, matchErr := match(base, fresh, o.Only)
 	c.Differences = append(Differences(base, fresh), axes...)

@@ -207,10 +207,11 @@ func device(r bench.RunRecord) string {
 }
 
 // Changed lists what changed within an arm while it was measured: two of its
-// results do not belong together then.
+// results do not belong together then. Clocks are not among it: a power cap may lower
+// those of one launch, which is then lost and spoils no more than itself (Arm.sides).
 func (a Arm) Changed() []Difference {
 	for i, log := range a.Logs[1:] {
-		list := slices.DeleteFunc(Differences(Arm{a.Logs[:i+1]}, Arm{[]*bench.Log{log}}), func(d Difference) bool { return !d.Spoils })
+		list := slices.DeleteFunc(Differences(Arm{a.Logs[:i+1]}, Arm{[]*bench.Log{log}}), func(d Difference) bool { return !d.Spoils || d.Name == "clocks" })
 		if x, y := a.Run().GenbenchSHA256, log.Run.GenbenchSHA256; x != y {
 			list = append(list, Difference{Name: "genbench", Base: short("binary", x), New: short("binary", y), Spoils: true})
 		}
@@ -221,16 +222,17 @@ func (a Arm) Changed() []Difference {
 	return nil
 }
 
-// clocks says how the runs of an arm set the clocks of their GPU.
+// clocks says how the runs of an arm set the clocks of their GPU: as most of them did.
 func clocks(a Arm) string {
-	var settings []string
+	setting, most := "", 0
+	counted := map[string]int{}
 	for _, log := range a.Logs {
-		if s := log.ClockSetting(); s != "" && !slices.Contains(settings, s) {
-			settings = append(settings, s)
+		s := log.ClockSetting()
+		if counted[s]++; counted[s] > most {
+			setting, most = s, counted[s]
 		}
 	}
-	slices.Sort(settings)
-	return strings.Join(settings, "; ")
+	return setting
 }
 
 // cores of the devices that were measured on.

@@ -177,3 +177,58 @@ func TestCouples(t *testing.T) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 }
+
+// A launch whose lock a power cap lowered is lost, and no more than that; more than a
+// quarter of them make the point invalid.
+func TestLegsWithALoweredLock(t *testing.T) {
+	locked := func(arm Arm, lowered int) Arm {
+		for i, log := range arm.Logs {
+			log.Clocks = []bench.ClocksRecord{{Policy: "lock", LockMHz: 1410}}
+			if i < lowered {
+				log.Clocks = append(log.Clocks, bench.ClocksRecord{Policy: "lock", LockMHz: 1395, Restarts: 1})
+			}
+		}
+		return arm
+	}
+	base, fresh := story{launches: 12, points: 1, seed: 1}.log(), story{launches: 12, points: 1, seed: 2}.log()
+	for lowered, want := range map[int]Verdict{0: Same, 1: Same, 3: Same, 4: Invalid} {
+		c, err := Compare(locked(legs(base), 0), locked(legs(fresh), lowered), live)
+		if err != nil {
+			t.Fatalf("%d lowered: %v", lowered, err)
+		}
+		row := c.Families[0].Rows[0]
+		if row.Verdict != want || want == Same && len(row.Pairs) != 12-lowered {
+			t.Errorf("%d lowered: %s of %d pairs (%s), want %s", lowered, row.Verdict, len(row.Pairs), row.Reason, want)
+		}
+		told := row.Reason
+		for _, w := range row.Doubts {
+			told += w.String()
+		}
+		if lowered > 0 && !strings.Contains(told, "locked at 1410 MHz, then locked at 1395 MHz") {
+			t.Errorf("%d lowered: told %q", lowered, told)
+		}
+	}
+}
+
+// Where the points to be confirmed have no numbers on the base's side, that is what the
+// comparison says, and Confirm acquits none of them.
+func TestConfirmationThatTheBaseFails(t *testing.T) {
+	base, slow := story{launches: 12, points: 1, seed: 1}, story{launches: 12, points: 1, seed: 2, factor: func(int) float64 { return 1.04 }}
+	c, err := Compare(base.arm(), slow.arm(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := base.log()
+	p := failed.Run.Plan[0]
+	failed.Rounds, failed.Points = nil, []bench.PointRecord{{Type: "point", ID: p.ID, Launch: 1, Point: p.Point, Failed: "it fails on purpose"}}
+	o := live
+	o.Only = c.Flagged()
+	again, err := Compare(Arm{Logs: []*bench.Log{failed}}, slow.arm(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Confirm(again)
+	if row := c.Families[0].Rows[0]; row.Verdict != Invalid || !strings.Contains(row.Reason, "it fails on purpose") || c.ExitCode() != 4 {
+		t.Errorf("%s (%s), exit code %d; want invalid, 4", row.Verdict, row.Reason, c.ExitCode())
+	}
+}

@@ -83,7 +83,9 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 	var list []*side
 	byPoint := map[bench.Point]*side{}
 	planned, measured := map[bench.Point]int{}, map[bench.Point]int{}
+	setting := clocks(a)
 	for i, log := range a.Logs {
+		own := log.ClockSetting()
 		seen := map[bench.Point]bool{}
 		for _, o := range bench.Outcomes(log) {
 			if only != nil && !slices.Contains(only, o.Point) {
@@ -97,6 +99,9 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 			if launches := log.Run.Config.Protocol.Launches; o.State == bench.Measured && cut(log) && o.Launches < launches {
 				// Half a point is not the point that was planned: it must not pass for it.
 				o.State, o.Reason = bench.Pending, fmt.Sprintf("the run was cut off after %d of %d launches", o.Launches, launches)
+			}
+			if o.State == bench.Measured && own != setting {
+				o.State, o.Reason = bench.Invalid, fmt.Sprintf("its clocks were %s, those of other launches %s; give --clocks a lower lock that the device holds", cmp.Or(own, "not set"), cmp.Or(setting, "not set"))
 			}
 			s := byPoint[o.Point]
 			if s == nil {
@@ -217,7 +222,8 @@ func match(base, fresh Arm, only []bench.Point) ([]matched, []Difference, error)
 			list = append(list, matched{s, nil})
 		}
 	}
-	if common == 0 {
+	// A point that was flagged and that neither version can measure again is for Confirm.
+	if common == 0 && only == nil {
 		return nil, nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s was measured in run %s to be compared with", fresh.Run().ID, base.Run().ID)}
 	}
 	return list, axes, nil

@@ -64,7 +64,7 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	}
 	pairs := d.batch("pairs", d.couples)
 	if f.resume != "" {
-		if err := d.stillTheSame(kept.pilot); err != nil {
+		if err := d.stillTheSame(kept); err != nil {
 			return err
 		}
 		pairs.base, pairs.fresh = kept.base, kept.fresh
@@ -175,10 +175,13 @@ func (d *duel) finishedLegs(batch string, pair int) (base, fresh []*bench.Log) {
 }
 
 // stillTheSame refuses to add to launches that were taken of something else. It asks
-// the second pilots of both sittings.
-func (d *duel) stillTheSame(then *bench.Log) error {
-	now := d.pilots[1].log
+// the second pilots of both sittings, and at which clocks the launches are.
+func (d *duel) stillTheSame(k kept) error {
+	then, now := k.pilot, d.pilots[1].log
 	changes := verdict.Arm{Logs: []*bench.Log{then, now}}.Changed()
+	if before := verdict.SettingOf(k.fresh).Clocks; d.clocks != nil && before != d.clocks.String() {
+		changes = append(changes, verdict.Difference{Name: "clocks", Base: before, New: d.clocks.String()})
+	}
 	if len(changes) == 0 && !slices.Equal(pointsOf(then.Run.Plan), pointsOf(now.Run.Plan)) {
 		changes = []verdict.Difference{{Name: "points", Base: fmt.Sprintf("%d points", len(then.Run.Plan)), New: fmt.Sprintf("%d, or others", len(now.Run.Plan))}}
 	}

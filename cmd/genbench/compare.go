@@ -46,8 +46,14 @@ func (f *judgeFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.also, "also", nil, "the same in another format: FORMAT=FILE, once for each")
 }
 
+// An output is a format of a verdict, and the file that it goes to; none is standard output.
+type output struct {
+	report reports.CompareReport
+	file   string
+}
+
 // options finds everything that is wrong with the flags at once.
-func (f *judgeFlags) options() (verdict.Options, reports.CompareReport, error) {
+func (f *judgeFlags) options() (verdict.Options, []output, error) {
 	o := verdict.Options{Alpha: f.alpha}
 	var problems []error
 	for _, name := range f.metrics {
@@ -72,19 +78,20 @@ func (f *judgeFlags) options() (verdict.Options, reports.CompareReport, error) {
 	if !(f.alpha > 0 && f.alpha < 0.5) {
 		problems = append(problems, fmt.Errorf("--alpha %g: want a probability between 0 and 0.5", f.alpha))
 	}
-	report, err := reports.LookupCompare(f.format)
-	if err != nil {
-		problems = append(problems, err)
+	var outputs []output
+	add := func(format, file string) {
+		report, err := reports.LookupCompare(format)
+		problems, outputs = append(problems, err), append(outputs, output{report, file})
 	}
+	add(f.format, f.output)
 	for _, also := range f.also {
-		format, file, ok := strings.Cut(also, "=")
-		if !ok || file == "" {
+		if format, file, ok := strings.Cut(also, "="); ok && file != "" {
+			add(format, file)
+		} else {
 			problems = append(problems, fmt.Errorf("--also %q: want FORMAT=FILE", also))
-		} else if _, err := reports.LookupCompare(format); err != nil {
-			problems = append(problems, err)
 		}
 	}
-	return o, report, errors.Join(problems...)
+	return o, outputs, errors.Join(problems...)
 }
 
 // parseShare reads 1% or 0.01.
@@ -116,8 +123,11 @@ func (a *app) compareCommand() *cobra.Command {
 		Example: "  genbench compare before after\n  genbench compare baseline:release after --allow-diff engine --format md",
 		Args:    exactArgs(2, "two results"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			o, report, err := f.options()
+			o, outputs, err := f.options()
 			if err = errors.Join(err, checkDifferences(allow)); err != nil {
+				return usage(err)
+			}
+			if err := errors.Join(checkFiles(outputs), empty(outputs)); err != nil {
 				return usage(err)
 			}
 			o.Allow = allow
@@ -143,7 +153,8 @@ func (a *app) compareCommand() *cobra.Command {
 			if comparison.Advisory != "" && why != "" {
 				comparison.Advisory += " (" + why + ")"
 			}
-			return a.conclude(comparison, &f, report)
+			comparison.Strict = f.strict
+			return a.conclude(comparison, outputs)
 		},
 	}
 	f.add(cmd)
@@ -151,23 +162,33 @@ func (a *app) compareCommand() *cobra.Command {
 	return cmd
 }
 
-// checkFiles refuses files that a verdict could not be written to.
-func (f *judgeFlags) checkFiles() error {
+// empty empties the files of outputs that are there: an earlier verdict must not pass for
+// that of a comparison which ends without one.
+func empty(outputs []output) error {
 	var problems []error
-	if f.output != "" {
-		problems = append(problems, checkWritable(f.output))
+	for _, o := range outputs {
+		if info, err := os.Stat(o.file); err == nil && info.Mode().IsRegular() {
+			problems = append(problems, os.Truncate(o.file, 0))
+		}
 	}
-	for _, also := range f.also {
-		_, file, _ := strings.Cut(also, "=")
-		problems = append(problems, checkWritable(file))
+	return errors.Join(problems...)
+}
+
+// checkFiles refuses files that a verdict could not be written to.
+func checkFiles(outputs []output) error {
+	var problems []error
+	for _, o := range outputs {
+		if o.file != "" {
+			problems = append(problems, checkWritable(o.file))
+		}
 	}
 	return errors.Join(problems...)
 }
 
 // conclude prints a comparison and turns it into an exit code, which no file that cannot
 // be written hides.
-func (a *app) conclude(c *verdict.Comparison, f *judgeFlags, report reports.CompareReport) error {
-	err := a.publish(c, f, report)
+func (a *app) conclude(c *verdict.Comparison, outputs []output) error {
+	err := a.publish(c, outputs)
 	if code := c.ExitCode(); code != 0 {
 		return &exitError{code, err}
 	}
@@ -175,16 +196,10 @@ func (a *app) conclude(c *verdict.Comparison, f *judgeFlags, report reports.Comp
 }
 
 // publish writes a comparison in all formats that were asked for.
-func (a *app) publish(c *verdict.Comparison, f *judgeFlags, report reports.CompareReport) error {
-	c.Strict = f.strict
-	problems := []error{a.writeTo(f.output, func(w io.Writer) error { return report(w, c) })}
-	for _, also := range f.also {
-		format, file, _ := strings.Cut(also, "=")
-		report, err := reports.LookupCompare(format)
-		if err == nil {
-			err = a.writeTo(file, func(w io.Writer) error { return report(w, c) })
-		}
-		problems = append(problems, err)
+func (a *app) publish(c *verdict.Comparison, outputs []output) error {
+	var problems []error
+	for _, o := range outputs {
+		problems = append(problems, a.writeTo(o.file, func(w io.Writer) error { return o.report(w, c) }))
 	}
 	return errors.Join(problems...)
 }

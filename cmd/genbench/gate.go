@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,34 +73,42 @@ func (a *app) gateCommand() *cobra.Command {
 // gateAllows are the differences that a gate compares on purpose.
 var gateAllows = [...]string{"threads", "engine", "library"}
 
-// allows adds those that its REFs ask for: two files are two models, and flags may name
+// allows adds those that the REFs ask for: two files are two models, and flags may name
 // another model, engine or whatever else verdict.AxisNames lists. Two binaries that measure
-// different networks under one name are not compared unawares.
-func (f *gateFlags) allows() []string {
+// different networks under one name are not compared unawares, whatever flags one of them
+// is given.
+func (d *duel) allows(f *gateFlags) []string {
 	allow := append(slices.Clone(f.allow), gateAllows[:]...)
-	if strings.HasPrefix(f.base, "-") || strings.HasPrefix(f.fresh, "-") {
-		return append(allow, verdict.AxisNames()...)
-	}
-	if isONNX(f.base) && isONNX(f.fresh) {
+	oneBinary := d.arms[0].binary == d.arms[1].binary
+	if oneBinary && isONNX(f.base) && isONNX(f.fresh) {
 		allow = append(allow, "model")
+	}
+	if strings.HasPrefix(f.base, "-") || strings.HasPrefix(f.fresh, "-") {
+		for _, axis := range verdict.AxisNames() {
+			if axis != "model" || oneBinary {
+				allow = append(allow, axis)
+			}
+		}
 	}
 	return allow
 }
 
 // gate carries out `genbench gate`.
 func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
-	o, report, err := f.options()
+	o, outputs, err := f.options()
 	if f.base == "" || f.fresh == "" {
 		err = errors.Join(err, errors.New("gate needs --base REF and --new REF; see `genbench gate --help`"))
 	}
-	err = errors.Join(err, checkDifferences(f.allow))
-	if f.pairs != 0 && f.pairs < 6 {
-		err = errors.Join(err, fmt.Errorf("--pairs %d: fewer than 6 cannot decide even one point", f.pairs))
+	if err = errors.Join(err, checkDifferences(f.allow)); err == nil {
+		err = checkPairs(f.looks(o.Alpha), 1, o.Alpha)
+	}
+	if err == nil {
+		err = empty(outputs)
 	}
 	if err != nil {
 		return usage(err)
 	}
-	o.Live, o.Allow = true, f.allows()
+	o.Live = true
 	if slices.ContainsFunc(o.Metrics, func(m verdict.Metric) bool { return m.Name == "energy" }) && !hasFlag(runFlags, "--energy") {
 		runFlags = append(slices.Clone(runFlags), "--energy")
 	}
@@ -113,39 +122,101 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return fmt.Errorf("create gate directory: %w", err)
 	}
-	if err := f.checkFiles(); err != nil {
+	if err := checkFiles(outputs); err != nil {
 		return usage(err)
 	}
+	c, err := d.carryOut(ctx, f, o)
+	if err == nil {
+		c.Strict = f.strict
+		return a.conclude(c, outputs)
+	}
+	stopped := d.interrupted(err)
+	code := exitCodeOf(stopped)
+	// What was measured is shown and decides nothing.
+	advisory := "the gate did not come to its end; these are the pairs it had"
+	if c == nil {
+		if code == exitUsage || code == exitInterrupted {
+			return stopped // who ran it knows, and there is nothing to show
+		}
+		c, advisory = d.nothing(o), "the gate did not come to its end, and has nothing to show"
+	}
+	c.Strict, c.Advisory, c.Stopped, c.StoppedCode = f.strict, advisory, "interrupted", code
+	if code != exitInterrupted {
+		c.Stopped = err.Error()
+	}
+	if err := a.publish(c, outputs); err != nil {
+		fmt.Fprintf(d.stderr, "genbench: %v\n", err)
+	}
+	return stopped
+}
+
+// carryOut measures and judges. With an error it gives the comparison of the pairs there
+// are, nil where there are none.
+func (d *duel) carryOut(ctx context.Context, f *gateFlags, o verdict.Options) (*verdict.Comparison, error) {
 	if err := d.resolve(ctx, f); err != nil {
-		return d.interrupted(err)
+		return nil, err
 	}
+	o.Allow = d.allows(f)
 	if err := d.warmUp(ctx); err != nil {
-		return d.interrupted(err)
+		return nil, err
 	}
+	if err := checkPairs(f.looks(o.Alpha), d.measured(), o.Alpha); err != nil {
+		return nil, usage(err)
+	}
+	var err error
 	if o.Calibration, err = d.calibration(o); err != nil {
-		return err
+		return nil, err
 	}
 	c, err := d.decide(ctx, f, o)
-	if c == nil {
-		return d.interrupted(err)
-	}
-	if d.pointless() {
+	if c != nil && d.pointless() {
 		c.Doubts = append(c.Doubts, verdict.Doubt{Text: "base and new are the same binary, libraries, networks and settings, as far as their journals tell: this gate compared a thing with itself"})
 	}
-	if err != nil {
-		// Between pairs: what was measured is shown and decides nothing.
-		stopped := d.interrupted(err)
-		c.Stopped, c.StoppedCode = "interrupted", exitCodeOf(stopped)
-		if c.StoppedCode != exitInterrupted {
-			c.Stopped = err.Error()
+	return c, err
+}
+
+// nothing is what a gate has to show that ended before its first pair.
+func (d *duel) nothing(o verdict.Options) *verdict.Comparison {
+	c := &verdict.Comparison{Alpha: o.Alpha}
+	for i, run := range []*bench.RunRecord{&c.Base, &c.New} {
+		if log := d.pilots[i].log; log != nil {
+			*run = log.Run
 		}
-		c.Advisory = "the gate did not come to its end; these are the pairs it had"
-		if err := a.publish(c, &f.judgeFlags, report); err != nil {
-			fmt.Fprintf(d.stderr, "genbench: %v\n", err)
-		}
-		return stopped
 	}
-	return a.conclude(c, &f.judgeFlags, report)
+	for _, m := range o.Metrics {
+		c.Families = append(c.Families, verdict.Family{Metric: m, Threshold: cmp.Or(o.Threshold, m.Threshold)})
+	}
+	return c
+}
+
+// looks are the moments at which a gate judges.
+func (f *gateFlags) looks(alpha float64) []verdict.Look {
+	if f.pairs != 0 {
+		return []verdict.Look{{Pairs: f.pairs, Alpha: alpha}}
+	}
+	looks := verdict.Looks(verdict.FirstLook, verdict.SecondLook, alpha)
+	return looks[:]
+}
+
+// checkPairs refuses a gate that could not fail: too few pairs to find a regression among
+// so many points, whatever they show.
+func checkPairs(plan []verdict.Look, points int, alpha float64) error {
+	last := plan[len(plan)-1]
+	if last.Pairs >= verdict.PairsFor(points, last.Alpha) {
+		return nil
+	}
+	return fmt.Errorf("%d pairs cannot find a regression among %s with --alpha %g, however clear; take at least --pairs %d",
+		last.Pairs, plural(points, "point", "points"), alpha, verdict.PairsFor(points, alpha))
+}
+
+// measured counts the points that both versions set out to measure.
+func (d *duel) measured() int {
+	n := 0
+	for _, c := range d.couples {
+		if c.Measured {
+			n++
+		}
+	}
+	return n
 }
 
 // pointless tells whether nothing that the pilots' journals know of sets the versions
@@ -158,11 +229,7 @@ func (d *duel) pointless() bool {
 // decide takes the looks of a gate and its confirmation. With an error it gives the
 // comparison of the pairs there are, nil where there are none.
 func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*verdict.Comparison, error) {
-	looks := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)
-	plan := looks[:]
-	if f.pairs > 0 {
-		plan = []verdict.Look{{Pairs: f.pairs, Alpha: o.Alpha}}
-	}
+	plan := f.looks(o.Alpha)
 	confirmation := func(flagged int) verdict.Look {
 		look := verdict.Confirmation(flagged, o.Alpha)
 		if f.pairs > 0 {
@@ -182,13 +249,13 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 			}
 			partial, compareErr := verdict.Compare(first.base, first.fresh, spent)
 			if compareErr != nil {
-				return nil, err
+				return c, err
 			}
 			return partial, err
 		}
 		next, err := verdict.Compare(first.base, first.fresh, spent)
 		if err != nil {
-			return nil, comparisonError(err)
+			return c, comparisonError(err)
 		}
 		if i > 0 {
 			next.Stand(c)
@@ -220,13 +287,23 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 		return c, err
 	}
 	second.account(d.stderr)
+	// What confirms has to be the very versions that were flagged.
+	err := verdict.Unchanged(d.whole(0, first.base, second.base), d.whole(1, first.fresh, second.fresh))
+	if err != nil {
+		return c, comparisonError(err)
+	}
 	o.Only = flagged
 	again, err := verdict.Compare(second.base, second.fresh, o)
 	if err != nil {
-		return nil, comparisonError(err)
+		return c, comparisonError(err)
 	}
 	c.Confirm(again)
 	return c, nil
+}
+
+// whole is all that was launched of a version: its pilot and two batches.
+func (d *duel) whole(arm int, first, second verdict.Arm) verdict.Arm {
+	return verdict.Arm{Logs: slices.Concat([]*bench.Log{d.pilots[arm].log}, first.Logs, second.Logs)}
 }
 
 // named are the couples of some points, named as the new version has them.

@@ -31,7 +31,8 @@ type recorder struct {
 	waits    bool               // until it is interrupted, from the third launch on
 	missing  string             // network that fails
 	unproven string             // network whose rounds find no steady state
-	changes  bool               // the engine's library, from the third launch on
+	changes  string             // the engine's library, in launches below such a directory
+	quits    string             // network that fails in the confirmation
 	lasts    bool               // as long as its journal says
 	dies     bool               // from the third pair on
 	errs     bool               // it gives a wrong output in the last pair
@@ -55,7 +56,9 @@ func recorders() map[string]recorder {
 		"waiting":   {waits: true},
 		"restless":  {unproven: "genet-small"},
 		"worse":     {unproven: "genet-small", slower: map[string]float64{"genet-small": 0.04}},
-		"fickle":    {changes: true},
+		"fickle":    {changes: "/03/"},
+		"swapped":   {changes: "/confirm/", slower: map[string]float64{"genet-small": 0.04}},
+		"quitting":  {quits: "genet-small"},
 		"lasting":   {lasts: true},
 		"dying":     {dies: true},
 		"erring":    {errs: true},
@@ -118,7 +121,7 @@ func (r recorder) record(name string, args []string) error {
 		version = r.engine
 	}
 	hash, library := "abcdef012345", "00"
-	if r.changes && strings.Contains(flags["--out"], "/03/") {
+	if r.changes != "" && strings.Contains(flags["--out"], r.changes) {
 		library = "ff"
 	}
 	protocol, err := bench.NewProtocol(flags["--profile"])
@@ -184,6 +187,9 @@ func (r recorder) record(name string, args []string) error {
 	}
 	for _, p := range plan {
 		records = append(records, bench.ModelRecord{Type: "model", Model: p.Point.Model, Precision: p.Point.Precision, Batch: p.Point.Batch, Resolution: p.Point.Resolution, ONNXSHA256: sha})
+	}
+	if r.quits != "" && strings.Contains(flags["--out"], "/confirm/") {
+		r.missing = r.quits
 	}
 	r.errs = r.errs && strings.Contains(flags["--out"], "/12/")
 	for launch := 1; launch <= protocol.Launches; launch++ {
