@@ -159,7 +159,38 @@ var special = strings.NewReplacer(
 	"<", "&lt;", ">", "&gt;", "&", "&amp;",
 )
 
-func escapeMarkdown(s string) string { return special.Replace(s) }
+func escapeMarkdown(s string) string { return unlinked(special.Replace(s)) }
+
+// unlinked keeps a site from making links of a text by itself: an engine's error in a
+// bot's comment must not call a user by @name, refer to issue #1 or lead to an address.
+// A space without width parts what would be recognised; a backslash does not stop it.
+func unlinked(s string) string {
+	word := func(c byte) bool {
+		return c == '_' || c == '-' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	}
+	begins := func(i int) bool {
+		rest := s[i+1:]
+		switch s[i] {
+		case '@': // within a word only an e-mail address: models are called genet@224
+			return i == 0 || !word(s[i-1]) || strings.HasPrefix(strings.TrimLeftFunc(rest, func(r rune) bool { return r < 128 && word(byte(r)) }), ".")
+		case '#':
+			return rest != "" && rest[0] >= '0' && rest[0] <= '9'
+		case ':':
+			return strings.HasPrefix(rest, "//")
+		case 'w', 'W':
+			return i >= 2 && strings.EqualFold(s[i-2:i+1], "www") && strings.HasPrefix(rest, ".")
+		}
+		return false
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteByte(s[i])
+		if begins(i) {
+			b.WriteString("&#8203;")
+		}
+	}
+	return b.String()
+}
 
 // blockStart is what would make a heading, a list or a rule of a paragraph.
 var blockStart = regexp.MustCompile(`^([#+=-]|\d+[.)](\s|$))`)

@@ -17,7 +17,7 @@ import (
 var nasty = []string{
 	"a|b", `a\|b`, "a\nb", "a\r\n| b |", "`code`", "``", "``a`b", "*bold* _it_ ~~no~~", "<script>alert(1)</script>", "a&amp;b", "[x](y)", "![x](y)",
 	"# no heading", "- no item", "1. no item", "+ no item", "=== ", "$x$", "\x1b[31mred\x1b[0m", "bell\x07 and \x1b(0 graphics", "tab\tstop", "\u202eright to left", "line\u2028separator",
-	"\xff\xfe", "", " ", "ends with \\", "it's \"quoted\"", "µs × °C – …", "日本語", strings.Repeat("long ", 50),
+	"\xff\xfe", "", " ", "ends with \\", "it's \"quoted\"", "µs × °C – …", "日本語", "@name", "see https://example.org", strings.Repeat("long ", 50),
 }
 
 // TestMarkdownCells: whatever stands in a cell, the table stays a table: each row
@@ -76,6 +76,28 @@ func TestMarkdownText(t *testing.T) {
 		}
 		if p := string(prose{mono(text)}.markdown()); strings.ContainsAny(p, "\n\r\x1b") {
 			t.Errorf("%q as code becomes %q", text, p)
+		}
+	}
+}
+
+// TestMarkdownLinksNothing: no text from outside calls a user or leads anywhere, and the
+// names of points stay as they are, to be copied.
+func TestMarkdownLinksNothing(t *testing.T) {
+	for text, want := range map[string]string{
+		"@octocat":                 "@&#8203;octocat",
+		"ask (@octocat), @@x":      "ask (@&#8203;octocat), @&#8203;@&#8203;x",
+		"a.b@example.org":          "a.b@&#8203;example.org",
+		"genet-small@224/x/fp32":   "genet-small@224/x/fp32",
+		"https://example.org/a#12": "https:&#8203;//example.org/a#&#8203;12",
+		"see WWW.example.org":      "see WWW&#8203;.example.org",
+		"C#, a: b, 1 www":          "C#, a: b, 1 www",
+		"<@a>":                     "&lt;@&#8203;a&gt;",
+	} {
+		if got := (prose{text}).markdown(); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+		if got := (prose{mono(text)}).markdown(); got != "`"+text+"`" {
+			t.Errorf("%q as code becomes %q", text, got)
 		}
 	}
 }
