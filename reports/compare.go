@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
@@ -55,39 +56,53 @@ func LookupCompare(name string) (CompareReport, error) {
 
 // Headline is the verdict on all points in one sentence. With several metrics a point
 // is counted once for each.
-func Headline(c *verdict.Comparison) string {
-	total := 0
-	for _, f := range c.Families {
-		total += len(f.Rows)
+func Headline(c *verdict.Comparison) string { return headlineOf(c, clean(c.Stopped)) }
+
+// headlineOf is Headline with the words for why a gate was stopped.
+func headlineOf(c *verdict.Comparison, stopped string) string {
+	total := rowsIn(c)
+	points := func(n int, noun string) string {
+		if len(c.Families) > 1 {
+			return fmt.Sprintf("%s by %d metrics", count(n, noun), len(c.Families))
+		}
+		return count(n, noun)
 	}
-	of := count(total, "point")
-	if len(c.Families) > 1 {
-		of = fmt.Sprintf("%d points by %d metrics", total, len(c.Families))
+	all := points(total, "point")
+	// What was not compared must not pass for "no regression".
+	compared, among := all, all
+	judged := total - c.Count(verdict.Extra) - c.Count(verdict.Missing) - c.Count(verdict.Invalid)
+	if judged < total {
+		compared = points(judged, "compared point")
+		among = fmt.Sprintf("the %d of %s that could be compared", judged, all)
 	}
 	undecided := c.Count(verdict.Undecided)
+	slower := c.Count(verdict.Regressed) - c.Failing() // by advice alone
 	said := ""
-	switch n := c.Count(verdict.Regressed); {
+	switch {
+	case c.Stopped != "" && total == 0:
+		said = "Not decided, as the gate was stopped: " + strings.TrimSuffix(stopped, ".")
 	case c.Stopped != "":
-		said = fmt.Sprintf("Not decided, as the gate of %s was stopped: %s", of, strings.TrimSuffix(clean(c.Stopped), "."))
+		said = fmt.Sprintf("Not decided, as the gate of %s was stopped: %s", all, strings.TrimSuffix(stopped, "."))
 	case c.Failing() > 0:
-		said = fmt.Sprintf("Regressed: %d of %s", c.Failing(), of)
-		if more := n - c.Failing(); more > 0 {
-			said += fmt.Sprintf(", and %d slower by advice alone", more)
-		}
+		said = fmt.Sprintf("Regressed: %d of %s", c.Failing(), compared)
 	case c.Count(verdict.Missing) > 0:
-		said = fmt.Sprintf("Incomplete: %d of %s vanished", c.Count(verdict.Missing), of)
+		said = fmt.Sprintf("Incomplete: %d of %s vanished", c.Count(verdict.Missing), all)
 	case c.Count(verdict.Invalid) > 0:
-		said = fmt.Sprintf("Invalid: %d of %s must not be compared", c.Count(verdict.Invalid), of)
-	case n > 0:
-		said = fmt.Sprintf("Slower, as far as this comparison can tell: %d of %s", n, of)
-	case undecided == total:
-		said = fmt.Sprintf("Undecided: nothing can be said of %s", of)
+		said = fmt.Sprintf("Invalid: %d of %s must not be compared", c.Count(verdict.Invalid), all)
+	case slower > 0:
+		said = fmt.Sprintf("Slower, as far as this comparison can tell: %d of %s", slower, compared)
+		slower = 0
+	case undecided == judged:
+		said = fmt.Sprintf("Undecided: nothing can be said of %s", compared)
 	case undecided > 0:
-		said = fmt.Sprintf("No regression found, and %d of %s undecided", undecided, of)
+		said = fmt.Sprintf("No regression found, and %d of %s undecided", undecided, compared)
 	default:
-		said = fmt.Sprintf("No regression among %s", of)
+		said = fmt.Sprintf("No regression among %s", among)
 	}
 	var parts []string
+	if slower > 0 {
+		parts = append(parts, fmt.Sprintf("%d slower by advice alone", slower))
+	}
 	for _, v := range []verdict.Verdict{verdict.Same, verdict.Improved, verdict.Undecided, verdict.ClockShift, verdict.Missing, verdict.Invalid, verdict.Extra} {
 		if n := c.Count(v); n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, v))
@@ -97,6 +112,15 @@ func Headline(c *verdict.Comparison) string {
 		said += " (" + strings.Join(parts, ", ") + ")"
 	}
 	return said + "."
+}
+
+// rowsIn counts the rows of all families. A gate that was stopped at once has none.
+func rowsIn(c *verdict.Comparison) int {
+	n := 0
+	for _, f := range c.Families {
+		n += len(f.Rows)
+	}
+	return n
 }
 
 // severity orders rows: what fails a build first, what is well last.
@@ -179,31 +203,97 @@ func lostLaunches(r verdict.Row) string {
 
 // toBeSeen tells whether a comparison that fails nothing should still be looked at.
 func toBeSeen(c *verdict.Comparison) bool {
-	if c.Count(verdict.Undecided) > 0 || c.Count(verdict.ClockShift) > 0 || c.Advisory != "" {
+	if c.Count(verdict.Undecided) > 0 || c.Count(verdict.ClockShift) > 0 || c.Count(verdict.Extra) > 0 || len(c.Advices()) > 0 || len(c.Doubts) > 0 {
 		return true
 	}
-	for _, f := range c.Families {
-		if f.Advisory != "" || slices.ContainsFunc(f.Rows, func(r verdict.Row) bool { return lostLaunches(r) != "" }) {
+	_, points := codesIn(c)
+	for code := range points {
+		if serious(code) {
 			return true
 		}
 	}
 	return false
 }
 
+// serious tells whether a doubt about a point is to be looked at whatever the verdict.
+// The others, such as an output that nothing can check, may be how a project always
+// measures; a warning on every pull request would soon be overlooked.
+func serious(code bench.Code) bool { return code == bench.LostLaunches || code == bench.FakeEngine }
+
 // design says in one line how a family was judged.
 func design(c *verdict.Comparison, f verdict.Family) string {
 	least, most := math.MaxInt, 0 // pairs of the rows that have any
+	raised, lowest, highest := 0, math.Inf(1), 0.0
 	for _, r := range f.Rows {
 		if n := len(r.Pairs); n > 0 {
 			least, most = min(least, n), max(most, n)
+		}
+		if r.Raised {
+			raised, lowest, highest = raised+1, min(lowest, r.Margin), max(highest, r.Margin)
 		}
 	}
 	pairs := count(most, "launch pair")
 	if least < most {
 		pairs = fmt.Sprintf("%d to %s", least, pairs)
 	}
-	return fmt.Sprintf("%s (%s): margin %.3g %%, %s, %s tested together, chance of a false alarm at most %.3g %%; intervals are of each point alone, %.3g %%",
-		f.Metric.Name, f.Metric.Doc, 100*f.Threshold, pairs, count(f.Tested, "point"), 100*c.Alpha, 100*(1-c.Alpha))
+	margin := fmt.Sprintf("margin %.3g %%", 100*f.Threshold)
+	if raised > 0 {
+		floors := fmt.Sprintf("%.3g", 100*lowest)
+		if most := fmt.Sprintf("%.3g", 100*highest); most != floors {
+			floors += " to " + most
+		}
+		margin += fmt.Sprintf(", raised to this machine's noise floor at %d of %s (%s %%)", raised, count(len(f.Rows), "point"), floors)
+	}
+	level := fmt.Sprintf("at a level of %.3g %%", 100*c.Alpha)
+	if interleaved(c, f) {
+		level = fmt.Sprintf("with a chance of a false alarm of at most %.3g %%", 100*c.Alpha)
+	}
+	return fmt.Sprintf("%s (%s): %s; %s; %s tested together %s; intervals are of each point alone, %.3g %%",
+		f.Metric.Name, f.Metric.Doc, margin, pairs, count(f.Tested, "point"), level, 100*(1-c.Alpha))
+}
+
+// interleaved tells whether a family's pairs are those of a gate, each of whose launches
+// is a run of its own. Only then does the level bound the false alarms: what changes on
+// a machine between two stored results looks like a change of the version.
+func interleaved(c *verdict.Comparison, f verdict.Family) bool {
+	return c.Advice(f) == "" && c.Base.Config.Protocol.Launches == 1
+}
+
+// wholeDoubts are the doubts about a comparison as a whole, those with one code in one:
+// every launch of a gate may tell of the same trouble in other figures.
+func wholeDoubts(c *verdict.Comparison) []verdict.Doubt {
+	const most = 2 // texts of one code
+	var list []verdict.Doubt
+	texts := map[bench.Code][]string{}
+	for _, d := range c.Doubts {
+		d.Text = clean(d.Text)
+		if d.Code == "" || texts[d.Code] == nil {
+			list = append(list, d)
+		}
+		texts[d.Code] = append(texts[d.Code], d.Text)
+	}
+	for i, d := range list {
+		if all := texts[d.Code]; d.Code != "" {
+			list[i].Text = strings.Join(all[:min(most, len(all))], "; ")
+			if len(all) > most {
+				list[i].Text += fmt.Sprintf("; and %d more like these", len(all)-most)
+			}
+		}
+	}
+	return list
+}
+
+// pointDoubts says for each code of the rows, gravest first, how many points carry it
+// and what that means.
+func pointDoubts(c *verdict.Comparison) (codes []bench.Code, texts []string) {
+	infos, points := codesIn(c)
+	for _, info := range infos {
+		if n := points[info.Code]; n > 0 {
+			codes = append(codes, info.Code)
+			texts = append(texts, fmt.Sprintf("%d of %s: %s; %s", n, count(len(c.Families[0].Rows), "point"), info.Means, info.Advice))
+		}
+	}
+	return codes, texts
 }
 
 // codesIn lists the codes of a comparison and its rows, with how many rows have each.
@@ -215,7 +305,7 @@ func codesIn(c *verdict.Comparison) ([]bench.CodeInfo, map[bench.Code]int) {
 			all = append(all, bench.Warning{Code: d.Code})
 		}
 	}
-	for _, f := range c.Families[:1] { // doubts are of points, not of metrics
+	for _, f := range c.Families[:min(1, len(c.Families))] { // doubts are of points, not of metrics
 		for _, r := range f.Rows {
 			all = append(all, r.Doubts...)
 			for _, w := range r.Doubts {
@@ -255,8 +345,12 @@ func compareText(w io.Writer, c *verdict.Comparison) error {
 	if c.Advisory != "" {
 		say("! ", "  ", "advisory: "+c.Advisory)
 	}
-	for _, d := range c.Doubts {
-		say("! ", "  ", clean(d.Text))
+	for _, d := range wholeDoubts(c) {
+		say("! ", "  ", d.Text)
+	}
+	if rowsIn(c) == 0 {
+		_, err := w.Write(b.Bytes())
+		return err
 	}
 	say("", "", fmt.Sprintf("base %s, new %s, %s on %s", c.Base.ID, c.New.ID, strings.ToLower(kind(c.New)), deviceText(c.New)))
 	for _, d := range c.Differences {
@@ -307,121 +401,6 @@ func compareText(w io.Writer, c *verdict.Comparison) error {
 	return err
 }
 
-// mostRows is how many rows of a table a pull request is shown; a step summary
-// must stay below 1 MiB (docs.github.com, "Workflow commands", job summaries).
-const mostRows = 100
-
-// compareMarkdown writes what a pull request gets: the verdict, what is not the
-// same, the rest folded. Verdicts and doubts link to their explanations as
-// footnotes, which a comment, a summary and a file all show.
-func compareMarkdown(w io.Writer, c *verdict.Comparison) error {
-	b := comparisonPage{notes: map[string]bool{}}
-	mark := "✅"
-	switch c.ExitCode() {
-	case 0:
-		if toBeSeen(c) {
-			mark = "⚠️"
-		}
-	default:
-		mark = "❌"
-	}
-	fmt.Fprintf(&b, "### %s %s\n\n", mark, escapeMarkdown(Headline(c)))
-	if c.Advisory != "" {
-		fmt.Fprintf(&b, "> **Advisory:** %s.\n\n", marked(clean(c.Advisory)).markdown())
-	}
-	for _, f := range c.Families {
-		fmt.Fprintf(&b, "%s.\n\n", escapeMarkdown(design(c, f)))
-		if c.Advisory == "" && f.Advisory != "" {
-			fmt.Fprintf(&b, "> **Advisory:** %s.\n\n", marked(clean(f.Advisory)).markdown())
-		}
-		b.family(f)
-	}
-	if len(c.Differences) > 0 {
-		b.WriteString("Around the points:\n\n")
-		for _, d := range c.Differences {
-			fmt.Fprintf(&b, "- %s\n", prose{differenceText(d)}.line())
-		}
-		b.WriteByte('\n')
-	}
-	for _, d := range c.Doubts {
-		note := ""
-		if d.Code != "" {
-			note = b.noted(string(d.Code))
-		}
-		fmt.Fprintf(&b, "- %s%s\n", prose{clean(d.Text)}.line(), note)
-	}
-	fmt.Fprintf(&b, "\n%s, %s on %s. Detectable: the least true change found with 80 %% power.\n\n", prose{"base ", mono(c.Base.ID), ", new ", mono(c.New.ID)}.line(), strings.ToLower(kind(c.New)), escapeMarkdown(deviceText(c.New)))
-	b.footnotes(c)
-	_, err := w.Write(b.Bytes())
-	return err
-}
-
-// A comparisonPage is a comparison in Markdown, as far as it is written.
-type comparisonPage struct {
-	bytes.Buffer
-	notes map[string]bool // verdicts and doubts that need a footnote
-}
-
-// family writes the rows of one metric, those that are the same folded.
-func (b *comparisonPage) family(f verdict.Family) {
-	var grave, well []verdict.Row
-	for _, r := range bySeverity(f.Rows) {
-		if r.Verdict == verdict.Same {
-			well = append(well, r)
-		} else {
-			grave = append(grave, r)
-		}
-	}
-	if len(grave) > 0 {
-		b.table(f, grave)
-	}
-	if len(well) > 0 {
-		fmt.Fprintf(b, "<details><summary>%s the same</summary>\n\n", count(len(well), "point"))
-		b.table(f, well)
-		b.WriteString("</details>\n\n")
-	}
-}
-
-func (b *comparisonPage) table(f verdict.Family, rows []verdict.Row) {
-	b.WriteString("| point | base | new | ratio | interval | verdict | detectable | |\n| --- | ---: | ---: | ---: | --- | --- | ---: | --- |\n")
-	for i, r := range rows {
-		if i == mostRows {
-			fmt.Fprintf(b, "| … %d more: see the other formats | | | | | | | |\n", len(rows)-mostRows)
-			break
-		}
-		cells := compareCells(f, r)
-		doubts := ""
-		for _, d := range r.Doubts {
-			doubts += b.noted(string(d.Code))
-		}
-		judged := escapeMarkdown(string(r.Verdict)) + b.noted(string(r.Verdict))
-		text := strings.TrimSpace(prose{remark(r)}.tableCell() + " " + doubts)
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", prose{mono(cells[0])}.tableCell(), cells[1], cells[2], cells[3], cells[4], judged, cells[7], text)
-	}
-	b.WriteByte('\n')
-}
-
-// noted is the sign of a footnote.
-func (b *comparisonPage) noted(of string) string {
-	b.notes[of] = true
-	return fmt.Sprintf("[^%s]", of)
-}
-
-// footnotes explains what has a sign.
-func (b *comparisonPage) footnotes(c *verdict.Comparison) {
-	for _, v := range verdictsOf(c) {
-		if b.notes[string(v)] {
-			fmt.Fprintf(b, "[^%s]: %s\n", v, marked(v.Meaning()).markdown())
-		}
-	}
-	infos, _ := codesIn(c)
-	for _, info := range infos {
-		if b.notes[string(info.Code)] {
-			fmt.Fprintf(b, "[^%s]: %s: %s; %s\n", info.Code, escapeMarkdown(string(info.Code)), marked(info.Means).markdown(), marked(info.Advice).markdown())
-		}
-	}
-}
-
 // comparedPoint is a row in JSON; what is not known is null.
 type comparedPoint struct {
 	Metric     string          `json:"metric"`
@@ -444,7 +423,9 @@ type comparedPoint struct {
 	Watch      bool            `json:"watch"`
 	Confirmed  *bool           `json:"confirmed"`
 	Doubts     []bench.Code    `json:"doubts"`
-	Advisory   bool            `json:"advisory"` // it may not fail a build
+	// DoubtDetails are the figures of the doubts, by code.
+	DoubtDetails map[bench.Code]string `json:"doubt_details,omitempty"`
+	Advisory     bool                  `json:"advisory"` // it may not fail a build
 }
 
 func comparedPoints(c *verdict.Comparison) []comparedPoint {
@@ -452,7 +433,7 @@ func comparedPoints(c *verdict.Comparison) []comparedPoint {
 	for _, f := range c.Families {
 		for _, r := range f.Rows {
 			p := comparedPoint{Metric: f.Metric.Name, Point: r.Point.String(), Verdict: r.Verdict, Reason: r.Reason, Pairs: len(r.Pairs),
-				Margin: r.Margin, Floor: r.Floor, Low: r.Ratio.Low, High: r.Ratio.High, Cycles: r.Cycles, Unfit: r.Unfit, Watch: r.Watch, Confirmed: r.Confirmed, Doubts: []bench.Code{}, Advisory: c.Advice(f) != ""}
+				Margin: r.Margin, Floor: r.Floor, Low: r.Ratio.Low, High: r.Ratio.High, Cycles: r.Cycles, Unfit: r.Unfit, Watch: r.Watch, Confirmed: r.Confirmed, Doubts: []bench.Code{}, DoubtDetails: map[bench.Code]string{}, Advisory: c.Advice(f) != ""}
 			if len(r.Pairs) > 0 {
 				p.Base, p.New, p.Ratio, p.P, p.Adjusted = &r.Base, &r.New, &r.Ratio.Value, &r.P, &r.Adjusted
 				if known(r.Detectable) {
@@ -461,6 +442,7 @@ func comparedPoints(c *verdict.Comparison) []comparedPoint {
 			}
 			for _, w := range r.Doubts {
 				p.Doubts = append(p.Doubts, w.Code)
+				p.DoubtDetails[w.Code] = w.Detail
 			}
 			list = append(list, p)
 		}
@@ -502,10 +484,23 @@ func compareCSV(w io.Writer, c *verdict.Comparison) error {
 		}
 		return strconv.FormatFloat(*v, 'g', 8, 64)
 	}
-	rows := [][]string{{"metric", "point", "verdict", "base", "new", "ratio", "ci_low", "ci_high", "pairs", "margin", "aa_floor", "p", "p_holm", "mde_80", "cycles_ratio", "reason"}}
+	rows := [][]string{{"metric", "point", "verdict", "base", "new", "ratio", "ci_low", "ci_high", "pairs", "margin", "aa_floor", "p", "p_holm", "mde_80", "cycles_ratio", "reason", "confirmed", "advisory", "doubts", "comparison_doubts"}}
+	var whole []string
+	for _, d := range wholeDoubts(c) {
+		whole = append(whole, d.Text)
+	}
 	for _, p := range comparedPoints(c) {
+		confirmed := ""
+		if p.Confirmed != nil {
+			confirmed = strconv.FormatBool(*p.Confirmed)
+		}
+		var doubts []string
+		for _, code := range p.Doubts {
+			doubts = append(doubts, string(code))
+		}
 		rows = append(rows, []string{p.Metric, clean(p.Point), string(p.Verdict), number(p.Base), number(p.New), number(p.Ratio), number(p.Low), number(p.High),
-			strconv.Itoa(p.Pairs), number(&p.Margin), number(p.Floor), number(p.P), number(p.Adjusted), number(p.Detectable), number(p.Cycles), clean(p.Reason)})
+			strconv.Itoa(p.Pairs), number(&p.Margin), number(p.Floor), number(p.P), number(p.Adjusted), number(p.Detectable), number(p.Cycles), clean(p.Reason),
+			confirmed, strconv.FormatBool(p.Advisory), strings.Join(doubts, " "), strings.Join(whole, "; ")})
 	}
 	return out.WriteAll(rows)
 }
@@ -534,6 +529,18 @@ func compareJUnit(w io.Writer, c *verdict.Comparison) error {
 		Errors   int        `xml:"errors,attr"`
 		Skipped  int        `xml:"skipped,attr"`
 		Cases    []testcase `xml:"testcase"`
+		Out      string     `xml:"system-out,omitempty"`
+	}
+	var whole []string // what must be known of the comparison, in every suite
+	for _, advice := range c.Advices() {
+		whole = append(whole, "advisory: "+clean(advice))
+	}
+	for _, d := range wholeDoubts(c) {
+		whole = append(whole, "doubt: "+d.Text)
+	}
+	codes, texts := pointDoubts(c)
+	for i, code := range codes {
+		whole = append(whole, fmt.Sprintf("doubt %s, %s", code, texts[i]))
 	}
 	root := struct {
 		XMLName xml.Name `xml:"testsuites"`
@@ -541,7 +548,7 @@ func compareJUnit(w io.Writer, c *verdict.Comparison) error {
 		Suites  []suite  `xml:"testsuite"`
 	}{Name: "genbench"}
 	for _, f := range c.Families {
-		s := suite{Name: "genbench." + f.Metric.Name, Tests: len(f.Rows)}
+		s := suite{Name: "genbench." + f.Metric.Name, Tests: len(f.Rows), Out: strings.Join(whole, "\n")}
 		for _, r := range f.Rows {
 			t := testcase{Class: s.Name, Name: clean(r.Point.String()), Out: sentence(f, r)}
 			said := outcome{Message: sentence(f, r), Type: string(r.Verdict)}
@@ -594,57 +601,71 @@ func sentence(f verdict.Family, r verdict.Row) string {
 	if text := remark(r); text != "" {
 		s += "; " + text
 	}
+	var doubts []string
+	for _, d := range r.Doubts {
+		doubts = append(doubts, string(d.Code))
+	}
+	if doubts != nil {
+		s += "; doubts: " + strings.Join(doubts, ", ")
+	}
 	return s
 }
 
 // compareGitHub writes workflow commands (docs.github.com, "Workflow commands for
-// GitHub Actions"): an error for what fails the build, a warning for what it should
-// be looked at for, one notice with the verdict. GitHub shows ten of a kind for a
-// step, so the rest is one line with their number.
+// GitHub Actions"): an error for what fails the build, a warning for what should be
+// looked at, a notice with the verdict and one for each doubt that is less than that.
+// GitHub shows ten of a kind for a step, so the rest is one line with their number.
 func compareGitHub(w io.Writer, c *verdict.Comparison) error {
 	var b bytes.Buffer
 	const most = 9
 	said := map[string]int{}
+	say := func(level, title, text string) {
+		if said[level]++; said[level] <= most {
+			fmt.Fprintf(&b, "::%s title=%s::%s\n", level, commandProperty(title), commandData(text))
+		}
+	}
 	if c.Stopped != "" {
-		fmt.Fprintf(&b, "::error title=genbench::%s\n", commandData(clean(Headline(c))))
-		said["error"]++
+		say("error", "genbench", Headline(c))
 	} else {
-		fmt.Fprintf(&b, "::notice title=genbench::%s\n", commandData(Headline(c)))
+		say("notice", "genbench", Headline(c))
 	}
 	for _, advice := range c.Advices() {
 		level := "warning"
 		if c.Strict {
 			level = "error"
 		}
-		fmt.Fprintf(&b, "::%s title=genbench: advisory::%s\n", level, commandData(clean(advice)))
-		said[level]++
+		say(level, "genbench: advisory", clean(advice))
+	}
+	for _, d := range wholeDoubts(c) {
+		say("warning", "genbench: "+cmp.Or(string(d.Code), "doubt"), d.Text)
+	}
+	codes, texts := pointDoubts(c)
+	for i, code := range codes {
+		level := "notice"
+		if serious(code) {
+			level = "warning"
+		}
+		say(level, "genbench: "+string(code), texts[i])
 	}
 	for _, f := range c.Families {
 		for _, r := range bySeverity(f.Rows) {
-			level := ""
-			switch r.Verdict {
-			case verdict.Regressed, verdict.Missing, verdict.Invalid:
+			level, title := "", string(r.Verdict)
+			unconfirmed := r.Confirmed != nil && !*r.Confirmed
+			if unconfirmed {
+				title = "flagged once, not confirmed"
+			}
+			switch {
+			case r.Verdict == verdict.Regressed && c.Advice(f) == "", r.Verdict == verdict.Missing, r.Verdict == verdict.Invalid, c.Unacceptable(f, r.Verdict):
 				level = "error"
-				if r.Verdict == verdict.Regressed && c.Advice(f) != "" {
-					level = "warning"
-				}
-			case verdict.ClockShift:
+			case r.Verdict == verdict.Regressed, r.Verdict == verdict.ClockShift, r.Watch, r.Refused, unconfirmed:
 				level = "warning"
 			default:
-				if !r.Watch && !r.Refused && !c.Unacceptable(f, r.Verdict) {
-					continue
-				}
-				level = "warning"
+				continue
 			}
-			if c.Unacceptable(f, r.Verdict) {
-				level = "error"
-			}
-			if said[level]++; said[level] <= most {
-				fmt.Fprintf(&b, "::%s title=%s::%s\n", level, commandProperty("genbench: "+string(r.Verdict)), commandData(sentence(f, r)))
-			}
+			say(level, "genbench: "+title, sentence(f, r))
 		}
 	}
-	for _, level := range []string{"error", "warning"} {
+	for _, level := range []string{"error", "warning", "notice"} {
 		if more := said[level] - most; more > 0 {
 			fmt.Fprintf(&b, "::%s title=genbench::%d more; see the step summary\n", level, more)
 		}
