@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,12 +127,14 @@ func TestQualityReasons(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		pinned []int
-		mhz    []float64 // by launch
+		mhz    []float64 // by launch; 0 was not readable
 		want   Quality
 		why    string
 	}{
 		{"floating", nil, nil, Q2, "not bound to processors"},
-		{"bound, clock unknown", []int{0}, nil, Q2, "clock is not readable"},
+		{"bound, clock unknown", []int{0}, nil, Q2, "clock is not readable: no round has it"},
+		{"bound, clock never readable", []int{0}, []float64{0, 0, 0, 0}, Q2, "clock is not readable: only the nominal one"},
+		{"bound, clock not always readable", []int{0}, []float64{2000, 2000, 0, 2000}, Q2, "the device's clock was not read in every round"},
 		{"bound, clock moves", []int{0}, []float64{2000, 2000, 2000, 2100}, Q2, "2000 to 2100 MHz"},
 		{"fixed", []int{0}, []float64{2000, 2001, 2000, 2002}, Q1, ""},
 	} {
@@ -140,7 +143,11 @@ func TestQualityReasons(t *testing.T) {
 		s.begin()
 		for l := range 4 {
 			r := cleanRound(p, l+1, 10+0.001*float64(l%2))
-			if c.mhz != nil {
+			switch {
+			case c.mhz == nil:
+			case c.mhz[l] == 0:
+				r.Interval = hardware.Interval{Reasons: hardware.Reasons{"mean_frequency_mhz": "only the nominal one"}}
+			default:
 				r.Interval = hardware.Interval{MeanFrequencyMHz: &c.mhz[l]}
 			}
 			s.add(r)
@@ -149,7 +156,7 @@ func TestQualityReasons(t *testing.T) {
 		if m.Quality != c.want || !strings.Contains(strings.Join(m.Lowered, "; "), c.why) || (c.why == "") != (len(m.Lowered) == 0) {
 			t.Errorf("%s: %s for %q, want %s for %q", c.name, m.Quality, m.Lowered, c.want, c.why)
 		}
-		if (m.Cycles != nil) != (c.mhz != nil) {
+		if (m.Cycles != nil) != (c.mhz != nil && !slices.Contains(c.mhz, 0)) {
 			t.Errorf("%s: cycles %+v", c.name, m.Cycles)
 		}
 		if m.Cycles != nil && (m.Cycles.Value < 19.9e6 || m.Cycles.Value > 20.6e6) {

@@ -25,6 +25,7 @@ const maxClocks = 8
 type hostSampler struct {
 	tree      tree
 	now       func() int64
+	allowed   []int    // CPUs that this process may use
 	clocks    []string // scaling_cur_freq, one a cpufreq policy
 	sensors   []string // temperatures of the processor, in thousandths of a degree
 	throttles []string // events counted since boot
@@ -45,6 +46,7 @@ func newHostSampler(t tree) (*hostSampler, error) {
 	return &hostSampler{
 		tree:      t,
 		now:       native.Now,
+		allowed:   allowed,
 		clocks:    clockFiles(t, allowed),
 		sensors:   sensorFiles(t),
 		throttles: throttleFiles(t),
@@ -163,8 +165,12 @@ func clockFiles(t tree, cpus []int) []string {
 	return spread
 }
 
-// frequency is the mean of the clocks found, or of what /proc/cpuinfo prints where
-// there is no cpufreq, as in most guests.
+// frequency is the mean of the clocks found, or, where there is no cpufreq, of what
+// /proc/cpuinfo prints for the CPUs that this process may use. That is a clock only
+// where the kernel has the counters APERF and MPERF to observe one by. Without them, as
+// in most guests, it prints the frequency that it counts time by, the same for ever
+// (cpu_khz, to which arch_freq_get_on_cpu in arch/x86/kernel/cpu/aperfmperf.c falls
+// back; before Linux 5.18 show_cpuinfo in proc.c beside it).
 func (s *hostSampler) frequency() (float64, error) {
 	var sum float64
 	var n int
@@ -181,16 +187,28 @@ func (s *hostSampler) frequency() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	cpu := -1
 	for line := range strings.Lines(text) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "cpu MHz" {
-			if mhz, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil && mhz > 0 {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch strings.TrimSpace(key) {
+		case "processor":
+			if cpu, err = strconv.Atoi(value); err != nil {
+				cpu = -1
+			}
+		case "cpu MHz":
+			if mhz, err := strconv.ParseFloat(value, 64); err == nil && mhz > 0 && slices.Contains(s.allowed, cpu) {
 				sum += mhz
 				n++
 			}
 		}
 	}
-	if n == 0 {
+	flags, _ := colonValue(text, "flags")
+	switch {
+	case n == 0:
 		return 0, errors.New("neither cpufreq nor /proc/cpuinfo tells a clock")
+	case !slices.Contains(strings.Fields(flags), "aperfmperf"):
+		return 0, errors.New("there is no cpufreq, and /proc/cpuinfo tells the nominal clock alone: without the CPU flag aperfmperf the kernel cannot observe the real one")
 	}
 	return sum / float64(n), nil
 }

@@ -46,8 +46,8 @@ func TestHostSamplerReadsGuest(t *testing.T) {
 	}
 	want := &HostReading{
 		CPUs: pointer(2), BusySeconds: pointer(13.3), StealSeconds: pointer(0.4), Running: pointer(2), Load1: pointer(2.5),
-		FrequencyMHz: pointer(2450.0), // from /proc/cpuinfo
 		Reasons: Reasons{
+			"frequency_mhz":     "there is no cpufreq, and /proc/cpuinfo tells the nominal clock alone: without the CPU flag aperfmperf the kernel cannot observe the real one",
 			"temperature_c":     "no thermometer of the processor in /sys/class/hwmon or /sys/class/thermal",
 			"thermal_throttles": "no thermal_throttle counters in /sys/devices/system/cpu",
 		},
@@ -138,6 +138,30 @@ func TestClocksAreSpread(t *testing.T) {
 	files := clockFiles(fakeTree(t, "metal", changes...), cpus)
 	if len(files) != maxClocks || !strings.Contains(files[1], "/cpu2/") || !strings.Contains(files[7], "/cpu14/") {
 		t.Errorf("clocks are %v, want every other of 16", files)
+	}
+}
+
+// Where the kernel observes clocks, /proc/cpuinfo tells them without cpufreq; those of
+// CPUs that this process may not use are others' clocks.
+func TestClockOfCPUInfo(t *testing.T) {
+	const cpuinfo = "processor : 0\ncpu MHz : 2400.000\nflags : fpu aperfmperf hypervisor\n\nprocessor : 1\ncpu MHz : 2500.000\nflags : fpu aperfmperf hypervisor\n"
+	for _, c := range []struct {
+		cpus, cpuinfo string
+		want          float64 // 0 for none
+	}{
+		{"0-1", cpuinfo, 2450},
+		{"1", cpuinfo, 2500},
+		{"1", strings.ReplaceAll(cpuinfo, "processor : 1", "processor : x"), 0},
+		{"0-1", strings.ReplaceAll(cpuinfo, "aperfmperf", "aperf"), 0},
+		{"0-1", strings.ReplaceAll(cpuinfo, "00.000", "x"), 0},
+	} {
+		s, err := newHostSampler(fakeTree(t, "guest", "proc/self/status", "Cpus_allowed_list: "+c.cpus, "proc/cpuinfo", c.cpuinfo))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.frequency(); got != c.want || (err != nil) != (c.want == 0) {
+			t.Errorf("CPUs %s of %q: %g MHz, %v; want %g", c.cpus, c.cpuinfo, got, err, c.want)
+		}
 	}
 }
 
