@@ -4,8 +4,11 @@
 package hardware
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"genbench/hardware/native"
@@ -129,6 +132,41 @@ type Info struct {
 	Memory int64 `json:"memory_bytes"` // of the machine, or of the GPU
 	// Fake marks a test double; results of one never pass for measurements.
 	Fake bool `json:"fake,omitempty"`
+}
+
+// Find gives the Info of the device that Open would open, and opens none: of a GPU it
+// asks what needs no context, because one in this process would be another's work on the
+// board to a measurement that runs there.
+func Find(id string) (Info, error) {
+	if id == string(Host) {
+		return hostInfo()
+	}
+	info, err := findCUDA(id)
+	if err != nil {
+		return Info{}, fmt.Errorf("find device %s: %w", id, err)
+	}
+	return info, nil
+}
+
+func findCUDA(id string) (Info, error) {
+	cuda, err := openCUDA(id)
+	if err != nil {
+		return Info{}, err
+	}
+	defer cuda.Free()
+	all, err := describeCUDA(cuda)
+	if err != nil {
+		return Info{}, err
+	}
+	var known []string
+	for i, d := range all {
+		info := cudaInfo(d)
+		if strings.EqualFold(info.ID, id) || strconv.Itoa(i) == id {
+			return info, nil
+		}
+		known = append(known, fmt.Sprintf("%d (%s, %s)", i, d.Name, info.ID))
+	}
+	return Info{}, fmt.Errorf("no such device; there are host and %s", cmp.Or(strings.Join(known, ", "), "no GPUs"))
 }
 
 // host is the CPU as a device: a call has finished when it returns.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"genbench/bench"
-	"genbench/hardware"
 )
 
 func (a *app) replayCommand() *cobra.Command {
@@ -35,21 +35,31 @@ func (a *app) replayCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) replay(ctx context.Context, dir, out string, until time.Time) error {
-	before, err := bench.LoadResult(dir)
+func (a *app) replay(ctx context.Context, dir, out string, until time.Time) (err error) {
+	// What came of it is estimated when nothing is measured beside: after this run.
+	before, err := bench.ReadLog(dir)
 	if err != nil {
 		return usage(err)
 	}
-	config := before.Log.Run.Config
+	config := before.Run.Config
 	if err := a.checkConfig(&config); err != nil {
 		return usage(fmt.Errorf("replay %s: %w", dir, err))
 	}
-	plan, device, err := a.planOn(ctx, config.Device, false, func(hardware.Info) (bench.Config, error) { return config, nil })
+	if out == "" {
+		out = defaultDir(time.Now())
+	}
+	device, err := findDevice(config.Device)
 	if err != nil {
 		return err
 	}
-	if out == "" {
-		out = defaultDir(time.Now())
+	lock, err := a.lockDevice(ctx, device.ID, out, until)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	plan, device, err := a.planOn(ctx, config, false)
+	if err != nil {
+		return err
 	}
 	began := time.Now()
 	runErr := a.carryOut(ctx, plan, device, out, manner{until: until})
@@ -61,10 +71,10 @@ func (a *app) replay(ctx context.Context, dir, out string, until time.Time) erro
 	if after == nil {
 		return err
 	}
-	for _, difference := range before.Log.Run.Differences(after.Log.Run) {
+	for _, difference := range before.Run.Differences(after.Log.Run) {
 		fmt.Fprintf(a.stderr, "differs: %s\n", difference)
 	}
-	if err := a.sideBySide(before, after); err != nil {
+	if err := a.sideBySide(bench.NewResult(before), after); err != nil {
 		return err
 	}
 	return runErr

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,20 +9,20 @@ import (
 	"time"
 
 	"genbench/bench"
-	"genbench/hardware"
 	"genbench/hardware/native"
 )
 
 // resume goes on with an interrupted run: the same plan, in the same order, on the
 // same machine, with the same binary and libraries, into the same journal.
 func (a *app) resume(ctx context.Context, dir string, until time.Time) (err error) {
-	before, err := bench.LoadResult(dir)
+	// Only read: another run may be measuring, and an estimate of all numbers keeps the
+	// processors busy.
+	before, err := bench.ReadLog(dir)
 	if err != nil {
 		return usage(err)
 	}
-	id := cmp.Or(before.Log.Run.Config.Device, string(hardware.Host)) // results of before did not say
 	// Before the journal is touched: the run may not be over.
-	lock, err := a.lockDevice(ctx, id, dir, until)
+	lock, err := a.lockDevice(ctx, deviceID(before.Run.Config.Device), dir, until)
 	if err != nil {
 		return err
 	}
@@ -38,7 +37,7 @@ func (a *app) resume(ctx context.Context, dir string, until time.Time) (err erro
 		result := bench.NewResult(log)
 		return errors.Join(a.show(result, dir), exitOf(result.ExitCode()))
 	}
-	plan, device, err := a.planOn(ctx, id, false, func(hardware.Info) (bench.Config, error) { return log.Run.Config, nil })
+	plan, device, err := a.planOn(ctx, log.Run.Config, false)
 	if err != nil {
 		return err
 	}

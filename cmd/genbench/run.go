@@ -157,36 +157,48 @@ func (f *runFlags) add(cmd *cobra.Command) {
 }
 
 // measure carries out `genbench run`, with others waited for no longer than until.
-func (a *app) measure(ctx context.Context, f runFlags, until time.Time) error {
+func (a *app) measure(ctx context.Context, f runFlags, until time.Time) (err error) {
 	started := time.Now()
-	var how manner
-	plan, device, err := a.planOn(ctx, f.device, f.given("engines"), func(device hardware.Info) (config bench.Config, err error) {
-		if how, err = f.manner(until); err != nil {
-			return config, usage(err)
-		}
-		if config, err = a.config(f, device); err != nil {
-			return config, usage(err)
-		}
-		if how.warm(device) {
-			config.Protocol.Settle = config.Protocol.SettleAgain
-		}
-		return config, nil
-	})
+	device, err := findDevice(f.device)
 	if err != nil {
 		return err
 	}
+	how, err := f.manner(until)
+	if err != nil {
+		return usage(err)
+	}
+	config, err := a.config(f, device)
+	if err != nil {
+		return usage(err)
+	}
+	if err := a.checkPoints(config); err != nil {
+		return err
+	}
+	if how.warm(device) {
+		config.Protocol.Settle = config.Protocol.SettleAgain
+	}
 	if f.dryRun {
+		plan, _, err := a.planOn(ctx, config, f.given("engines"))
+		if err != nil {
+			return err
+		}
 		return a.printPlan(plan)
+	}
+	dir := cmp.Or(f.out, defaultDir(started))
+	lock, err := a.lockDevice(ctx, device.ID, dir, until)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	plan, device, err := a.planOn(ctx, config, f.given("engines"))
+	if err != nil {
+		return err
 	}
 	if plan.Measurable() == 0 {
 		if err := a.printPlan(plan); err != nil {
 			return err
 		}
 		return &exitError{exitUnavailable, errors.New("nothing to measure: every point is skipped; `genbench doctor` says what is missing")}
-	}
-	dir := f.out
-	if dir == "" {
-		dir = defaultDir(started)
 	}
 	return a.carryOut(ctx, plan, device, dir, how)
 }
@@ -196,44 +208,60 @@ func defaultDir(started time.Time) string {
 	return "genbench-" + started.UTC().Format("20060102-150405")
 }
 
-// openDevice opens what is measured on; one that is not there is as an engine that
-// is not.
-func openDevice(id string) (hardware.Device, error) {
-	device, err := hardware.Open(cmp.Or(id, string(hardware.Host))) // results of before did not say
+// findDevice tells what is measured on without opening it: until its lock is taken,
+// another run may be measuring there. One that is not there is as an engine that is not.
+func findDevice(id string) (hardware.Info, error) {
+	info, err := hardware.Find(deviceID(id))
 	if err != nil {
-		return nil, &exitError{exitUnavailable, err}
+		return info, &exitError{exitUnavailable, err}
 	}
-	return device, nil
+	return info, nil
 }
 
-// planOn plans what configure makes of a device, which it opens for that and no longer: a
-// GPU's context in this process would pass for another's work on the board, and where one
-// process alone may have a context the workers would get none.
-func (a *app) planOn(ctx context.Context, id string, named bool, configure func(hardware.Info) (bench.Config, error)) (plan *bench.Plan, info hardware.Info, err error) {
-	device, err := openDevice(id)
+// deviceID fills in what results of before did not say.
+func deviceID(id string) string { return cmp.Or(id, string(hardware.Host)) }
+
+// planOn plans a run on its device, which it opens for that and no longer: a GPU's
+// context in this process would pass for another's work on the board, and where one
+// process alone may have a context the workers would get none. For the same reason the
+// caller holds the device's lock, but for a dry run, which waits for nobody.
+func (a *app) planOn(ctx context.Context, config bench.Config, named bool) (plan *bench.Plan, info hardware.Info, err error) {
+	device, err := hardware.Open(deviceID(config.Device))
 	if err != nil {
-		return nil, info, err
+		return nil, info, &exitError{exitUnavailable, err}
 	}
 	defer func() { err = errors.Join(err, device.Close()) }()
-	config, err := configure(device.Info())
-	if err != nil {
-		return nil, info, err
-	}
 	plan, err = a.plan(ctx, config, device, named)
 	return plan, device.Info(), err
+}
+
+// checkPoints refuses a point that the grid has not before the device is waited for: to
+// know the grid takes no engine.
+func (a *app) checkPoints(c bench.Config) error {
+	if len(c.Points) == 0 {
+		return nil
+	}
+	closed := map[string]error{}
+	for _, name := range c.Grid.Engines {
+		closed[name] = errors.New("not opened")
+	}
+	_, err := bench.NewPlan(c, a.drivers, nil, closed)
+	return absentPoint(err)
+}
+
+// absentPoint makes a point that the grid has not the caller's mistake.
+func absentPoint(err error) error {
+	var absent *bench.UnknownPointError
+	if errors.As(err, &absent) {
+		return usage(unknown("point of this grid", absent.ID, absent.Known, "genbench run --dry-run"))
+	}
+	return err
 }
 
 // plan opens the grid's engines to ask what they can do, and closes them again:
 // only workers measure. An engine that was asked for by name and is not there is
 // an error; otherwise its points are skipped with the reason.
 func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, named bool) (*bench.Plan, error) {
-	if len(c.Grid.Engines) == 0 {
-		for _, d := range a.drivers {
-			if !d.Reference && d.Device == device.Info().Kind {
-				c.Grid.Engines = append(c.Grid.Engines, d.Name)
-			}
-		}
-	}
 	opened, failures := map[string]engines.Engine{}, map[string]error{}
 	for _, name := range c.Grid.Engines {
 		driver, err := knownEngine(a.drivers, name)
@@ -251,10 +279,7 @@ func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, 
 		}
 	}
 	plan, err := bench.NewPlan(c, a.drivers, opened, failures)
-	var absent *bench.UnknownPointError
-	if errors.As(err, &absent) {
-		err = usage(unknown("point of this grid", absent.ID, absent.Known, "genbench run --dry-run"))
-	}
+	err = absentPoint(err)
 	if plan != nil {
 		for i := range plan.Engines {
 			plan.Engines[i].Library = publicPath(plan.Engines[i].Library)
@@ -296,14 +321,9 @@ func (a *app) printPlan(plan *bench.Plan) error {
 	return nil
 }
 
-// carryOut runs a plan into a new directory and shows what came of it. It waits as long
-// as it may for the device and the machine to be free.
+// carryOut runs a plan, whose device the caller has locked, into a new directory and
+// shows what came of it. It waits as long as it may for a quiet machine.
 func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Info, dir string, how manner) (err error) {
-	lock, err := a.lockDevice(ctx, device.ID, dir, how.until)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
 	if err := checkClocks(plan.Config); err != nil {
 		return err
 	}

@@ -64,6 +64,13 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 	if c.Threads == 0 {
 		c.Threads = len(usable)
 	}
+	if len(c.Grid.Engines) == 0 {
+		for _, d := range a.drivers {
+			if !d.Reference && d.Device == device.Kind {
+				c.Grid.Engines = append(c.Grid.Engines, d.Name)
+			}
+		}
+	}
 	switch {
 	case f.given("seed"):
 	case suite.Seed != nil:
