@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/stat"
 
 	"genbench/engines"
+	"genbench/hardware"
 	"genbench/models"
 )
 
@@ -150,11 +151,21 @@ func NewResult(log *Log) *Result {
 	return r
 }
 
+// hostCores is how many processors a run on the host could keep busy: of those that its
+// workers were bound to, or else of those that its parent might use. 0 is not known.
 func hostCores(run RunRecord) int {
 	for _, d := range run.Devices {
-		if d.ID == "host" {
+		if d.ID != "host" {
+			continue
+		}
+		bound := len(run.Config.CPUs)
+		if bound == 0 {
 			return d.Cores
 		}
+		if limits := run.Host.CgroupLimits; limits != nil {
+			return hardware.UsableCores(bound, limits.CPUs)
+		}
+		return bound
 	}
 	return 0
 }

@@ -105,6 +105,35 @@ func TestRunDoubts(t *testing.T) {
 	}
 }
 
+// Threads are too many for the processors that the workers are bound to, or for those
+// that a quota feeds, whatever the machine has.
+func TestOversubscribed(t *testing.T) {
+	quota := 2.5
+	for _, c := range []struct {
+		threads int
+		cpus    []int
+		limits  *hardware.CgroupLimits
+		want    string // empty for none
+	}{
+		{64, nil, nil, ""},
+		{65, nil, nil, "65 threads on 64 processors"},
+		{8, []int{0, 1}, nil, "8 threads on 2 processors"},
+		{2, []int{0, 1}, &hardware.CgroupLimits{}, ""},
+		{3, []int{0, 1, 2, 3}, &hardware.CgroupLimits{CPUs: &quota}, "3 threads on 2 processors"},
+		{2, []int{0, 1, 2, 3}, &hardware.CgroupLimits{CPUs: &quota}, ""},
+	} {
+		s := newScript(t)
+		s.run.Config.Threads, s.run.Config.CPUs, s.run.Devices[0].Cores, s.run.Host.CgroupLimits = c.threads, c.cpus, 64, c.limits
+		got := ""
+		for _, w := range s.begin().add(EndRecord{Type: "end"}).load().Warnings {
+			got += w.Detail
+		}
+		if got != c.want {
+			t.Errorf("%d threads on CPUs %v: %q, want %q", c.threads, c.cpus, got, c.want)
+		}
+	}
+}
+
 func TestEveryDoubtIsExplained(t *testing.T) {
 	seen := map[Code]bool{}
 	for _, c := range Codes() {

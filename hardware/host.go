@@ -34,15 +34,15 @@ func hostInfoOf(t tree) (Info, error) {
 		ID:     "host",
 		Kind:   Host,
 		Name:   model,
-		Cores:  usableCores(len(allowed), limits.CPUs),
+		Cores:  UsableCores(len(allowed), limits.CPUs),
 		Memory: memory,
 	}, nil
 }
 
-// usableCores is how many CPUs the process can keep busy at once. A quota is
-// rounded down, because one thread more than it feeds gets all of them stopped in
-// every period.
-func usableCores(allowed int, quota *float64) int {
+// UsableCores is how many of the CPUs allowed a process can keep busy at once under the
+// quota of its control groups, in CPUs; nil is none. A quota is rounded down, because one
+// thread more than it feeds gets all of them stopped in every period.
+func UsableCores(allowed int, quota *float64) int {
 	if quota != nil && int(*quota) < allowed {
 		return max(1, int(*quota))
 	}

@@ -47,6 +47,7 @@ type hostState struct {
 	description HostDescription
 	topology    topology
 	allowed     []int // CPUs the process may use; nil if not known
+	used        []int // those that inferences will run on: what they will be bound to, or all that are allowed
 	threads     int   // that an inference will use
 	idle        Interval
 	load1       *float64
@@ -85,10 +86,10 @@ func hostChecks() []hostCheck {
 			return "", ""
 		}},
 		{"threads_exceed_cores", Warn, func(s hostState) (string, string) {
-			if s.allowed == nil || s.description.CgroupLimits == nil {
+			if s.used == nil || s.description.CgroupLimits == nil {
 				return "", ""
 			}
-			if usable := usableCores(len(s.allowed), s.description.CgroupLimits.CPUs); s.threads > usable {
+			if usable := UsableCores(len(s.used), s.description.CgroupLimits.CPUs); s.threads > usable {
 				return fmt.Sprintf("%s for %s", count(s.threads, "thread"), count(usable, "usable CPU")),
 					fmt.Sprintf("use --threads %d at most: more only wait for each other", usable)
 			}
@@ -96,10 +97,10 @@ func hostChecks() []hostCheck {
 		}},
 		{"cgroup_quota", Warn, func(s hostState) (string, string) {
 			limits := s.description.CgroupLimits
-			if s.allowed == nil || limits == nil || limits.CPUs == nil || *limits.CPUs >= float64(len(s.allowed)) {
+			if s.used == nil || limits == nil || limits.CPUs == nil || *limits.CPUs >= float64(len(s.used)) {
 				return "", ""
 			}
-			return fmt.Sprintf("a control group grants %.2f CPUs of %d", *limits.CPUs, len(s.allowed)),
+			return fmt.Sprintf("a control group grants %.2f CPUs of %d", *limits.CPUs, len(s.used)),
 				"lift the quota and bind to a set of CPUs instead: a quota stops all threads until its period ends"
 		}},
 		{"no_pinning", Warn, func(s hostState) (string, string) {
@@ -111,11 +112,11 @@ func hostChecks() []hostCheck {
 				"bind them: " + bind(s)
 		}},
 		{"smt_siblings", Warn, func(s hostState) (string, string) {
-			shared := s.topology.shared(s.allowed)
+			shared := s.topology.shared(s.used)
 			if len(shared) == 0 {
 				return "", ""
 			}
-			return fmt.Sprintf("%s shared by CPUs that are all allowed, such as %s", count(len(shared), "core"), commas(shared[0])),
+			return fmt.Sprintf("%s shared by CPUs that may all be used, such as %s", count(len(shared), "core"), commas(shared[0])),
 				"use one CPU a core: " + bind(s)
 		}},
 		{"governor", Warn, func(s hostState) (string, string) {
@@ -152,24 +153,28 @@ func hostChecks() []hostCheck {
 }
 
 // Preflight looks for what would disturb measurements on the host below root (the
-// empty root is "/"), with inferences of so many threads. It watches the machine
+// empty root is "/"), with inferences of so many threads, in processes that will be
+// bound to cpus; none leaves them on those of this process. It watches the machine
 // for the time idle, in which the caller does nothing: half a second or more,
 // because the kernel counts in ticks of 10 ms. An error says that the machine
 // could not be watched, or that the context ended.
-func Preflight(ctx context.Context, root string, idle time.Duration, threads int) ([]Finding, error) {
+func Preflight(ctx context.Context, root string, idle time.Duration, threads int, cpus []int) ([]Finding, error) {
 	t := openTree(root)
 	sampler, err := newHostSampler(t)
 	if err != nil {
 		return nil, fmt.Errorf("check host: %w", err)
 	}
-	return preflight(ctx, t, sampler, func() error { return sleep(ctx, idle) }, threads)
+	return preflight(ctx, t, sampler, func() error { return sleep(ctx, idle) }, threads, cpus)
 }
 
-func preflight(ctx context.Context, t tree, sampler *hostSampler, wait func() error, threads int) ([]Finding, error) {
+func preflight(ctx context.Context, t tree, sampler *hostSampler, wait func() error, threads int, cpus []int) ([]Finding, error) {
 	state := hostState{description: describeHost(t), threads: threads}
 	// What can't be read leaves its checks out; the description has the reasons.
 	state.topology, _ = readTopology(t)
 	state.allowed, _ = allowedCPUs(t)
+	if state.used = cpus; len(cpus) == 0 {
+		state.used = state.allowed
+	}
 
 	var reading [2]Reading
 	var used [2]ProcessUsage

@@ -21,7 +21,7 @@ func statOf(user, steal int) string {
 
 // runPreflight checks a machine whose /proc/stat is replaced while it waits, for
 // one second by the sampler's clock.
-func runPreflight(t *testing.T, in tree, threads int, stat string) []Finding {
+func runPreflight(t *testing.T, in tree, threads int, stat string, cpus ...int) []Finding {
 	t.Helper()
 	sampler, err := newHostSampler(in)
 	if err != nil {
@@ -35,7 +35,7 @@ func runPreflight(t *testing.T, in tree, threads int, stat string) []Finding {
 			change(t, in, "proc/stat", stat)
 		}
 		return nil
-	}, threads)
+	}, threads, cpus)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,20 +117,41 @@ func TestPreflightGuest(t *testing.T) {
 	}
 }
 
+// What the workers will be bound to counts, and not what this process may use.
+func TestPreflightBound(t *testing.T) {
+	quota := []string{"sys/fs/cgroup/user.slice/cpu.max", "150000 100000"}
+	for _, c := range []struct {
+		name    string
+		threads int
+		cpus    []int
+		changes []string
+		want    []string
+	}{
+		{"more threads than CPUs", 2, []int{1}, nil, []string{"threads_exceed_cores"}},
+		{"as many", 3, []int{0, 1, 3}, nil, []string{"smt_siblings"}}, // CPUs 1 and 3 are a core
+		{"a quota of more than is used", 1, []int{1}, quota, nil},
+		{"a quota of less", 1, []int{0, 1}, quota, []string{"cgroup_quota"}},
+	} {
+		if got := codes(runPreflight(t, fakeTree(t, "metal", c.changes...), c.threads, "", c.cpus...)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: findings are %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 func TestPreflightFails(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Preflight(ended, "", time.Hour, 1); !errors.Is(err, context.Canceled) {
+	if _, err := Preflight(ended, "", time.Hour, 1, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v, want that of the context", err)
 	}
-	if _, err := Preflight(t.Context(), t.TempDir(), 0, 1); err == nil || !strings.Contains(err.Error(), "read /proc/stat") {
+	if _, err := Preflight(t.Context(), t.TempDir(), 0, 1, nil); err == nil || !strings.Contains(err.Error(), "read /proc/stat") {
 		t.Errorf("error is %v, want the file that is missing", err)
 	}
 }
 
 // The machine at hand is busy or not, but a finding is whole, and one of the checks'.
 func TestPreflightReal(t *testing.T) {
-	findings, err := Preflight(t.Context(), "", 100*time.Millisecond, 1)
+	findings, err := Preflight(t.Context(), "", 100*time.Millisecond, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +162,7 @@ func TestPreflightReal(t *testing.T) {
 		}
 	}
 	// No machine has as many CPUs as that.
-	findings, err = Preflight(t.Context(), "", time.Millisecond, maxCPUs+1)
+	findings, err = Preflight(t.Context(), "", time.Millisecond, maxCPUs+1, nil)
 	if err != nil || !slices.Contains(codes(findings), "threads_exceed_cores") {
 		t.Errorf("findings are %v, %v; want that the threads are too many", codes(findings), err)
 	}

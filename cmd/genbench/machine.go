@@ -48,7 +48,7 @@ func (s turnSampler) Sample() (hardware.Reading, error) {
 // openMachine watches the machine for a moment and opens its counters. A machine
 // without NVML is an ordinary one.
 func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
-	found, err := hardware.Preflight(ctx, "", preflightIdle, c.Threads)
+	found, err := hardware.Preflight(ctx, "", preflightIdle, c.Threads, c.CPUs)
 	if err != nil {
 		return nil, err
 	}

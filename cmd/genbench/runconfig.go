@@ -62,7 +62,14 @@ func (a *app) config(f runFlags, device hardware.Info) (bench.Config, error) {
 		usable = c.CPUs
 	}
 	if c.Threads == 0 {
-		c.Threads = len(usable)
+		// One for each processor, but no more than a control group's quota feeds.
+		host := device
+		if device.Kind != hardware.Host {
+			if host, err = findDevice(string(hardware.Host)); err != nil {
+				return c, err
+			}
+		}
+		c.Threads = min(len(usable), host.Cores)
 	}
 	if len(c.Grid.Engines) == 0 {
 		for _, d := range a.drivers {
