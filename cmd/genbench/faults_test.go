@@ -468,6 +468,32 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// A run that cannot even write down what it is leaves nothing behind: the next try finds
+// its directory free.
+func TestUnwrittenRunLeavesNothing(t *testing.T) {
+	skipShort(t)
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=4k"); err != nil {
+		t.Skipf("mounting a small disk needs rights: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(disk, "filler"), make([]byte, 4096), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(disk, "run")
+	p := begin(t, []string{"TMPDIR=" + t.TempDir()}, "run", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--out", dir)
+	if code, rest := p.end(t); code != exitInternal || !strings.Contains(rest, "no space left on device") {
+		t.Errorf("exit code %d, %q; want the full disk", code, rest)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("what it had made is left: %v", err)
+	}
+}
+
 func TestReadOnlyDirectory(t *testing.T) {
 	t.Run("disk", func(t *testing.T) {
 		dir := t.TempDir()

@@ -340,12 +340,12 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.In
 	defer m.close()
 	preflight := time.Since(looked)
 	record, err := describeRun(plan, device, m, time.Now())
-	if err != nil {
-		return err
+	if err == nil {
+		record.PreflightSeconds = preflight.Seconds()
+		err = journal.Append(record)
 	}
-	record.PreflightSeconds = preflight.Seconds()
-	if err := journal.Append(record); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, journal.Discard())
 	}
 	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups(), Settled: how.settled(device, plan.Config.Clocks)}
 	return a.execute(ctx, runner, m, dir, how.noReport)
