@@ -82,7 +82,7 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 	if e.api, err = load(lib.Library); err != nil {
 		return nil, fmt.Errorf("open cudnn: %w", err)
 	}
-	e.absent = library.PreloadNamed(lib.Path, companions(int(C.gb_cudnn_cudart(e.api))/1000))
+	e.absent = library.PreloadNamed(lib.Path, library.CUDNNCompanions(int(C.gb_cudnn_cudart(e.api))/1000))
 	// libcudnn.so.9 only finds the libraries that compute: it is one file in the packages
 	// for several CUDAs, whose digest does not tell them apart.
 	e.info = engines.Info{

@@ -20,17 +20,3 @@ func hint(gpu native.CUDADeviceInfo) string {
 	}
 	return fmt.Sprintf("run `genbench setup cudnn`, which takes %s, the newest for %s (%s), or %s", name, gpu.Name, library.GPUOf(gpu), own)
 }
-
-// companions are what a cuDNN for a major version of CUDA opens by name when it needs
-// it: cuBLAS, first the half that the other is linked with, and NVRTC, which kept the
-// name of 11.2 until CUDA 12.
-func companions(cuda int) []string {
-	if cuda == 11 {
-		return []string{"libcublasLt.so.11", "libcublas.so.11", "libnvrtc.so.11.2"}
-	}
-	names := make([]string, 0, 3)
-	for _, stem := range []string{"libcublasLt", "libcublas", "libnvrtc"} {
-		names = append(names, fmt.Sprintf("%s.so.%d", stem, cuda))
-	}
-	return names
-}

@@ -40,6 +40,20 @@ func ChosenCUDNN(gpu GPU) (string, error) {
 	return chosen.name + " " + chosen.version, err
 }
 
+// CUDNNCompanions are what a cuDNN for a major version of CUDA opens by name when it
+// needs it: cuBLAS, first the half that the other is linked with, and NVRTC, which kept
+// the name of 11.2 until CUDA 12.
+func CUDNNCompanions(cuda int) []string {
+	if cuda == 11 {
+		return []string{"libcublasLt.so.11", "libcublas.so.11", "libnvrtc.so.11.2"}
+	}
+	names := make([]string, 0, 3)
+	for _, stem := range []string{"libcublasLt", "libcublas", "libnvrtc"} {
+		names = append(names, fmt.Sprintf("%s.so.%d", stem, cuda))
+	}
+	return names
+}
+
 // cudnnReleases lists what setup may fetch, preferred first. What a release has code
 // for was read from the fat binaries in its libcudnn_ops on 2026-11-23:
 //

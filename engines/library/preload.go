@@ -14,15 +14,6 @@ type Absent struct {
 	Looked []string // places, with the answer of the loader to a file that is there
 }
 
-// Preload opens what the library at path is linked with, as PreloadNamed does.
-func Preload(path string) ([]Absent, error) {
-	sonames, err := Needed(path)
-	if err != nil {
-		return nil, err
-	}
-	return PreloadNamed(path, sonames), nil
-}
-
 // Needed lists what the library at path is linked with.
 func Needed(path string) ([]string, error) {
 	file, err := elf.Open(path)

@@ -29,6 +29,12 @@ func linked(t *testing.T, dir, soname string) (needed, needing string) {
 	return needed, needing
 }
 
+// preloadNeeded opens what the library at path is linked with.
+func preloadNeeded(path string) ([]Absent, error) {
+	sonames, err := Needed(path)
+	return PreloadNamed(path, sonames), err
+}
+
 func TestPreload(t *testing.T) {
 	root := isolate(t)
 	needed, needing := linked(t, root, "libgbneeded.so.7")
@@ -45,7 +51,7 @@ func TestPreload(t *testing.T) {
 	if err := os.Rename(there, hidden); err != nil {
 		t.Fatal(err)
 	}
-	missing, err := Preload(needing)
+	missing, err := preloadNeeded(needing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,14 +62,14 @@ func TestPreload(t *testing.T) {
 	if err := os.WriteFile(there, []byte("torn"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if missing, err = Preload(needing); err != nil || len(missing) != 1 || !strings.Contains(missing[0].Looked[0], there) {
+	if missing, err = preloadNeeded(needing); err != nil || len(missing) != 1 || !strings.Contains(missing[0].Looked[0], there) {
 		t.Errorf("of a damaged file it says %+v, %v", missing, err)
 	}
 
 	if err := os.Rename(hidden, there); err != nil {
 		t.Fatal(err)
 	}
-	if missing, err = Preload(needing); err != nil || len(missing) > 0 {
+	if missing, err = preloadNeeded(needing); err != nil || len(missing) > 0 {
 		t.Fatalf("got %+v, %v", missing, err)
 	}
 	// What was preloaded lets the loader open what needs it.
@@ -81,7 +87,7 @@ func TestPreload(t *testing.T) {
 		t.Errorf("got %+v", missing)
 	}
 
-	if _, err := Preload(filepath.Join(root, "nowhere.so")); err == nil || !strings.Contains(err.Error(), "nowhere.so") {
+	if _, err := preloadNeeded(filepath.Join(root, "nowhere.so")); err == nil || !strings.Contains(err.Error(), "nowhere.so") {
 		t.Errorf("got %v", err)
 	}
 }

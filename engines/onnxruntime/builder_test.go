@@ -16,8 +16,9 @@ func TestTensorRTBuilder(t *testing.T) {
 	const resource = "libnvinfer_builder_resource.so.0.0.2"
 	hardwaretest.Compile(t, filepath.Join(dir, resource), none, "-Wl,-soname,do_not_link_against_nvinfer_builder_resource")
 	infer := hardwaretest.Compile(t, filepath.Join(dir, "libnvinfer.so.0"), none, "-Wl,-soname,libnvinfer.so.0")
-	p := provider{engine: "onnxruntime-tensorrt", library: "libonnxruntime_providers_tensorrt.so"}
-	hardwaretest.Compile(t, filepath.Join(dir, p.library), map[string][]byte{"uses.c": []byte("extern int none;\nint *uses(void) { return &none; }\n")}, infer)
+	hardwaretest.Compile(t, filepath.Join(dir, cudnnSoname), none)
+	p := provider{engine: "onnxruntime-tensorrt", libraries: []string{"libonnxruntime_providers_tensorrt.so"}}
+	hardwaretest.Compile(t, filepath.Join(dir, p.libraries[0]), map[string][]byte{"uses.c": []byte("extern int none;\nint *uses(void) { return &none; }\n")}, infer)
 
 	main := filepath.Join(dir, "libonnxruntime.so.1")
 	if err := p.preload(main); err != nil {

@@ -27,8 +27,67 @@ func fakeGPU(t *testing.T) string {
 	dir := t.TempDir()
 	sources := hardwaretest.Sources(t, "testdata/fakegpu.c", "api.h")
 	t.Setenv(library.ONNXRuntimeGPUEnv, hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime.so.1"), sources))
-	hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime_providers_cuda.so"), map[string][]byte{"none.c": []byte("int none;\n")})
+	hardwaretest.Compile(t, filepath.Join(dir, cudaLibrary), map[string][]byte{"none.c": []byte("int none;\n")})
+	telltale(t, dir, cudnnSoname)
 	return dir
+}
+
+// telltale compiles a library that makes the file opened/<its name> beside itself when
+// it is loaded. It has no SONAME, so that the loader does not take it for another test's.
+func telltale(t *testing.T, dir, name string) string {
+	t.Helper()
+	const source = `#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+static __attribute__((constructor)) void tell(void) {
+	Dl_info info;
+	char path[4096];
+	if (!dladdr(tell, &info)) return;
+	const char *name = strrchr(info.dli_fname, '/') + 1;
+	snprintf(path, sizeof path, "%.*sopened/%s", (int)(name - info.dli_fname), info.dli_fname, name);
+	FILE *file = fopen(path, "w");
+	if (file) fclose(file);
+}
+`
+	if err := os.MkdirAll(filepath.Join(dir, "opened"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return hardwaretest.Compile(t, filepath.Join(dir, name), map[string][]byte{"telltale.c": []byte(source)})
+}
+
+// TestPreloadsForProviders looks at what is opened before the library is asked for a
+// provider: what both providers' libraries are linked with, cuDNN, which a release may
+// open by its bare name only, and what that opens itself.
+func TestPreloadsForProviders(t *testing.T) {
+	dir := fakeGPU(t)
+	wants := []string{cudnnSoname, "libcublasLt.so.99", "libcublas.so.99", "libnvrtc.so.99", "libgbcudaneeds.so.1", "libgbtrtneeds.so.1"}
+	for _, name := range wants {
+		telltale(t, dir, name)
+	}
+	link := func(library string, names ...string) {
+		flags := []string{"-Wl,--no-as-needed"}
+		for _, name := range names {
+			flags = append(flags, filepath.Join(dir, "needed", name))
+		}
+		hardwaretest.Compile(t, filepath.Join(dir, library), map[string][]byte{"none.c": []byte("int none;\n")}, flags...)
+	}
+	// What they are linked with has SONAMEs there, and is opened here without.
+	if err := os.Mkdir(filepath.Join(dir, "needed"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"libcudart.so.99", "libgbcudaneeds.so.1", "libgbtrtneeds.so.1"} {
+		hardwaretest.Compile(t, filepath.Join(dir, "needed", name), map[string][]byte{"none.c": []byte("int none;\n")}, "-Wl,-soname,"+name)
+	}
+	telltale(t, dir, "libcudart.so.99")
+	link(cudaLibrary, "libcudart.so.99", "libgbcudaneeds.so.1")
+	link("libonnxruntime_providers_tensorrt.so", "libgbtrtneeds.so.1")
+	enginetest.Open(t, TensorRTDriver())
+	for _, name := range wants {
+		if _, err := os.Stat(filepath.Join(dir, "opened", name)); err != nil {
+			t.Errorf("%s was not opened", name)
+		}
+	}
 }
 
 // openFake opens the CUDA engine on the doubles.
@@ -229,12 +288,21 @@ func TestGPULibraryUnavailable(t *testing.T) {
 	// A library that is linked with one which then goes away.
 	gone := filepath.Join(dir, "libcublas.so.12")
 	hardwaretest.Compile(t, gone, map[string][]byte{"none.c": []byte("int blas;\n")}, "-Wl,-soname,libcublas.so.12")
-	hardwaretest.Compile(t, filepath.Join(dir, "libonnxruntime_providers_cuda.so"),
+	hardwaretest.Compile(t, filepath.Join(dir, cudaLibrary),
 		map[string][]byte{"needs.c": []byte("extern int blas;\nint *needs(void) { return &blas; }\n")}, gone)
 	if err := os.Remove(gone); err != nil {
 		t.Fatal(err)
 	}
 	unavailable(CUDADriver(), "libcublas.so.12", "nvidia-cublas-cu12")
+
+	if _, err := native.Open(cudnnSoname); err != nil { // else it is not missing here
+		if err := os.Remove(filepath.Join(dir, cudnnSoname)); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(library.CacheEnv, t.TempDir())
+		t.Setenv("HOME", t.TempDir())
+		unavailable(CUDADriver(), "cuDNN (libcudnn.so.9)", "run `genbench setup cudnn` and install from pip nvidia-cublas-cu12")
+	}
 
 	t.Setenv(library.ONNXRuntimeGPUEnv, "")
 	t.Setenv(library.CacheEnv, t.TempDir())

@@ -27,8 +27,9 @@ import (
 type provider struct {
 	engine, doc string
 	device      hardware.DeviceKind
-	// library is the provider's own, beside the main one; empty where it is inside.
-	library string
+	// libraries are those of the providers that it adds, its own first, beside the main
+	// one; none where it is inside.
+	libraries []string
 	// ours are the providers, by their names in a profile, that run on the device.
 	ours []string
 	// opaque are those of which a profile does not tell the precision.
@@ -47,6 +48,8 @@ const (
 	tensorrtProvider = "TensorrtExecutionProvider"
 )
 
+const cudaLibrary = "libonnxruntime_providers_cuda.so"
+
 // Driver is the entry of the CPU provider for engines/all.
 func Driver() engines.Driver {
 	return driver(provider{
@@ -62,8 +65,8 @@ func Driver() engines.Driver {
 func CUDADriver() engines.Driver {
 	return gpuDriver(provider{
 		engine: "onnxruntime-cuda", doc: "ONNX Runtime, CUDA provider",
-		library: "libonnxruntime_providers_cuda.so",
-		ours:    []string{cudaProvider}, kernels: models.FusedKernels,
+		libraries: []string{cudaLibrary},
+		ours:      []string{cudaProvider}, kernels: models.FusedKernels,
 		use:   useCUDA,
 		judge: judgeOnCUDA,
 	})
@@ -74,8 +77,8 @@ func CUDADriver() engines.Driver {
 func TensorRTDriver() engines.Driver {
 	return gpuDriver(provider{
 		engine: "onnxruntime-tensorrt", doc: "ONNX Runtime, TensorRT provider: a second opinion on TensorRT",
-		library: "libonnxruntime_providers_tensorrt.so",
-		ours:    []string{tensorrtProvider, cudaProvider}, opaque: []string{tensorrtProvider}, kernels: models.FusedKernels,
+		libraries: []string{"libonnxruntime_providers_tensorrt.so", cudaLibrary},
+		ours:      []string{tensorrtProvider, cudaProvider}, opaque: []string{tensorrtProvider}, kernels: models.FusedKernels,
 		use:   useTensorRT,
 		judge: judgeOnTensorRT,
 	})
@@ -107,20 +110,26 @@ func gpuDriver(p provider) engines.Driver {
 			if err := accept(lib); err != nil {
 				return err
 			}
-			if _, err := os.Stat(p.beside(lib.Path())); err != nil {
-				return fmt.Errorf("it is built for the CPU alone: %w", err)
+			for _, file := range p.beside(lib.Path()) {
+				if _, err := os.Stat(file); err != nil {
+					return fmt.Errorf("it is built for the CPU, or without this provider: %w", err)
+				}
 			}
 			return nil
 		},
 	})
 }
 
-// beside is where the provider's own library must be.
-func (p *provider) beside(main string) string {
+// beside is where the providers' libraries must be.
+func (p *provider) beside(main string) []string {
 	if resolved, err := filepath.EvalSymlinks(main); err == nil {
 		main = resolved
 	}
-	return filepath.Join(filepath.Dir(main), p.library)
+	var files []string
+	for _, name := range p.libraries {
+		files = append(files, filepath.Join(filepath.Dir(main), name))
+	}
+	return files
 }
 
 // rename makes the error of a library that is missing speak of the engine: two
@@ -133,30 +142,74 @@ func (p *provider) rename(err error) error {
 	return err
 }
 
-// preload loads what the provider's library is linked with, which the main library
-// would look for in the loader's places alone.
+// cudnnSoname is what the CUDA provider opens by its bare name where it is not linked
+// with it: cuDNN became optional with PR 29252 of github.com/microsoft/onnxruntime, and
+// release 1.31.1 is such a build. Without cuDNN it would run kernels of its own, or none.
+const cudnnSoname = "libcudnn.so.9"
+
+// preload loads what the providers' libraries are linked with, which the main library
+// would look for in the loader's places alone, and cuDNN with what that opens by name.
 func (p *provider) preload(main string) error {
-	missing, err := library.Preload(p.beside(main))
-	if err != nil {
-		return fmt.Errorf("open %s: %w", p.engine, err)
+	files := p.beside(main)
+	var sonames []string
+	for _, file := range files {
+		needed, err := library.Needed(file)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", p.engine, err)
+		}
+		for _, soname := range needed {
+			if !slices.Contains(sonames, soname) {
+				sonames = append(sonames, soname)
+			}
+		}
 	}
-	if len(missing) == 0 {
-		return nil
+	begins := func(stem string) func(string) bool {
+		return func(soname string) bool { return strings.HasPrefix(soname, stem+".so.") }
 	}
-	u := &engines.UnavailableError{Engine: p.engine, Hint: "install from pip " + strings.Join(packages(missing), ", ")}
-	var names []string
+	if !slices.ContainsFunc(sonames, begins("libcudnn")) {
+		sonames = append(sonames, cudnnSoname)
+	}
+	if at := slices.IndexFunc(sonames, begins("libcudart")); at >= 0 {
+		_, version, _ := strings.Cut(sonames[at], ".so.")
+		major, _, _ := strings.Cut(version, ".")
+		if cuda, err := strconv.Atoi(major); err == nil {
+			// First, as they come in the order in which they need each other. As in the engine
+			// cudnn, one that is nowhere is no failure yet.
+			library.PreloadNamed(files[0], library.CUDNNCompanions(cuda))
+		}
+	}
+	// The providers' libraries share a folder.
+	if missing := library.PreloadNamed(files[0], sonames); len(missing) > 0 {
+		return p.unavailable(missing)
+	}
+	return nil
+}
+
+// unavailable tells what is missing, and the commands that get it.
+func (p *provider) unavailable(missing []library.Absent) error {
+	u := &engines.UnavailableError{Engine: p.engine}
+	var names, hints []string
+	isCUDNN := func(m library.Absent) bool { return strings.HasPrefix(m.Soname, "libcudnn.") }
 	for _, m := range missing {
-		names = append(names, m.Soname)
+		name := m.Soname
+		if isCUDNN(m) {
+			name = "cuDNN (" + name + ")"
+			hints = []string{"run `genbench setup cudnn`"}
+		}
+		names = append(names, name)
 		u.Looked = append(u.Looked, m.Looked...)
 	}
-	u.Missing = strings.Join(names, ", ")
+	if others := packages(slices.DeleteFunc(missing, isCUDNN)); len(others) > 0 {
+		hints = append(hints, "install from pip "+strings.Join(others, ", "))
+	}
+	u.Missing, u.Hint = strings.Join(names, ", "), strings.Join(hints, " and ")
 	return u
 }
 
 // preloadBuilder opens what the builder of the TensorRT that the provider's library is
 // linked with looks for in the loader's places alone. preload came before.
 func (p *provider) preloadBuilder(main string, capabilityMajor int) error {
-	needed, err := library.Needed(p.beside(main))
+	needed, err := library.Needed(p.beside(main)[0])
 	if err != nil {
 		return err
 	}
@@ -188,8 +241,6 @@ func packages(missing []library.Absent) []string {
 		switch {
 		case name != "" && slices.Contains([]string{"libcublas.12", "libcublasLt.12", "libcudart.12", "libcufft.11", "libcupti.12"}, stem+"."+version):
 			name += "-cu12"
-		case stem == "libcudnn":
-			name = "nvidia-cudnn-cu12 or -cu13"
 		case stem == "libnvinfer" || stem == "libnvonnxparser":
 			name = "tensorrt-cu12-libs or -cu13-libs of version " + version
 		case stem == "libcuda":
