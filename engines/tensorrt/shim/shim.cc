@@ -184,6 +184,9 @@ char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 		Library &lib = library();
 		lib.words.take(); // of what came before
 		*plan = *timing = gb_trt_blob{nullptr, 0};
+		// First, to be destroyed last: it "must exceed the lifetime of all builders that use
+		// it" (NvInfer.h, IBuilderConfig::createTimingCache).
+		std::unique_ptr<ITimingCache> cache;
 		std::unique_ptr<IBuilder> builder(static_cast<IBuilder *>(lib.builder(&lib.words, NV_TENSORRT_VERSION)));
 		if (!builder) return message("create builder");
 		std::unique_ptr<INetworkDefinition> network(builder->createNetworkV2(network_flags()));
@@ -201,7 +204,6 @@ char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 		if (!config) return message("create builder configuration");
 		if (char *failed = set_precision(*config, what->precision)) return failed;
 		config->setProfilingVerbosity(ProfilingVerbosity::kDETAILED);
-		std::unique_ptr<ITimingCache> cache;
 		auto use_timing = [&](const void *data, size_t size) {
 			cache.reset(config->createTimingCache(data, size));
 			return cache && config->setTimingCache(*cache, false);
