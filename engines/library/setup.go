@@ -95,8 +95,9 @@ func onnxRuntimeReleases() []release {
 // A gpuRelease is one for GPUs, with what it needs of them.
 type gpuRelease struct {
 	release
-	driver      int // the oldest, as cuDriverGetVersion counts
-	least, most int // compute capabilities, ten times the major number and the minor; most 0 for any
+	driver      int    // the oldest, as cuDriverGetVersion counts
+	least, most int    // compute capabilities, ten times the major number and the minor; most 0 for any
+	gap         [2]int // the first and the last between them that it has no code for
 	needs       string
 }
 
@@ -111,6 +112,8 @@ func (r gpuRelease) refuses(gpu GPU) string {
 		return fmt.Sprintf("%s wants compute capability %d.%d or more", name, r.least/10, r.least%10)
 	case r.most != 0 && capability > r.most:
 		return fmt.Sprintf("%s knows compute capabilities up to %d.%d", name, r.most/10, r.most%10)
+	case capability >= r.gap[0] && capability <= r.gap[1]:
+		return fmt.Sprintf("%s has no code for compute capability %d.%d", name, gpu.CapabilityMajor, gpu.CapabilityMinor)
 	}
 	return ""
 }
@@ -141,6 +144,11 @@ func tellPassed(log io.Writer, passed []string) {
 // linked with. CUDA 13 has no Volta any more (CUDA Toolkit 13.0 release notes) and
 // within a major version a build runs with any driver of it (CUDA Compatibility,
 // minor version compatibility).
+//
+// What their providers have code for was read from the fat binaries in them on
+// 2026-11-30. 1.31.1: sm_75, 80, 86, 89, 90 and 120, without PTX, so that nothing in it
+// runs on a B200 or GB300 (10.x) or a Thor (11.0). 1.24.4: sm_60 to sm_90 and PTX for 9.0,
+// which the driver compiles for what is newer.
 func onnxRuntimeGPUReleases() []gpuRelease {
 	shared := file{"onnxruntime/capi/libonnxruntime_providers_shared.so", "086ec1d5388f64153d9c63470d126693db9a182c8ce236d3a1119068471b8a0d"}
 	return []gpuRelease{
@@ -154,7 +162,7 @@ func onnxRuntimeGPUReleases() []gpuRelease {
 					{"onnxruntime/capi/libonnxruntime_providers_tensorrt.so", "1882ee49fdb0e6fc2d272b00cfaf9a3310bf8580a34385c0eec4d82014ea172e"},
 				},
 			},
-			driver: 13000, least: 75, needs: "CUDA 13, cuDNN 9 and TensorRT 10",
+			driver: 13000, least: 75, gap: [2]int{100, 119}, needs: "CUDA 13, cuDNN 9 and TensorRT 10",
 		},
 		{
 			release: release{
