@@ -242,7 +242,7 @@ func Profiles() []Profile {
 		// Fewer than 12 launches cannot reach the p that a gate over a few points needs
 		// (R1), and looking before they are over would change what p means, so the
 		// number is fixed. The width aimed for is the 1 % that a gate tells apart (R2).
-		{"ci", "12 launches of 1 round, a fixed number: for a regression gate", func(p *Protocol, kind hardware.DeviceKind) {
+		{"ci", "12 launches of 1 round, a fixed number: for compare and a regression gate", func(p *Protocol, kind hardware.DeviceKind) {
 			p.Launches, p.Rounds = 12, 1
 			p.RelWidth = 0.01
 			p.SentinelEvery = 10 * time.Minute

@@ -136,6 +136,11 @@ func NewResult(log *Log) *Result {
 	for _, f := range log.Run.Findings {
 		r.Warnings = append(r.Warnings, Warning{Disturbed, f.Text})
 	}
+	for _, resumed := range log.Resumes {
+		for _, f := range resumed.Findings {
+			r.Warnings = append(r.Warnings, Warning{Disturbed, "when the run was resumed: " + f.Text})
+		}
+	}
 	if cores := hostCores(log.Run); log.Run.Config.Threads > cores && cores > 0 {
 		r.Warnings = append(r.Warnings, Warning{Oversubscribed, fmt.Sprintf("%d threads on %d processors", log.Run.Config.Threads, cores)})
 	}

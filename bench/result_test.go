@@ -100,6 +100,11 @@ func TestRunDoubts(t *testing.T) {
 		t.Errorf("warnings %v, want %v", got, want)
 	}
 	s = newScript(t)
+	resumed := ResumeRecord{Type: "resume", Findings: []hardware.Finding{{Code: "foreign_load", Text: "others work here"}}}
+	if got := s.begin().add(resumed, EndRecord{Type: "end"}).load().Warnings; len(got) != 1 || got[0] != (Warning{Disturbed, "when the run was resumed: others work here"}) {
+		t.Errorf("a run that was quiet until it was resumed has warnings %v", got)
+	}
+	s = newScript(t)
 	if got := s.begin().add(EndRecord{Type: "end"}).load().Warnings; len(got) != 0 {
 		t.Errorf("a clean run has warnings %v", got)
 	}

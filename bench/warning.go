@@ -44,9 +44,9 @@ const (
 
 // CodeInfo explains a code: what was seen, and what to do about it.
 type CodeInfo struct {
-	Code   Code
-	Means  string
-	Advice string
+	Code   Code   `json:"code"`
+	Means  string `json:"means"`
+	Advice string `json:"advice"`
 }
 
 // Codes lists every doubt with its explanation, in the order reports print them.

@@ -25,8 +25,8 @@ func (a *app) baselineCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "baseline",
 		Short: "Keep results under a name to compare with: save, list, show, rm",
-		Long: "Keep two: the previous good run, which rolls, and a release, which does not; a baseline that only\n" +
-			"rolls hides slow creep. `genbench compare baseline:NAME DIR` compares with one.",
+		Long: "Keep two: the last good run, which you keep replacing, and a release, which you do not; a baseline\n" +
+			"that is always replaced hides slow creep. `genbench compare baseline:NAME DIR` compares with one.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			return usage(errors.New("baseline does what? save NAME DIR, list, show NAME or rm NAME"))
 		},
@@ -38,7 +38,7 @@ func (a *app) baselineCommand() *cobra.Command {
 		Use:   "save NAME DIR",
 		Short: "Keep a run; one with invalid, failed or missing points is refused",
 		Long: "With --replace the run takes the place of the baseline of that name, if a comparison of the two\n" +
-			"leaves nothing undecided and nothing regressed. To move an anchor against its verdict, rm it first.",
+			"leaves nothing undecided and nothing regressed. To replace a baseline in spite of the verdict, rm it first.",
 		Example: "  genbench baseline save release genbench-20260301-090000",
 		Args:    exactArgs(2, "a name and the directory of a run"),
 		RunE:    func(_ *cobra.Command, args []string) error { return a.saveBaseline(args[0], args[1], replace, allow) },

@@ -63,8 +63,8 @@ func (a *app) clocksLockCommand() *cobra.Command {
 			"`genbench run` of any user finds the clocks held. \"base\" is the highest clock that the board holds at its\n" +
 			"power limit.\n\n" +
 			"What is held is written down in /run/genbench, or in the directory that GENBENCH_LEASES names, for\n" +
-			"`genbench clocks reset`. Mount that directory from the host into containers: one that is killed whole takes\n" +
-			"the guardian with it.",
+			"`genbench clocks reset`. Mount that directory from the host into containers: killing a whole container kills\n" +
+			"the guardian, too.",
 		Example: "  genbench clocks lock base\n  genbench clocks lock 1410 --gpus GPU-5c89b0aa-…",
 		Args:    exactArgs(1, "one clock in MHz, or base"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -37,7 +37,7 @@ func (a *app) historyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.Model, "model", "", "one network, with every run of it")
 	cmd.Flags().StringVar(&f.Engine, "engine", "", "one engine")
 	cmd.Flags().StringVar(&plot, "plot", "", "file to draw to, *.svg or *.png")
-	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "read every journal again that the index knows; a damaged index knows none")
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "read again every journal that the index lists; a damaged index lists none")
 	return cmd
 }
 

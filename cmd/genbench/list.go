@@ -18,7 +18,7 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var asJSON bool
 	list := &cobra.Command{
-		Use:   "list models|engines|suites|precisions|profiles",
+		Use:   "list models|engines|suites|precisions|profiles|doubts",
 		Short: "List what can be measured, and with what",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -26,7 +26,7 @@ func (a *app) listCommand() *cobra.Command {
 			if len(args) > 0 {
 				what = strconv.Quote(args[0])
 			}
-			return usage(fmt.Errorf("list what? got %s, want models, engines, suites, precisions or profiles", what))
+			return usage(fmt.Errorf("list what? got %s, want models, engines, suites, precisions, profiles or doubts", what))
 		},
 	}
 	list.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -41,6 +41,7 @@ func (a *app) listCommand() *cobra.Command {
 	sub("suites", "The grids with a name", a.listSuites)
 	sub("precisions", "The element types of compute", a.listPrecisions)
 	sub("profiles", "The measurement designs", a.listProfiles)
+	sub("doubts", "The reasons to trust a number less, and what to do about each", a.listDoubts)
 	return list
 }
 
@@ -224,11 +225,24 @@ func (a *app) listProfiles(_ context.Context, asJSON bool) error {
 		}
 		list = append(list, protocol)
 		if !asJSON {
-			paragraphs{a.stdout, a.width()}.write(fmt.Sprintf("%-8s ", p.Name), p.Doc)
+			text := fmt.Sprintf("%s; aims for an interval of ±%g %%", p.Doc, 100*protocol.RelWidth)
+			paragraphs{a.stdout, a.width()}.write(fmt.Sprintf("%-8s ", p.Name), text)
 		}
 	}
 	if asJSON {
 		return writeJSON(a.stdout, list)
+	}
+	return nil
+}
+
+func (a *app) listDoubts(_ context.Context, asJSON bool) error {
+	list := bench.Codes()
+	if asJSON {
+		return writeJSON(a.stdout, list)
+	}
+	for _, c := range list {
+		paragraphs{a.stdout, a.width()}.write("", fmt.Sprintf("%s: %s", c.Code, c.Means))
+		paragraphs{a.stdout, a.width()}.write("  to fix it: ", c.Advice)
 	}
 	return nil
 }

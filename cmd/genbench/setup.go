@@ -83,8 +83,8 @@ func (a *app) setupCUDNNCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&cuda, "cuda", "", "the newest CUDA `version` of the driver, as nvidia-smi shows it; that of the driver here without it")
-	cmd.Flags().StringVar(&capability, "capability", "", "the GPU's compute capability, `major.minor`; that of GPU 0 without it, or 7.5 where there is none")
+	cmd.Flags().StringVar(&cuda, "cuda", "", "the newest CUDA `version` of the driver, as nvidia-smi shows it (default: that of the driver here)")
+	cmd.Flags().StringVar(&capability, "capability", "", "the GPU's compute capability, `major.minor` (default: that of GPU 0, or 7.5 where there is none)")
 	return cmd
 }
 
