@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -49,8 +50,11 @@ func (s Shelf) Path(name string) (string, error) {
 	return dir, nil
 }
 
+// baselineName is what is safe as the name of a directory, and shown by `ls`.
+var baselineName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`)
+
 func checkName(name string) error {
-	if name == "" || fileName(name) != strings.ReplaceAll(name, ".", "_") || name[0] == '.' {
+	if !baselineName.MatchString(name) {
 		return fmt.Errorf("baseline %q: a name is made of letters, digits, dots, - and _", name)
 	}
 	return nil

@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,10 +13,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"genbench/bench"
+	"genbench/models"
 )
 
 // A Calibration is what an A/A comparison on one machine found: how far two
@@ -25,7 +24,22 @@ import (
 type Calibration struct {
 	Schema  string           `json:"schema"`
 	Setting Setting          `json:"setting"`
-	Points  map[string]Floor `json:"points"` // by point id
+	Points  map[string]Floor `json:"points"` // by floorID
+}
+
+// floorID names a point's floor: by the network itself, whose file may lie elsewhere next
+// time, or hold another network under the same name.
+func floorID(p bench.Point, network string) string {
+	if models.IsFile(p.Model) {
+		p.Model = filepath.Base(p.Model)
+	}
+	return short(p.String(), network)
+}
+
+// Floor is that of a point with a network of such a sha256.
+func (c *Calibration) Floor(p bench.Point, network string) (Floor, bool) {
+	f, ok := c.Points[floorID(p, network)]
+	return f, ok
 }
 
 // A Floor is a machine's noise at one point.
@@ -89,7 +103,7 @@ type Machine struct {
 }
 
 // calibrationSchema is the version of the calibration file.
-const calibrationSchema = "genbench-calibration/2"
+const calibrationSchema = "genbench-calibration/3"
 
 // Fresh is how long a calibration holds. A machine's noise follows what else runs
 // on it, and a week is about as long as one may trust that.
@@ -117,7 +131,7 @@ func NewCalibration(c *Comparison, s Setting) (*Calibration, error) {
 			off[i] = math.Abs(math.Expm1(d))
 		}
 		slices.Sort(off)
-		cal.Points[r.Point.String()] = Floor{Floor: off[int(math.Ceil(0.95*float64(len(off))))-1], PairSD: r.Pairs.spread(), Pairs: len(off), Taken: c.Base.Started.UTC()}
+		cal.Points[floorID(r.Point, r.Network)] = Floor{Floor: off[int(math.Ceil(0.95*float64(len(off))))-1], PairSD: r.Pairs.spread(), Pairs: len(off), Taken: c.Base.Started.UTC()}
 	}
 	if len(cal.Points) == 0 {
 		return nil, fmt.Errorf("calibrate: no point has %d pairs with numbers on both sides", LeastCalibrationPairs)
@@ -129,16 +143,41 @@ func NewCalibration(c *Comparison, s Setting) (*Calibration, error) {
 // simply the largest.
 const LeastCalibrationPairs = 20
 
-// Smallest is the largest floor among points, which is the least threshold that
-// works for all of them, and the point that sets it. Points without a floor do not
-// count.
-func (c *Calibration) Smallest(points []bench.Point) (threshold float64, at string) {
-	for _, p := range points {
-		if f, ok := c.Points[p.String()]; ok && f.Floor > threshold {
-			threshold, at = f.Floor, p.String()
+// A Coverage is what a calibration knows of the points of a run.
+type Coverage struct {
+	Points, Known int // that are not skipped, and of them those with a floor
+	// Largest of the floors is the least threshold that works for all that have one; At is
+	// the point that sets it.
+	Largest float64
+	At      bench.Point
+}
+
+// Coverage looks a run's points up.
+func (c *Calibration) Coverage(log *bench.Log) Coverage {
+	var v Coverage
+	for _, o := range bench.Outcomes(log) {
+		if o.State == bench.Skipped {
+			continue
+		}
+		v.Points++
+		f, ok := c.Floor(o.Point, networkOf(o))
+		if !ok {
+			continue
+		}
+		v.Known++
+		if f.Floor > v.Largest {
+			v.Largest, v.At = f.Floor, o.Point
 		}
 	}
-	return threshold, at
+	return v
+}
+
+// networkOf is the sha256 of what was measured; empty where that is not known.
+func networkOf(o bench.Outcome) string {
+	if o.Model == nil {
+		return ""
+	}
+	return o.Model.ONNXSHA256
 }
 
 // Save writes the calibration of its setting below the state directory. Points that an
@@ -229,16 +268,6 @@ func StateDir() (string, error) {
 		return "", fmt.Errorf("find state directory: %w; set %s", err, StateEnv)
 	}
 	return filepath.Join(home, ".local", "state", "genbench"), nil
-}
-
-// fileName makes a name that is safe in a directory.
-func fileName(s string) string {
-	return cmp.Or(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
-			return r
-		}
-		return '_'
-	}, s), "unknown")
 }
 
 // Name is what a machine goes by in a history: the processor and the first digits

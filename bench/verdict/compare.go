@@ -93,7 +93,8 @@ type Family struct {
 
 // A Row is one point.
 type Row struct {
-	Point bench.Point // as the new arm has it, or the base where that has none
+	Point   bench.Point // as the new arm has it, or the base where that has none
+	Network string      // sha256 of the new arm's network, empty where that is not known
 	// Base and New are the arms' centers, in the metric's unit (ns, inferences a
 	// second, or J); 0 without pairs.
 	Base, New float64
@@ -222,7 +223,7 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			row.Margin = family.Threshold
 			row.Ratio.Level = 1 - o.Alpha
 			if o.Calibration != nil && metric.Clocked() {
-				if floor, ok := o.Calibration.Points[row.Point.String()]; ok {
+				if floor, ok := o.Calibration.Floor(row.Point, row.Network); ok {
 					row.Floor, row.Raised = &floor.Floor, floor.Floor > row.Margin
 					row.Margin = max(row.Margin, floor.Floor)
 				}

@@ -742,7 +742,7 @@ func TestCalibration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	floor := cal.Points[base.point(0).String()]
+	floor := cal.Points[floorID(base.point(0), "")]
 	// Pairs of 0.3 % a launch: sd 0.42 %, 95th percentile of |d| near 1.96 of that.
 	if floor.Floor < 0.005 || floor.Floor > 0.013 || floor.PairSD < 0.003 || floor.PairSD > 0.006 {
 		t.Errorf("floor %+v", floor)
@@ -754,7 +754,7 @@ func TestCalibration(t *testing.T) {
 	if err != nil || back == nil {
 		t.Fatal(why, err)
 	}
-	if back.Points[base.point(1).String()] != cal.Points[base.point(1).String()] {
+	if back.Points[floorID(base.point(1), "")] != cal.Points[floorID(base.point(1), "")] {
 		t.Error("the calibration changed on disk")
 	}
 	if c, why, _ := LoadCalibration(state, setting, now.Add(Fresh+time.Hour)); c != nil || !strings.Contains(why, "7 days old") {
@@ -774,11 +774,11 @@ func TestCalibration(t *testing.T) {
 		}
 	}
 	// One of fewer points leaves the floors of the others, each as old as it is.
-	later := &Calibration{Schema: calibrationSchema, Setting: setting, Points: map[string]Floor{base.point(0).String(): {Floor: 0.02, Taken: now.Add(24 * time.Hour)}}}
+	later := &Calibration{Schema: calibrationSchema, Setting: setting, Points: map[string]Floor{floorID(base.point(0), ""): {Floor: 0.02, Taken: now.Add(24 * time.Hour)}}}
 	if _, err := later.Save(state, now.Add(24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if both, _, _ := LoadCalibration(state, setting, now.Add(25*time.Hour)); both == nil || both.Points[base.point(0).String()].Floor != 0.02 || both.Points[base.point(1).String()] != cal.Points[base.point(1).String()] {
+	if both, _, _ := LoadCalibration(state, setting, now.Add(25*time.Hour)); both == nil || both.Points[floorID(base.point(0), "")].Floor != 0.02 || both.Points[floorID(base.point(1), "")] != cal.Points[floorID(base.point(1), "")] {
 		t.Errorf("after a narrower calibration: %+v", both)
 	}
 	if one, _, _ := LoadCalibration(state, setting, now.Add(Fresh+time.Hour)); one == nil || len(one.Points) != 1 {
@@ -790,6 +790,45 @@ func TestCalibration(t *testing.T) {
 	}
 	if _, err := NewCalibration(few, setting); err == nil {
 		t.Error("12 pairs calibrate")
+	}
+}
+
+// A floor is of a network, wherever its file lies, and of no other under the same name.
+func TestFloorOfAFile(t *testing.T) {
+	point := func(path string) bench.Point {
+		return bench.Point{Model: path, Engine: "made-up", Precision: "fp32", Batch: 1, Resolution: 224}
+	}
+	arm := func(path, sum string, launches int, seed uint64) Arm {
+		log := story{launches: launches, points: 1, seed: seed}.log()
+		p := point(path)
+		log.Run.Plan = []bench.PlannedPoint{{ID: p.String(), Point: p}}
+		for i := range log.Rounds {
+			log.Rounds[i].ID = p.String()
+		}
+		log.Models = []bench.ModelRecord{{Model: path, Precision: "fp32", Batch: 1, Resolution: 224, ONNXSHA256: sum}}
+		return Arm{Logs: []*bench.Log{log}}
+	}
+	c, err := Compare(arm("pr.onnx", "aa", 20, 1), arm("pr.onnx", "aa", 20, 2), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := live
+	if o.Calibration, err = NewCalibration(c, Setting{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		path, sum string
+		known     bool
+	}{{"pr.onnx", "aa", true}, {"/work/pr.onnx", "aa", true}, {"pr.onnx", "bb", false}, {"other.onnx", "aa", false}} {
+		fresh := arm(test.path, test.sum, 12, 4)
+		c, err := Compare(arm(test.path, test.sum, 12, 3), fresh, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := o.Calibration.Coverage(fresh.Logs[0])
+		if (c.Families[0].Rows[0].Floor != nil) != test.known || v.Points != 1 || (v.Known == 1) != test.known {
+			t.Errorf("%s of sha256 %s: floor %v, coverage %+v", test.path, test.sum, c.Families[0].Rows[0].Floor, v)
+		}
 	}
 }
 
@@ -805,7 +844,7 @@ func TestAdviceOfOneMetric(t *testing.T) {
 		return Arm{Logs: []*bench.Log{log}}
 	}
 	base, fresh := many(1, 1), many(2, 1.10)
-	cal := &Calibration{Points: map[string]Floor{story{}.point(0).String(): {Floor: 0.04}}}
+	cal := &Calibration{Points: map[string]Floor{floorID(story{}.point(0), ""): {Floor: 0.04}}}
 	for _, c := range []struct {
 		metrics []Metric
 		code    int

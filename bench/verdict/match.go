@@ -51,7 +51,8 @@ type side struct {
 	launches []launch // by key
 	passes   []launch // the energy passes, one a result
 	warnings []bench.Warning
-	wrong    bool // an output of it was wrong
+	wrong    bool   // an output of it was wrong
+	network  string // sha256 of what was measured; empty where that is not known
 }
 
 // doubt adds a warning, each code once.
@@ -118,6 +119,7 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 				continue
 			}
 			measured[o.Point]++
+			s.network = cmp.Or(s.network, networkOf(o))
 			s.take(i, &o)
 		}
 	}
@@ -292,7 +294,7 @@ func (m matched) row(metric Metric) Row {
 	if m.fresh == nil {
 		return Row{Point: m.base.point, Verdict: Missing, Reason: "the new result does not have this point"}
 	}
-	r := Row{Point: m.fresh.point, Doubts: slices.Clone(m.fresh.warnings)}
+	r := Row{Point: m.fresh.point, Network: m.fresh.network, Doubts: slices.Clone(m.fresh.warnings)}
 	if m.base != nil {
 		for _, w := range m.base.warnings {
 			if !slices.ContainsFunc(r.Doubts, func(x bench.Warning) bool { return x.Code == w.Code }) {

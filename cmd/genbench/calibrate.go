@@ -97,7 +97,7 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	worst := 0.0
 	look, confirm := verdict.Looks(verdict.FirstLook, verdict.SecondLook, o.Alpha)[1], verdict.Confirmation(1, o.Alpha)
 	for _, r := range c.Families[0].Rows {
-		floor, ok := cal.Points[r.Point.String()]
+		floor, ok := cal.Floor(r.Point, r.Network)
 		if !ok {
 			rows = append(rows, []string{r.Point.String(), "", "", r.Reason})
 			continue

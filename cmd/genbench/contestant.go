@@ -75,13 +75,13 @@ func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contest
 	if err != nil || info.IsDir() {
 		return c, usage(fmt.Errorf("REF %q is none of\n%s", ref, strings.TrimRight(refForms(), "\n")))
 	}
+	if isONNX(ref) { // launches run where the gate does, and points are named as they were given
+		c.flags, c.says = []string{"--models", listItem(ref)}, "file "+filepath.Base(ref)
+		return c, nil
+	}
 	path, err := filepath.Abs(ref)
 	if err != nil {
 		return c, fmt.Errorf("find %s: %w", ref, err)
-	}
-	if isONNX(path) {
-		c.flags, c.says = []string{"--models", path}, "file "+filepath.Base(path)
-		return c, nil
 	}
 	if base := filepath.Base(path); strings.Contains(base, ".so") {
 		// Engines share a library's name; one that cannot use this very file says so.

@@ -89,3 +89,18 @@ func TestLibraryContestant(t *testing.T) {
 		}
 	}
 }
+
+// A file is handed on as it was given, so that its points are named as in a run or a
+// calibration of it, and one with a comma in its name stays one.
+func TestFileContestant(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, want := range map[string]string{"pr.onnx": "pr.onnx", "a,b.onnx": `"a,b.onnx"`} {
+		if err := os.WriteFile(name, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := (&app{}).contestant(t.Context(), name, &gateFlags{})
+		if err != nil || !slices.Equal(c.flags, []string{"--models", want}) {
+			t.Errorf("%s: flags %q, %v; want --models %s", name, c.flags, err, want)
+		}
+	}
+}

@@ -490,17 +490,25 @@ func (d *duel) calibration(o verdict.Options) (*verdict.Calibration, error) {
 	if d.clocks != nil {
 		setting.Clocks = d.clocks.String()
 	}
-	c, _, err := verdict.LoadCalibration(state, setting, time.Now())
-	if err != nil || c == nil || o.Threshold == 0 || !slices.ContainsFunc(o.Metrics, verdict.Metric.Clocked) {
+	c, why, err := verdict.LoadCalibration(state, setting, time.Now())
+	if err != nil || !slices.ContainsFunc(o.Metrics, verdict.Metric.Clocked) {
 		return c, err
 	}
-	if floor, at := c.Smallest(pointsOf(log.Run.Plan)); o.Threshold < floor {
-		works := fmt.Sprintf("the smallest threshold that works is --threshold %.1f%%", 100*roundUp(floor))
-		if roundUp(floor) >= 1 {
+	if c == nil {
+		fmt.Fprintf(d.stderr, "no noise floor is known here: %s\n", why)
+		return nil, nil
+	}
+	v := c.Coverage(log)
+	if v.Known < v.Points {
+		fmt.Fprintf(d.stderr, "a noise floor is known at %d of %s; `genbench calibrate` finds the others\n", v.Known, plural(v.Points, "point", "points"))
+	}
+	if o.Threshold != 0 && o.Threshold < v.Largest {
+		works := fmt.Sprintf("the smallest threshold that works is --threshold %.1f%%", 100*roundUp(v.Largest))
+		if roundUp(v.Largest) >= 1 {
 			works = "no threshold works there; leave the point out, or quieten the machine and calibrate it again"
 		}
 		return nil, &exitError{exitUnavailable, fmt.Errorf("this machine cannot judge to %.3g %%: its noise floor at %s is %.3g %%; %s",
-			100*o.Threshold, at, 100*floor, works)}
+			100*o.Threshold, v.At, 100*v.Largest, works)}
 	}
 	return c, nil
 }
