@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
@@ -230,9 +231,9 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	g.EventReasons = try(reasons, seen(err)).or(r, "event_reasons")
 	energy, err := ask(n, d.GetTotalEnergyConsumption, "nvmlDeviceGetTotalEnergyConsumption")
 	g.EnergyJ = try(convert(energy, seen(err), fromMilli)).or(r, "energy_j")
-	held, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP, nvml.PERF_POLICY_POWER)
+	held, err := n.powerViolation(d)
 	g.PowerViolationNS = try(held, seen(err)).or(r, "power_violation_ns")
-	heat, err := n.violation(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, nvml.PERF_POLICY_THERMAL)
+	heat, err := n.thermalViolation(d)
 	g.ThermalViolationNS = try(heat, seen(err)).or(r, "thermal_violation_ns")
 	slowed, err := n.hardwareSlowdown(d)
 	g.HWSlowdownNS = try(slowed, seen(err)).or(r, "hw_slowdown_ns")
@@ -287,16 +288,61 @@ func known(state nvml.Pstates, err error) error {
 	return err
 }
 
-// violation reads for how many nanoseconds a limit has held clocks down, by the field
-// that API 13 names for it, or else by the function that it deprecates.
-func (n *NVML) violation(d nvml.Device, field uint32, policy nvml.PerfPolicyType) (int64, error) {
-	ns, err := n.field(d, field)
+// reasonCounters is the first driver whose NVML is known to have the counters of clock
+// event reasons under the numbers that go-nvml asks by: 269 to 271, as in nvml.h 13.0.87,
+// the header of CUDA 13.0 Update 1, whose release notes go with this driver. In nvml.h
+// 12.9.40 to 13.0.39 these counters were 251 to 253, and 269 to 271 settings of power
+// smoothing, in watts and percents; in 12.8.90 there are no such counters.
+var reasonCounters = []int{580, 82, 7}
+
+// hasReasonCounters tells why the counters may not be asked for by their numbers, or nil.
+func (n *NVML) hasReasonCounters() error {
+	driver, err := n.system.driver.value, n.system.driver.err
+	if err != nil {
+		return fmt.Errorf("what the numbers of its fields mean depends on the driver, whose version is not known: %w", err)
+	}
+	var version []int
+	for part := range strings.SplitSeq(driver, ".") {
+		number, err := strconv.Atoi(part)
+		if err != nil {
+			return fmt.Errorf("what the numbers of its fields mean depends on the driver, whose version %q can't be read", driver)
+		}
+		version = append(version, number)
+	}
+	if slices.Compare(version, reasonCounters) < 0 {
+		return fmt.Errorf("driver %s is older than 580.82.07, before which other things had the numbers of these counters", driver)
+	}
+	return nil
+}
+
+// powerViolation reads for how many nanoseconds the power cap has held clocks down, by the
+// field that API 13 names for it, or else by the function that it deprecates. The field
+// has the number of an old one and is asked for in every driver.
+func (n *NVML) powerViolation(d nvml.Device) (int64, error) {
+	ns, err := n.field(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP)
 	if err == nil {
 		return int64(ns), nil
 	}
-	old, oldErr := ask(n, func() (nvml.ViolationTime, nvml.Return) { return d.GetViolationStatus(policy) }, "nvmlDeviceGetViolationStatus")
-	if oldErr != nil {
-		return 0, fmt.Errorf("%w; %w", err, oldErr)
+	return n.violation(d, nvml.PERF_POLICY_POWER, err)
+}
+
+// thermalViolation is powerViolation for a limit of heat.
+func (n *NVML) thermalViolation(d nvml.Device) (int64, error) {
+	err := n.hasReasonCounters()
+	if err == nil {
+		var ns uint64
+		if ns, err = n.field(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN); err == nil {
+			return int64(ns), nil
+		}
+	}
+	return n.violation(d, nvml.PERF_POLICY_THERMAL, err)
+}
+
+// violation asks the deprecated function, because the field failed.
+func (n *NVML) violation(d nvml.Device, policy nvml.PerfPolicyType, because error) (int64, error) {
+	old, err := ask(n, func() (nvml.ViolationTime, nvml.Return) { return d.GetViolationStatus(policy) }, "nvmlDeviceGetViolationStatus")
+	if err != nil {
+		return 0, fmt.Errorf("%w; %w", because, err)
 	}
 	return int64(old.ViolationTime), nil
 }
@@ -305,6 +351,9 @@ func (n *NVML) violation(d nvml.Device, field uint32, policy nvml.PerfPolicyType
 // down, for heat or by the power brake. Without one of the two the sum would jump when
 // that is told again.
 func (n *NVML) hardwareSlowdown(d nvml.Device) (int64, error) {
+	if err := n.hasReasonCounters(); err != nil {
+		return 0, err
+	}
 	var sum int64
 	for _, id := range []uint32{nvml.FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN, nvml.FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN} {
 		ns, err := n.field(d, id)

@@ -208,7 +208,7 @@ func TestNVMLReadsAll(t *testing.T) {
 		Reading: &GPUReading{
 			SMClockMHz: pointer(1410), MemoryClockMHz: pointer(2619), PState: pointer(0), PowerW: pointer(250.5),
 			TemperatureC: pointer(41), EventReasons: pointer(SWPowerCap | HWThermalSlowdown), EnergyJ: pointer(123.456),
-			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(5000)), HWSlowdownNS: pointer(int64(770)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
+			PowerViolationNS: pointer(int64(5000000000)), ThermalViolationNS: pointer(int64(6000)), HWSlowdownNS: pointer(int64(770)), ECCErrors: pointer(int64(0)), PCIeReplays: pointer(int64(6)),
 			Xids: []int{79}, ForeignProcesses: []int{77},
 		},
 		Events: SWPowerCap | HWThermalSlowdown,
@@ -232,6 +232,37 @@ func TestNVMLOfOldDriver(t *testing.T) {
 		t.Errorf("reading is %+v, want 55 °C and a hardware slowdown by the old functions", r)
 	} else if r.PowerViolationNS == nil || *r.PowerViolationNS != 4000 {
 		t.Errorf("power violation is %v, want 4000 ns by the old function", r.PowerViolationNS)
+	}
+}
+
+// TestNVMLFieldsOfOtherDrivers asks a driver for the counters of clock event reasons only
+// where their numbers mean that.
+func TestNVMLFieldsOfOtherDrivers(t *testing.T) {
+	fake := hardwaretest.FakeNVML(t)
+	for _, c := range []struct {
+		driver string
+		heat   int64
+		reason string // why the slowdown by hardware is not known; empty where it is
+	}{
+		{"570.124.06", 5000, "driver 570.124.06 is older than 580.82.07"},
+		{"575.57.08", 5000, "driver 575.57.08 is older than 580.82.07"},
+		{"580.65.06", 5000, "driver 580.65.06 is older than 580.82.07"},
+		{"580.82.07", 6000, ""},
+		{"580.126.09", 6000, ""},
+		{"590.44", 6000, ""},
+		{"580.82a", 5000, `whose version "580.82a" can't be read`},
+	} {
+		r := runNVML(t, fake, "FAKE_NVML_DRIVER="+c.driver, "FAKE_NVML_HW_THERMAL=700").Reading
+		if r == nil || r.ThermalViolationNS == nil || *r.ThermalViolationNS != c.heat {
+			t.Errorf("%s: reading is %+v, want %d ns of heat", c.driver, r, c.heat)
+			continue
+		}
+		if r.PowerViolationNS == nil || *r.PowerViolationNS != 5000000000 {
+			t.Errorf("%s: power violation is %v, want that of the field, whose number is old", c.driver, r.PowerViolationNS)
+		}
+		if why := r.Reasons["hw_slowdown_ns"]; (r.HWSlowdownNS == nil) != (c.reason != "") || !strings.Contains(why, c.reason) {
+			t.Errorf("%s: hardware slowdown is %v because %q, want because %q", c.driver, r.HWSlowdownNS, why, c.reason)
+		}
 	}
 }
 

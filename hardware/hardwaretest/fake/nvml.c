@@ -7,7 +7,7 @@
 // return FAKE_NVML_SET_RETURN, and RESET_RETURN those that take it back, with
 // SET_MEMORY_RETURN and RESET_MEMORY_RETURN for the memory's clock; each adds a line to
 // the file that FAKE_NVML_RECORD names. FAKE_NVML_WITHHELD is the index of a board that
-// may not be opened. Compiled with -DBARE it has only what a library needs to be NVML.
+// may not be opened, FAKE_NVML_DRIVER the driver's version. Compiled with -DBARE it has only what a library needs to be NVML.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +56,10 @@ static int text(char *out, u32 size, const char *what) { return snprintf(out, si
 	int function(void *d, type *out) { (void)d; *out = (type)env(key, otherwise); return answer(); }
 #define PAIR(function, key) \
 	int function(void *d, u32 *now, u32 *pending) { (void)d; *now = *pending = (u32)env(key, 0); return answer(); }
-int nvmlSystemGetDriverVersion(char *out, u32 size) { return snprintf(out, size, "999.42"), 0; }
+int nvmlSystemGetDriverVersion(char *out, u32 size) {
+	const char *driver = getenv("FAKE_NVML_DRIVER");
+	return snprintf(out, size, "%s", driver ? driver : "999.42"), 0;
+}
 int nvmlDeviceGetName(void *d, char *out, u32 size) { return text(out, size, (size_t)d > 100 ? "Fake GPU MIG 1g.10gb" : "Fake GPU"); }
 int nvmlDeviceGetSerial(void *d, char *out, u32 size) { (void)d; return text(out, size, "0123456789"); }
 int nvmlDeviceGetInforomImageVersion(void *d, char *out, u32 size) { (void)d; return text(out, size, "G500.0200.00.05"); }
@@ -104,6 +107,7 @@ int nvmlDeviceGetFieldValues(void *d, int n, field *f) {
 		switch (f[i].id) {
 		case 186: f[i].value = env("INSTANT_MW", 250500) | 7ULL << 32; break;
 		case 74: f[i].value = env("POWER_VIOLATION", 5000000000); break;
+		case 269: f[i].value = env("SW_THERMAL", 6000); break;
 		case 270: f[i].value = env("HW_THERMAL", 0); break;
 		case 271: f[i].value = env("HW_POWER_BRAKE", 0); break;
 		default: f[i].code = 3;
