@@ -70,6 +70,14 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Measure networks, print a table and write a report with pictures",
+		Long: "Measures every point of a grid, networks × engines × precisions × batches, in fresh processes and random\n" +
+			"order; without flags the suite default (genbench list suites) on the host, in about three minutes.\n" +
+			"The directory of the result gets the journal run.jsonl, to which every finished round is added at\n" +
+			"once, and from it report.md, report.html, summary.json and pictures. What was interrupted continues\n" +
+			"with --resume.\n\n" +
+			"Exit codes: 0 done, 1 internal error such as a full disk, 2 usage, 3 nothing could be measured, or an\n" +
+			"engine or device is unavailable or in use, 4 points are invalid or the machine drifted too far, 5\n" +
+			"some points failed or were not reached, 12 not to be resumed here, 130 interrupted.",
 		Example: "  genbench run\n" +
 			"  genbench run --models genet-large,resnet-50 --batches 1,8 --threads 2\n" +
 			"  genbench run --suite mine.yaml --profile publish\n" +
@@ -91,7 +99,7 @@ func (a *app) runCommand() *cobra.Command {
 				others--
 			}
 			if others > 0 {
-				return usage(errors.New("--resume goes on with what the run was asked for and takes no other flag but --wait"))
+				return usage(errors.New("--resume continues with what the run was asked for and takes no other flag but --wait"))
 			}
 			return a.resume(cmd.Context(), f.resume, until)
 		},
@@ -117,41 +125,46 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	usual := bench.HostProtocol()
 	onGPU := bench.Grid{}.On(hardware.CUDA)
+	flags.SortFlags = false // they stand in the help by what they are about
+	// What is measured.
 	flags.StringVar(&f.suite, "suite", "default", "grid to start from: a name of genbench list suites, or a YAML file")
 	flags.StringSliceVar(&f.models, "models", nil, "networks, or paths of ONNX files, instead of the suite's")
 	flags.StringArrayVar(&f.shapes, "shape", nil, "shape of an ONNX file's input, such as input:1x3x224x224; may be repeated")
 	flags.StringVar(&f.weights, "weights", synthetic, weightsUsage)
-	flags.StringVar(&f.device, "device", string(hardware.Host), "what to measure on: host, the index of a GPU, or its UUID")
-	flags.StringVar(&f.cpus, "cpus", "", "processors to bind the measuring process to, such as 0,2-5")
-	flags.StringVar(&f.clocks, "clocks", "", clocksUsage)
 	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: every one available but the reference)")
-	flags.IntSliceVar(&f.batches, "batches", nil, "images per inference instead of the suite's")
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
-	flags.StringSliceVar(&f.points, "points", nil, "`ids` of the only points of the grid to measure, as genbench run --dry-run prints them; may be repeated")
+	addCalibration(cmd, &f.calibrated)
+	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
+	flags.IntSliceVar(&f.batches, "batches", nil, "images per inference instead of the suite's")
 	flags.IntVar(&f.resolution, "resolution", 0, "input height and width (default: each network's own)")
+	flags.StringSliceVar(&f.points, "points", nil, "`ids` of the only points of the grid to measure, as genbench run --dry-run prints them; may be repeated")
+	// How it is submitted, and where.
 	flags.StringSliceVar(&f.graph, "graph", nil, fmt.Sprintf("how inferences are submitted to a GPU: %s (default there: %s)", strings.Join(bench.GraphModes(), ", "), strings.Join(onGPU.Graph, ",")))
 	flags.StringSliceVar(&f.cache, "cache", nil, fmt.Sprintf("what an inference finds in a GPU's cache: %s (default there: %s)", strings.Join(bench.CacheModes(), ", "), strings.Join(onGPU.Cache, ",")))
 	flags.DurationSliceVar(&f.gaps, "gaps", nil, "idle `times` before every inference, such as 0s,1ms,10ms,50ms,200ms (default: none, inferences back to back)")
 	flags.Lookup("gaps").DefValue = ""
+	flags.StringVar(&f.device, "device", string(hardware.Host), "what to measure on: host, the index of a GPU, or its UUID")
+	flags.StringVar(&f.clocks, "clocks", "", clocksUsage)
+	flags.IntVar(&f.threads, "threads", 0, "host threads an inference may use (default: the suite's, else all usable processors)")
+	flags.StringVar(&f.cpus, "cpus", "", "processors to bind the measuring process to, such as 0,2-5")
+	// How often, and how sure.
 	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles (default: the suite's, else quick)")
 	flags.Lookup("profile").DefValue = "" // it is said in words
-	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: the suite's, else drawn, and recorded)")
-	flags.IntVar(&f.threads, "threads", 0, "host threads an inference may use (default: the suite's, else all usable processors)")
-	flags.IntVar(&f.launches, "launches", 0, "fresh processes that each visit every point; none are added then, unless --max-launches says so (default: the profile's)")
-	flags.IntVar(&f.most, "max-launches", 0, fmt.Sprintf("up to how many launches to add while an interval is wider than --rel-width (default: the profile's; %d with --rel-width, but for ci)", widthLaunches))
+	flags.IntVar(&f.launches, "launches", 0, "number of fresh processes, each of which visits every point; none are added to these unless --max-launches is given (default: the profile's)")
 	flags.Float64Var(&f.relWidth, "rel-width", 0, "half-width of the interval to aim for, relative to the median (default: the profile's)")
-	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "silence after which a worker is taken for hung")
+	flags.IntVar(&f.most, "max-launches", 0, fmt.Sprintf("up to how many launches to add while an interval is wider than --rel-width (default: the profile's; %d with --rel-width, but for ci)", widthLaunches))
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: the suite's, else drawn, and recorded)")
+	flags.DurationVar(&f.sentinel, "sentinel-every", 0, "how often one point is visited to see whether the machine drifts; 0s never (default: the profile's)")
+	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "how long a worker may be silent before it counts as hung")
 	flags.Float64Var(&f.maxSteal, "max-steal", usual.DropSteal, "drop a round when a hypervisor took more than this fraction of the machine")
 	flags.Float64Var(&f.maxForeign, "max-foreign", usual.DropForeign, "drop a round when other processes used more than this many cores")
-	flags.DurationVar(&f.sentinel, "sentinel-every", 0, "how often one point is visited to see whether the machine drifts; 0s never (default: the profile's)")
-	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
+	// What else is measured, and what comes of it.
 	flags.BoolVar(&f.energy, "energy", false, "measure the energy of an inference as well, in a pass after the others, where the device counts it")
 	flags.BoolVar(&f.layers, "layers", false, "time every layer as well, in a pass after the others, with the engine's own profiler or events")
-	addCalibration(cmd, &f.calibrated)
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
-	flags.BoolVar(&f.noReport, "no-report", false, "write the journal alone; genbench report DIR makes the rest")
+	flags.BoolVar(&f.noReport, "no-report", false, "write only the journal; genbench report DIR makes the rest")
+	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to continue, on the same machine with the same plan")
 	flags.StringVar(&f.follow, "follow", "", followUsage)
-	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to go on with, same machine, same plan")
 	addWait(cmd, &f.wait)
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
 }
