@@ -29,7 +29,7 @@ func accuracyPicture(r *bench.Result) (picture, error) {
 		return p, nil
 	}
 	if len(slices.CompactFunc(slices.Clone(rows), func(a, b row) bool { return a.Point.Model == b.Point.Model })) < 2 {
-		p.skipped = "it takes two networks to compare"
+		p.skipped = "there is only one network, and a comparison needs two"
 		return p, nil
 	}
 	panels := panelsOf(rows)
@@ -41,10 +41,10 @@ func accuracyPicture(r *bench.Result) (picture, error) {
 	var err error
 	p.png, p.svg, err = f.render()
 	p.alt = fmt.Sprintf("Scatter chart of published ImageNet top-1 against measured latency per image, %s, with the Pareto front", count(len(panels), "panel"))
-	p.caption = "Towards the top left is better. The dashed stairs are the Pareto front by the medians: no measured network is both faster and more accurate; where intervals overlap, another run may draw it otherwise. " +
+	p.caption = "Towards the top left is better. The dashed stairs are the Pareto front by the medians: no measured network is both faster and more accurate; where intervals overlap, another run may draw it differently. " +
 		"Top-1 is published, not measured, for each network at its own resolution with its trained weights; latency is measured."
 	if left > 0 {
-		p.caption += fmt.Sprintf(" %s of the grid found no room; the tables have them.", countOf(left, "further panel", "further panels"))
+		p.caption += fmt.Sprintf(" There was no room for %s of the grid; the tables have them.", countOf(left, "further panel", "further panels"))
 	}
 	return p, err
 }

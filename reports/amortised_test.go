@@ -23,7 +23,7 @@ func TestAmortisedIsSaid(t *testing.T) {
 	}
 	result := bench.NewResult(log)
 	for format, want := range map[string][]string{
-		"text":              {"amortised", "\n  amortised: inferences back to back", "means of blocks, whose tails"},
+		"text":              {"amortised", "\n  amortised: how many inferences back to back", "means of blocks, whose tails"},
 		"md":                {"amortised", "means of blocks, whose tails"},
 		"csv":               {",amortised_over,"},
 		"json":              {`"amortised_over":25`},

@@ -81,7 +81,7 @@ func columns() []column {
 		{key: "point", doc: "id of the point", cell: func(r row) cell { return cell{value: r.Point.String()} }},
 		{key: "model", header: "model", doc: "network", cell: func(r row) cell { return cell{value: r.Point.Model} }},
 		{key: "engine", header: "engine", axis: true, doc: "inference library", cell: func(r row) cell { return cell{value: r.Point.Engine} }},
-		{key: "engine_version", doc: "version that the engine gives of itself", cell: func(r row) cell {
+		{key: "engine_version", doc: "version that the engine reports", cell: func(r row) cell {
 			e, ok := r.engine()
 			if !ok || e.Version == "" {
 				return unknown("the engine was not opened")
@@ -106,7 +106,7 @@ func columns() []column {
 			return number(gap, strconv.FormatFloat(gap, 'f', -1, 64))
 		}},
 		{key: "state", doc: "measured, skipped, failed, invalid or pending", cell: func(r row) cell { return cell{value: string(r.State)} }},
-		{key: "reason", doc: "of a state other than measured", cell: func(r row) cell { return cell{value: r.Reason} }},
+		{key: "reason", doc: "why the state is not measured", cell: func(r row) cell { return cell{value: r.Reason} }},
 
 		{key: "latency_ms.median", header: "latency", explain: true, unit: "ms", right: true,
 			doc: "median device time of one inference of the whole batch: median of each round, averaged on the logarithm over rounds, then over launches",
@@ -128,28 +128,28 @@ func columns() []column {
 		{key: "latency_ms.ci_high", doc: "upper end of the 95 % interval of the latency",
 			cell: measuredCell(func(r row) cell { return r.interval(func(e bench.Estimate) float64 { return *e.High / 1e6 }, nil) })},
 		{key: "latency_ms.p90", header: "p90 (bound)", explain: true, unit: "ms", right: true, leave: 9,
-			doc:  "device time of one inference that 9 of 10 samples of a launch stay within, averaged over launches, and in brackets its upper bound: " + whatBounds,
+			doc:  "device time of one inference that 9 of 10 samples of a launch do not exceed, averaged over launches, and in brackets its upper bound: " + whatBounds,
 			cell: measuredCell(func(r row) cell { return r.tail(r.P90) })},
 		tailBound("p90", p90), tailLow("p90", p90), tailHigh("p90", p90),
-		{key: "latency_ms.p95", doc: "the same of 19 of 20 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P95) })},
+		{key: "latency_ms.p95", doc: "the same for 19 of 20 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P95) })},
 		tailBound("p95", p95), tailLow("p95", p95), tailHigh("p95", p95),
 		{key: "latency_ms.p99", header: "p99 (bound)", explain: true, unit: "ms", right: true, leave: 4,
-			doc:  "device time of one inference that 99 of 100 samples of a launch stay within, averaged over launches, and in brackets its upper bound: " + whatBounds,
+			doc:  "device time of one inference that 99 of 100 samples of a launch do not exceed, averaged over launches, and in brackets its upper bound: " + whatBounds,
 			cell: measuredCell(func(r row) cell { return r.tail(r.P99) })},
 		tailBound("p99", p99), tailLow("p99", p99), tailHigh("p99", p99),
-		{key: "latency_ms.p999", doc: "the same of 999 of 1000 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P999) })},
+		{key: "latency_ms.p999", doc: "the same for 999 of 1000 samples", cell: measuredCell(func(r row) cell { return r.tail(r.P999) })},
 		tailBound("p999", p999), tailLow("p999", p999), tailHigh("p999", p999),
 		{key: "latency_ms.min", header: "min", unit: "ms", right: true, leave: 12,
 			doc: "device time of the fastest sample", cell: measuredCell(func(r row) cell { return r.milliseconds(r.Min) })},
 		{key: "amortised_over", header: "amortised", unit: "over", silent: singleSamples, right: true, explain: true,
-			doc: "inferences back to back whose mean a sample is, where one is too short for the device's events; latency and throughput are then those of a block",
+			doc: "how many inferences back to back each sample is the mean of, where one is too short for the device's events; latency and throughput are then those of a block",
 			cell: measuredCell(func(r row) cell {
 				if r.AmortisedOver == 0 {
 					return unknown(singleSamples)
 				}
 				return cell{value: r.AmortisedOver}
 			})},
-		{key: "rotated_inputs", doc: "copies of the input that inferences read in turn; together they fill twice the GPU's cache, unless there is a doubt of few_inputs",
+		{key: "rotated_inputs", doc: "copies of the input that inferences read in turn; together they would fill the GPU's cache twice, unless the doubt few_inputs says otherwise",
 			cell: measuredCell(func(r row) cell {
 				if r.Inputs == 0 {
 					return unknown("every inference reads the same input")
@@ -158,7 +158,7 @@ func columns() []column {
 			})},
 
 		{key: "throughput_per_s", header: "images/s", explain: true, right: true, leave: 1,
-			doc: "images over the time of the whole block, not batch over latency", cell: rateCell(func(r row) cell {
+			doc: "images over the wall time of the whole block, in which inferences run one after another, gaps between them included; not batch over latency", cell: rateCell(func(r row) cell {
 				return number(r.Throughput.Value, roundTo(r.Throughput.Value, decimals(*r.Throughput)))
 			})},
 		{key: "throughput_ci_low", doc: "lower end of the 95 % interval of the throughput", cell: rateCell(func(r row) cell { return end(*r.Throughput, low, 1, oneLaunch) })},
@@ -193,7 +193,7 @@ func columns() []column {
 			}
 			return cell{value: r.Model.Top1Source}
 		}},
-		{key: "energy_j", header: "J", explain: true, silent: bench.NoEnergyPass, right: true, leave: 2, doc: "energy of one inference of the whole batch, from the device's own counter, in a pass of its own", cell: measuredCell(func(r row) cell {
+		{key: "energy_j", header: "J", explain: true, silent: bench.NoEnergyPass, right: true, leave: 2, doc: "energy of one inference of the whole batch, from the device's own counter, in a separate pass", cell: measuredCell(func(r row) cell {
 			if r.Energy == nil {
 				return unknown("%s", r.NoEnergy)
 			}
@@ -201,15 +201,15 @@ func columns() []column {
 		})},
 		{key: "energy_ci_low_j", doc: "lower end of its 95 % interval, over windows", cell: energyBound(func(e bench.Estimate) *float64 { return e.Low })},
 		{key: "energy_ci_high_j", doc: "upper end of its 95 % interval, over windows", cell: energyBound(func(e bench.Estimate) *float64 { return e.High })},
-		{key: "energy_net_j", doc: "energy of one inference without what the device takes at rest", cell: measuredCell(func(r row) cell {
+		{key: "energy_net_j", doc: "energy of one inference without what the device uses at rest", cell: measuredCell(func(r row) cell {
 			if r.Energy == nil {
 				return unknown("%s", r.NoEnergy)
 			}
 			return number(r.Energy.Net.Value, roundTo(r.Energy.Net.Value, decimals(r.Energy.Net)))
 		})},
 
-		{key: "samples", header: "samples", right: true, leave: 11, doc: "inferences that count", cell: visitedCell(func(r row) cell { return cell{value: r.Samples} })},
-		{key: "effective_samples", header: "n eff.", statistic: true, explain: true, right: true, doc: "independent samples that they are worth after lag-1 autocorrelation",
+		{key: "samples", header: "samples", right: true, leave: 11, doc: "samples that count: single inferences, or blocks of them where amortised", cell: visitedCell(func(r row) cell { return cell{value: r.Samples} })},
+		{key: "effective_samples", header: "n eff.", statistic: true, explain: true, right: true, doc: "how many independent samples the samples are worth, allowing for lag-1 autocorrelation",
 			cell: measuredCell(func(r row) cell { return number(r.Effective, roundTo(r.Effective, 0)) })},
 		{key: "rounds", header: "rounds (dropped)", explain: true, right: true, leave: 10, doc: "blocks of samples that count, and those that were dropped for contamination", cell: visitedCell(func(r row) cell {
 			kept := len(r.Rounds) - r.Dropped()
@@ -226,7 +226,7 @@ func columns() []column {
 			return number(r.DroppedMedian/1e6, "")
 		}},
 		{key: "launches", header: "launches", right: true, leave: 7, doc: "fresh processes that measured the point", cell: visitedCell(func(r row) cell { return cell{value: r.Launches} })},
-		{key: "mde_percent", header: "MDE", statistic: true, explain: true, unit: "%", right: true, doc: "minimum detectable effect: the smallest change of the latency that a second run like this one would tell from it at 5 % in 80 of 100 cases",
+		{key: "mde_percent", header: "MDE", statistic: true, explain: true, unit: "%", right: true, doc: "minimum detectable effect: the smallest change in latency that a second run like this one would detect, at the 5 % level, in 80 of 100 cases",
 			cell: measuredCell(func(r row) cell {
 				if r.Latency.Low == nil {
 					return unknown("%s", oneLaunch)
@@ -250,14 +250,14 @@ func columns() []column {
 				}
 				return number(*r.Spread.Shares.Build, roundTo(100**r.Spread.Shares.Build, 0))
 			})},
-		{key: "variance_shares.launch", header: "launch", statistic: true, explain: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between launches; next to it that between the rounds of a launch, and that between the samples of a round",
+		{key: "variance_shares.launch", header: "launch", statistic: true, explain: true, unit: "% of var.", right: true, doc: "share of a sample's variance that lies between launches; next to it the shares between the rounds of a launch and between the samples of a round",
 			cell: share(func(s bench.Shares) *float64 { return s.Launch }, "launches")},
 		{key: "variance_shares.round", header: "round", statistic: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between the rounds of a launch",
 			cell: share(func(s bench.Shares) *float64 { return s.Round }, "rounds of a launch")},
 		{key: "variance_shares.sample", header: "sample", statistic: true, unit: "% of var.", right: true, doc: "share of the variance of a sample that lies between the samples of a round",
 			cell: share(func(s bench.Shares) *float64 { return s.Sample }, "samples")},
 		{key: "outliers", header: "outliers", statistic: true, explain: true, right: true, doc: "samples beyond Tukey's fences; they are kept", cell: measuredCell(func(r row) cell { return cell{value: r.Spread.Outliers} })},
-		{key: "cycles", header: "cycles", statistic: true, explain: true, unit: "M", right: true, doc: "the latency times the device's clock in each round; a change of time that cycles do not show is one of the clock",
+		{key: "cycles", header: "cycles", statistic: true, explain: true, unit: "M", right: true, doc: "the latency times the device's clock in each round; a change in time that the cycles do not show comes from the clock",
 			cell: inCycles(func(e bench.Estimate) cell { return number(e.Value, roundTo(e.Value/1e6, decimals(e.Scaled(1e-6)))) })},
 		{key: "cycles_ci_low", doc: "lower end of the 95 % interval of the cycles", cell: inCycles(func(e bench.Estimate) cell { return end(e, low, 1, oneLaunch) })},
 		{key: "cycles_ci_high", doc: "upper end of the 95 % interval of the cycles", cell: inCycles(func(e bench.Estimate) cell { return end(e, high, 1, oneLaunch) })},
@@ -268,16 +268,16 @@ func columns() []column {
 		{key: "temperature_c.low", doc: "temperature of the coolest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.Low }, "temperature")},
 		{key: "temperature_c.high", doc: "temperature of the hottest round", cell: ranged(func(m *bench.Measurement) *bench.Range { return m.Temperature }, func(r bench.Range) float64 { return r.High }, "temperature")},
 		{key: "e2e_ms.median", header: "host to host", statistic: true, silent: bench.NoHostCopies, explain: true, unit: "ms", right: true,
-			doc:  "median time by the host's clock from the input in pinned memory of the host to the output there: copy in, one inference, copy out, in a pass of its own",
+			doc:  "median time by the host's clock from the input in pinned host memory to the output there: copy in, one inference, copy out, in a separate pass",
 			cell: copied(hostToHost)},
 		{key: "e2e_ms.ci_low", doc: "lower end of its 95 % interval, over launches", cell: copiedEnd(hostToHost, low)},
 		{key: "e2e_ms.ci_high", doc: "upper end of its 95 % interval", cell: copiedEnd(hostToHost, high)},
 		{key: "h2d_ms.median", header: "copy in", statistic: true, silent: bench.NoHostCopies, explain: true, unit: "ms", right: true,
-			doc: "median device time of copying the input of one inference from pinned memory of the host to the device, which is no part of the latency", cell: copied(copyIn)},
+			doc: "median device time of copying the input of one inference from pinned host memory to the device, which is not part of the latency", cell: copied(copyIn)},
 		{key: "h2d_ms.ci_low", doc: "lower end of its 95 % interval, over launches", cell: copiedEnd(copyIn, low)},
 		{key: "h2d_ms.ci_high", doc: "upper end of its 95 % interval", cell: copiedEnd(copyIn, high)},
 		{key: "d2h_ms.median", header: "copy out", statistic: true, silent: bench.NoHostCopies, explain: true, unit: "ms", right: true,
-			doc: "median device time of copying the output of one inference to pinned memory of the host, which is no part of the latency", cell: copied(copyOut)},
+			doc: "median device time of copying the output of one inference to pinned host memory, which is not part of the latency", cell: copied(copyOut)},
 		{key: "d2h_ms.ci_low", doc: "lower end of its 95 % interval, over launches", cell: copiedEnd(copyOut, low)},
 		{key: "d2h_ms.ci_high", doc: "upper end of its 95 % interval", cell: copiedEnd(copyOut, high)},
 		{key: "enqueue_ms.median", doc: "median time inside the call that submits one inference", cell: enqueued(func(e bench.Estimate) cell { return number(e.Value/1e6, "") })},
@@ -285,7 +285,7 @@ func columns() []column {
 		{key: "enqueue_ms.ci_high", doc: "upper end of its 95 % interval", cell: enqueued(func(e bench.Estimate) cell { return end(e, high, 1e-6, oneLaunch) })},
 		{key: "build_ms", doc: "network to session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.Build)) }},
 		{key: "first_inference_ms", doc: "first inference of a session, median of the visits", cell: func(r row) cell { return prepared(r, float64(r.First)) }},
-		{key: "check.pass", doc: "whether the output met the fp32 reference's in every launch", cell: checked(func(c *bench.Check) any { return c.Pass })},
+		{key: "check.pass", doc: "whether the output matched the fp32 reference's in every launch", cell: checked(func(c *bench.Check) any { return c.Pass })},
 		{key: "check.max_rel_err", doc: "largest difference over the reference's root mean square, worst launch", cell: checked(func(c *bench.Check) any { return significant(c.MaxRelErr, 4) })},
 		{key: "check.cosine", doc: "cosine of output and reference, worst launch", cell: checked(func(c *bench.Check) any { return significant(c.Cosine, 9) })},
 
@@ -299,14 +299,14 @@ func columns() []column {
 		{key: "warnings", doc: "doubts about the point", cell: func(r row) cell { return cell{value: doubts(r.Warnings)} }},
 		{key: "run_warnings", doc: "doubts about the run as a whole", cell: func(r row) cell { return cell{value: doubts(r.run.Warnings)} }},
 		{key: "drift.drifted", doc: "whether the machine changed while the run measured", cell: func(r row) cell { return cell{value: r.run.Drift.Drifted() != ""} }},
-		{key: "drift.sentinel_shift_percent", doc: "largest shift of a point that was visited again and again", cell: sentinelCell(func(s *bench.Sentinel) float64 { return 100 * s.Shift })},
+		{key: "drift.sentinel_shift_percent", doc: "largest shift of the point that was visited repeatedly", cell: sentinelCell(func(s *bench.Sentinel) float64 { return 100 * s.Shift })},
 		{key: "drift.sentinel_error_percent", doc: "how much of it chance explains", cell: sentinelCell(func(s *bench.Sentinel) float64 { return 100 * s.Error })},
-		{key: "drift.trend_percent", doc: "change of all points together over the run", cell: trendCell(func(t *bench.Trend) float64 { return 100 * t.Change })},
+		{key: "drift.trend_percent", doc: "change in all points together over the run", cell: trendCell(func(t *bench.Trend) float64 { return 100 * t.Change })},
 		{key: "drift.trend_p", doc: "probability of a trend as clear without drift, Mann-Kendall", cell: trendCell(func(t *bench.Trend) float64 { return t.P })},
 		{key: "drift.temperature_correlation", doc: "of the rounds' residuals with the temperature", cell: correlationCell(func(d bench.Drift) *bench.Correlation { return d.Temperature })},
 		{key: "drift.clock_correlation", doc: "of the rounds' residuals with the clock", cell: correlationCell(func(d bench.Drift) *bench.Correlation { return d.Clock })},
 		{key: "drift.odd_even_points", doc: "points whose odd rounds were tested against their even ones at 5 %", cell: func(r row) cell { return cell{value: r.run.Drift.OddEven.Points} }},
-		{key: "drift.odd_even_rejected", doc: "points of those that the test told apart", cell: func(r row) cell { return cell{value: r.run.Drift.OddEven.Rejected} }},
+		{key: "drift.odd_even_rejected", doc: "how many of those the test told apart", cell: func(r row) cell { return cell{value: r.run.Drift.OddEven.Rejected} }},
 		{key: "rules.met", doc: "rules of the protocol that the run met", cell: rulesCell(bench.RuleMet)},
 		{key: "rules.not_met", doc: "rules of the protocol that it did not meet, with the reason", cell: func(r row) cell {
 			broken := []bench.Rule{}
@@ -405,7 +405,7 @@ func p99(r row) *bench.Tail  { return r.P99 }
 func p999(r row) *bench.Tail { return r.P999 }
 
 // whatBounds says what an upper bound of a high quantile is.
-const whatBounds = "what the samples say with 99 % confidence that it does not exceed, or the upper end of its 95 % interval over launches where that is higher"
+const whatBounds = "the samples show with 99 % confidence that it is no higher; where the upper end of its 95 % interval over launches is higher, that is given instead"
 
 func tailBound(name string, of func(row) *bench.Tail) column {
 	return column{key: "latency_ms." + name + "_upper_bound", doc: "upper bound of " + name + ": " + whatBounds, cell: measuredCell(func(r row) cell {
@@ -460,7 +460,7 @@ func share(of func(bench.Shares) *float64, level string) func(row) cell {
 	return measuredCell(func(r row) cell {
 		v := of(r.Spread.Shares)
 		if v == nil {
-			return unknown("it takes two %s, and samples that differ", level)
+			return unknown("that needs two %s, and samples that differ", level)
 		}
 		return number(*v, roundTo(100**v, 0))
 	})
@@ -502,7 +502,7 @@ func copiedEnd(of func(bench.Copies) bench.Estimate, which func(bench.Estimate) 
 func enqueued(of func(bench.Estimate) cell) func(row) cell {
 	return measuredCell(func(r row) cell {
 		if r.Enqueue == nil {
-			return unknown("on a host device, host and enqueue time are one")
+			return unknown("on a host device, host and enqueue time are the same")
 		}
 		return of(*r.Enqueue)
 	})
@@ -512,7 +512,7 @@ func ranged(of func(*bench.Measurement) *bench.Range, which func(bench.Range) fl
 	return measuredCell(func(r row) cell {
 		v := of(r.Measurement)
 		if v == nil {
-			return unknown("the device's %s was not readable", name)
+			return unknown("the device's %s could not be read", name)
 		}
 		text := roundTo(which(*v), 0)
 		if roundTo(v.Low, 0) != roundTo(v.High, 0) {
@@ -544,7 +544,7 @@ func correlationCell(of func(bench.Drift) *bench.Correlation) func(row) cell {
 	return func(r row) cell {
 		c := of(r.run.Drift)
 		if c == nil {
-			return unknown("the counter was not readable, or stood still")
+			return unknown("the counter could not be read, or did not change")
 		}
 		return number(c.R, "")
 	}
@@ -565,7 +565,7 @@ func rulesCell(state bench.RuleState) func(row) cell {
 // noTail is why a measured row publishes no high quantile.
 func (r row) noTail() cell {
 	if r.AmortisedOver > 0 {
-		return unknown("samples are means of blocks, whose tails say nothing of single inferences")
+		return unknown("samples are means of blocks, whose tails say nothing about single inferences")
 	}
 	return unknown("too few independent samples for this quantile")
 }
@@ -583,7 +583,7 @@ func counted(n int64, unit float64) cell {
 
 func prepared(r row, ns float64) cell {
 	if ns <= 0 {
-		return unknown("no visit got so far")
+		return unknown("no visit got that far")
 	}
 	return number(ns/1e6, "")
 }
@@ -659,7 +659,7 @@ func energyBound(of func(bench.Estimate) *float64) func(row) cell {
 		}
 		bound := of(r.Energy.Gross)
 		if bound == nil {
-			return unknown("an interval takes two windows")
+			return unknown("an interval needs two windows")
 		}
 		return number(*bound, roundTo(*bound, decimals(r.Energy.Gross)))
 	})

@@ -35,8 +35,8 @@ func CompareFormats() []CompareFormat {
 		{"text", "a table for the terminal", compareText},
 		{"md", "Markdown for a pull request or a step summary", compareMarkdown},
 		{"json", "one object", compareJSON},
-		{"csv", "one line a point and metric", compareCSV},
-		{"junit", "JUnit XML, one test case a point and metric", compareJUnit},
+		{"csv", "one line per point and metric", compareCSV},
+		{"junit", "JUnit XML, one test case per point and metric", compareJUnit},
 		{"github", "annotations of a GitHub workflow", compareGitHub},
 	}
 }

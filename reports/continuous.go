@@ -85,7 +85,7 @@ func onePoint(results []*bench.Result) error {
 		}
 		id, run := r.Point.String(), r.run.Log.Run.ID
 		if first, twice := runs[id]; twice {
-			return fmt.Errorf("point %s is in runs %s and %s, and this format keeps one number a point; write each result to a file of its own", id, clean(first), clean(run))
+			return fmt.Errorf("point %s is in runs %s and %s, and this format keeps one number per point; write each result to a file of its own", id, clean(first), clean(run))
 		}
 		runs[id] = run
 	}

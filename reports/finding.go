@@ -131,14 +131,14 @@ func (c comparison) verdict() string {
 	rival := c.rival.Point.Model
 	switch {
 	case c.ratio.Low == nil:
-		return fmt.Sprintf("shows %s times the speed of %s, which is no finding without an interval", digits(c.ratio, c.ratio.Value), rival)
+		return fmt.Sprintf("has %s times the speed of %s, which without an interval is no finding", digits(c.ratio, c.ratio.Value), rival)
 	case *c.ratio.Low > 1:
 		return fmt.Sprintf("is %s times as fast as %s (95 %% interval %s to %s)", digits(c.ratio, c.ratio.Value), rival, digits(c.ratio, *c.ratio.Low), digits(c.ratio, *c.ratio.High))
 	case *c.ratio.High < 1:
 		longer := inverse(c.ratio)
 		return fmt.Sprintf("takes %s times as long as %s (95 %% interval %s to %s)", digits(longer, longer.Value), rival, digits(longer, *longer.Low), digits(longer, *longer.High))
 	}
-	return fmt.Sprintf("is not told apart from %s by its speed (ratio %s, 95 %% interval %s to %s)",
+	return fmt.Sprintf("cannot be told apart from %s by speed (ratio %s, 95 %% interval %s to %s)",
 		rival, digits(c.ratio, c.ratio.Value), digits(c.ratio, *c.ratio.Low), digits(c.ratio, *c.ratio.High))
 }
 
@@ -168,7 +168,7 @@ func found(r *bench.Result) string {
 		p := c.genet.Point
 		role := "the fastest measured baseline published at equal or better top-1"
 		if !c.matched {
-			role = "the most accurate measured baseline, although published at less top-1"
+			role = "the most accurate measured baseline, although its published top-1 is lower"
 		}
 		return fmt.Sprintf("at batch %d in %s, %s (published top-1 %.1f %%) %s, %s (%.1f %%); median device time of one inference of %s%s: %s against %s%s",
 			p.Batch, naming.how(p), p.Model, *c.genet.Model.Top1, c.verdict(), role, *c.rival.Model.Top1,
@@ -192,7 +192,7 @@ func found(r *bench.Result) string {
 		return fmt.Sprintf("the one point with a usable number, %s in %s, takes %s, median device time of one inference of %s%s%s",
 			best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), intervalNote(" and its 95 % interval", best), caution(best))
 	}
-	return fmt.Sprintf("of %d points the least time per image is that of %s in %s: %s, median device time of one inference of %s%s%s",
+	return fmt.Sprintf("of %d points, %s in %s takes the least time per image: %s, median device time of one inference of %s%s%s",
 		usable, best.Point.Model, naming.how(best.Point), best.latencyText(), count(best.Point.Batch, "image"), intervalNote(" and its 95 % interval", best), caution(best))
 }
 
@@ -226,7 +226,7 @@ func (n naming) how(p bench.Point) string {
 func caution(rows ...row) string {
 	for _, r := range rows {
 		if r.Quality == bench.Q3 {
-			return "; of quality Q3, not to be relied on"
+			return "; quality Q3, not to be relied on"
 		}
 	}
 	return ""
@@ -259,7 +259,7 @@ func census(rows []row) string {
 		}
 	}
 	if len(parts) == 0 {
-		return "the plan holds no points"
+		return "the plan has no points"
 	}
 	return strings.Join(parts, ", ")
 }

@@ -152,12 +152,12 @@ func TestFindingSaysWhatIsKnown(t *testing.T) {
 	}{
 		"faster":         {result(genet, slower), "genet-a (published top-1 76.0 %) is 3.0000 times as fast as rival (95 % interval 2.9932 to 3.0068)"},
 		"slower":         {result(genet, faster), "takes 2.5000 times as long as rival (95 % interval 2.4943 to 2.5057)"},
-		"not told apart": {result(genet, same), "is not told apart from rival by its speed"},
-		"no interval":    {result(alone, slower), "which is no finding without an interval"},
-		"of low quality": {result(genet, shaky), "; of quality Q3, not to be relied on"},
-		"no GENet":       {result(slower, point("x", "x", 1, 1, 2)), "of 2 points the least time per image is that of x in fp32 on e: 2"},
+		"not told apart": {result(genet, same), "cannot be told apart from rival by speed"},
+		"no interval":    {result(alone, slower), "which without an interval is no finding"},
+		"of low quality": {result(genet, shaky), "; quality Q3, not to be relied on"},
+		"no GENet":       {result(slower, point("x", "x", 1, 1, 2)), "of 2 points, x in fp32 on e takes the least time per image: 2"},
 		"one point":      {result(genet), "the one point with a usable number, genet-a in fp32 on e, takes 10.000 ms (9.975 to 10.025), median device time of one inference of 8 images and its 95 % interval"},
-		"nothing":        {result(), "no point gave a usable number: the plan holds no points"},
+		"nothing":        {result(), "no point gave a usable number: the plan has no points"},
 	} {
 		if got := found(c.r); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q lacks %q", name, got, c.want)

@@ -90,7 +90,7 @@ func HistoryFigure(list []history.Series) (png, svg []byte, err error) {
 	const each = 1.5 * vg.Inch
 	f := figure{
 		title:    "Latency over time",
-		subtitle: "Median latency of one inference with its 95 % interval, one dot a run; upright lines are change points, vertical axes do not begin at zero",
+		subtitle: "Median latency of one inference with its 95 % interval, one dot per run; upright lines are change points, vertical axes do not begin at zero",
 		note:     note,
 		height:   each*vg.Length(len(panels)) + 20,
 		draw: func(c draw.Canvas) {

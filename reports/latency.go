@@ -28,7 +28,7 @@ func latencyPicture(r *bench.Result) (picture, error) {
 	if len(batches) > 1 {
 		f = againstBatch(r, rows, batches)
 		p.alt = fmt.Sprintf("Line chart of latency against batch of %s, %s", count(len(lines(rows)), "line"), intervals(rows))
-		p.caption = "Median device time of one inference of the whole batch, with its 95 % interval over launches where there is one and it is wider than the mark. A line that rises more slowly than the batch gains from it."
+		p.caption = "Median device time of one inference of the whole batch, with its 95 % interval over launches where there is one and it is wider than the mark. A line that rises more slowly than the batch size shows that larger batches pay off."
 	} else {
 		f = sideBySide(r, rows, batches[0])
 		p.alt = fmt.Sprintf("Latency of %s at batch %d, %s", count(len(rows), "point"), batches[0], intervals(rows))

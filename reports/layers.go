@@ -11,8 +11,8 @@ import (
 )
 
 // layerCaveat is what must be known of the times of layers.
-const layerCaveat = "Layers are timed in a pass of their own, with the engine's profiler or events between them: each ends before the next begins, " +
-	"and reading the clock takes time as well. So their sum is not the latency; the shares are what to look at."
+const layerCaveat = "Layers are timed in a separate pass, with the engine's profiler or with events between them: each ends before the next begins, " +
+	"and reading the clock takes time as well. Their sum is therefore not the latency; look at the shares."
 
 // layerHead says of a point how many layers it has and what they add up to, beside
 // the latency that was measured without a profiler.
@@ -21,10 +21,10 @@ func layerHead(r row) string {
 	if r.measured() {
 		s += fmt.Sprintf("%s %% of the latency of %s ms", roundTo(100*r.Layers.Sum/r.Latency.Value, 0), layerMS(r.Latency.Value))
 	} else {
-		s += "beside no usable latency"
+		s += "with no usable latency to compare"
 	}
 	if r.Layers.Unattributed > 0 {
-		s += fmt.Sprintf("; %s MACs are in layers whose names do not tell", Thousands(r.Layers.Unattributed))
+		s += fmt.Sprintf("; %s MACs are in layers whose names do not tell what they compute", Thousands(r.Layers.Unattributed))
 	}
 	return s
 }
@@ -145,7 +145,7 @@ func writeLayers(b *bytes.Buffer, rows []row, say func(first, rest, format strin
 			for _, l := range rest {
 				share += l.Share
 			}
-			say("    ", "    ", "%s more, %s %% together; see the report or --format json", count(len(rest), "layer"), roundTo(100*share, 1))
+			say("    ", "    ", "%s, %s %% in all; see the report or --format json", count(len(rest), "more layer"), roundTo(100*share, 1))
 		}
 	}
 	for _, r := range untimed {

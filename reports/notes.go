@@ -109,7 +109,7 @@ func codesOf(warnings []bench.Warning) []bench.CodeInfo {
 	}
 	slices.Sort(seen)
 	for _, code := range seen {
-		infos = append(infos, bench.CodeInfo{Code: code, Means: "a doubt that this version does not know", Advice: "read the journal with the version that wrote it"})
+		infos = append(infos, bench.CodeInfo{Code: code, Means: "a doubt that this version of genbench does not know", Advice: "read the journal with the version that wrote it"})
 	}
 	return infos
 }

@@ -25,7 +25,7 @@ func compose(r *bench.Result, pictures []picture) document {
 		paragraph{strong(capitalised(found(r)) + ".")},
 	}
 	for _, doubt := range runDoubts(r) {
-		d = append(d, quote(slices.Concat(prose{strong("Doubt about the whole run:"), " "}, marked(doubt.Means), prose{" (", strings.Join(doubt.details, "; "), "). To mend it: "}, marked(doubt.Advice), prose{"."})))
+		d = append(d, quote(slices.Concat(prose{strong("Doubt about the whole run:"), " "}, marked(doubt.Means), prose{" (", strings.Join(doubt.details, "; "), "). To fix it: "}, marked(doubt.Advice), prose{"."})))
 	}
 
 	d = append(d, heading{2, "Results"})
@@ -82,7 +82,7 @@ func core(c column) bool {
 // results are the tables.
 func results(rows []row) document {
 	if len(rows) == 0 {
-		return document{paragraph{"The plan holds no points."}}
+		return document{paragraph{"The plan has no points."}}
 	}
 	main := tableOf(rows, 0, core)
 	rest := tableOf(rows, 0, func(c column) bool { return !core(c) && !c.statistic || c.key == "model" || c.key == "batch" || c.axis })
@@ -187,12 +187,12 @@ func versus(r *bench.Result) document {
 	}
 	d := document{
 		heading{2, "GENet against the baselines"},
-		paragraph{"Each GENet against the fastest measured baseline that is published at equal or better top-1, at the same batch with the same engine in the same precision, submitted alike. " +
-			"A ratio above 1 says that the GENet is faster. Its interval is Welch's, on the logarithms of the two latencies, from their intervals over launches; one that holds 1 tells nobody apart."},
+		paragraph{"Each GENet against the fastest measured baseline that is published at equal or better top-1, at the same batch with the same engine in the same precision, submitted in the same way. " +
+			"A ratio above 1 says that the GENet is faster. Its interval is Welch's, on the logarithms of the two latencies, from their intervals over launches; an interval that contains 1 does not tell the two apart."},
 		g,
 	}
 	if short {
-		d = append(d, paragraph{"† No measured baseline reaches the GENet's top-1, so that the most accurate one stands in: the GENet is the more accurate of the two."})
+		d = append(d, paragraph{"† No measured baseline reaches the GENet's top-1, so the most accurate one stands in: the GENet is the more accurate of the two."})
 	}
 	return d
 }
@@ -225,7 +225,7 @@ func measurement(r *bench.Result) document {
 		heading{2, "How it was measured"},
 		paragraph{"Latency is the median device time of one inference of the whole batch, input and output resident: the median of the samples of a round, " +
 			"averaged on the logarithm over the rounds of a launch, then over launches. Its interval is a 95 % t interval over launches, the level at which everything is replicated. " +
-			"Throughput and high quantiles are those of a launch, averaged alike; their intervals are bootstrapped over launches, rounds and blocks of samples, kept in the order of the quantiles, and cut off: on the slow side where the interval of the launches' slowest samples ends, on the fast side at the t interval over launches."},
+			"Throughput and high quantiles are computed for each launch and averaged in the same way; their intervals are bootstrapped over launches, rounds and blocks of samples, kept in the order of the quantiles, and cut off: on the slow side where the interval of the launches' slowest samples ends, on the fast side at the t interval over launches."},
 	}
 	diagram := hostDiagram
 	if !strings.HasPrefix(kind(run), "CPU run") {
@@ -239,14 +239,14 @@ func measurement(r *bench.Result) document {
 	g.add("round", prose{fmt.Sprintf("all samples of windows whose medians lie within %s %% beyond their own noise and show no drift, at least the larger of %s and %s; after %s a drift that noise does not explain marks the round unsteady",
 		percent(100*(p.SteadyRatio-1)), count(p.RoundSamples, "sample"), seconds(p.RoundTime.Seconds()), seconds(p.SteadyCap.Seconds()))})
 	if p.SteadyClock > 0 {
-		g.add("clock of a GPU in a round", prose{fmt.Sprintf("the mean clocks of those windows lie within %s %%, or %s where a power cap holds floating clocks; else the round is marked unsteady", percent(100*p.SteadyClock), percent(100*p.SteadyClockCapped))})
+		g.add("clock of a GPU in a round", prose{fmt.Sprintf("the mean clocks of those windows lie within %s %%, or within %s %% where a power cap holds floating clocks; otherwise the round is marked unsteady", percent(100*p.SteadyClock), percent(100*p.SteadyClockCapped))})
 	}
 	g.add("before each round", prose{fmt.Sprintf("at least %s and %s of warm-up", count(p.WarmupSamples, "inference"), seconds(p.WarmupTime.Seconds()))})
 	if p.DropSteal > 0 || p.DropForeign > 0 {
 		g.add("a round is dropped", prose{fmt.Sprintf("if the hypervisor took more than %s %% of the machine's time or other processes used more than %g processors", percent(100*p.DropSteal), p.DropForeign)})
 	}
 	if p.EventEvery > 0 {
-		g.add("a round on a GPU is dropped", prose{fmt.Sprintf("if other processes or errors met the GPU, or its driver told of heat, a power brake or a slowdown at the ends of the round or when asked every %s between", seconds(p.EventEvery.Seconds()))})
+		g.add("a round on a GPU is dropped", prose{fmt.Sprintf("if other processes used the GPU or it had errors, or if its driver reported heat, a power brake or a slowdown, at either end of the round or when asked every %s in between", seconds(p.EventEvery.Seconds()))})
 	}
 	for _, e := range run.Engines {
 		g.add("engine "+e.Name, engineText(e))
@@ -265,7 +265,7 @@ func measurement(r *bench.Result) document {
 	}
 	d = append(d, g.grid)
 	if len(run.Argv) > 0 {
-		d = append(d, paragraph{"To take it again:"}, code(commandLine(run)))
+		d = append(d, paragraph{"To repeat this run:"}, code(commandLine(run)))
 	}
 	return d
 }
@@ -409,7 +409,7 @@ func machine(run bench.RunRecord) document {
 	optional("sockets, cores, processors", h.Sockets != nil && h.Cores != nil && h.CPUs != nil, func() string {
 		return fmt.Sprintf("%d, %d, %d", *h.Sockets, *h.Cores, *h.CPUs)
 	})
-	optional("processors without the cores", h.CPUs != nil && (h.Sockets == nil || h.Cores == nil), func() string { return fmt.Sprint(*h.CPUs) })
+	optional("processors (cores unknown)", h.CPUs != nil && (h.Sockets == nil || h.Cores == nil), func() string { return fmt.Sprint(*h.CPUs) })
 	optional("two processors share a core", h.SMT != nil, func() string { return yes(*h.SMT) })
 	optional("memory", h.MemTotal != nil, func() string { return gib(*h.MemTotal) })
 	optional("frequency governor", h.Governor != nil, func() string { return *h.Governor })
@@ -442,7 +442,7 @@ func machine(run bench.RunRecord) document {
 	}
 	d = append(d, g.grid)
 	if unknowns := reasonsOf(h.Reasons); len(unknowns) > 0 {
-		d = append(d, folded{"What is not known of it", document{unknowns}})
+		d = append(d, folded{"What is not known about it", document{unknowns}})
 	}
 	return d
 }
@@ -472,7 +472,7 @@ func gib(bytes int64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<
 
 // telemetry sums the counters up that were read beside the rounds.
 func telemetry(r *bench.Result) document {
-	d := document{heading{2, "What the counters said"}}
+	d := document{heading{2, "What the counters showed"}}
 	g := grid{header: []string{"counter", "unit", "lowest", "median", "highest"}, right: []bool{false, false, true, true, true}}
 	for _, s := range counters(r) {
 		values := make([]float64, 0, len(s.points))
@@ -493,7 +493,7 @@ func telemetry(r *bench.Result) document {
 	}
 	when := "between rounds and, by another process, once a second"
 	if onGPU(r.Log.Run) {
-		when = "of the GPU between rounds, of the host by another process once a second as well"
+		when = "from the GPU between rounds, and from the host also once a second by another process"
 	}
 	return append(d, paragraph{fmt.Sprintf("Over %s, taken %s.", count(len(r.Log.Readings), "reading"), when)}, g)
 }
@@ -505,12 +505,12 @@ func doubtful(n notes) document {
 	}
 	d := document{heading{2, "Doubts"}}
 	for _, note := range n.doubts {
-		d = append(d, paragraph(slices.Concat(prose{strong(note.sign), " ", mono(note.Code), ": "}, marked(note.Means), prose{". To mend it: "}, marked(note.Advice), prose{"."})))
+		d = append(d, paragraph(slices.Concat(prose{strong(note.sign), " ", mono(note.Code), ": "}, marked(note.Means), prose{". To fix it: "}, marked(note.Advice), prose{"."})))
 		var l list
 		for _, of := range note.of {
 			l = append(l, prose{mono(of.point), ": ", of.detail})
 		}
-		d = append(d, folded{countOf(len(l), "point carries it", "points carry it"), document{l}})
+		d = append(d, folded{countOf(len(l), "point has it", "points have it"), document{l}})
 	}
 	return d
 }

@@ -38,9 +38,9 @@ func Formats() []Format {
 	return []Format{
 		{"text", "a table for the terminal", Text},
 		{"md", "a report in Markdown, without its pictures", fixed(Markdown)},
-		{"csv", "one line a point, units in the column names", fixed(CSV)},
-		{"json", "one object a point", fixed(JSON)},
-		{"gobench", "Go benchmark format, one line a round, for benchstat", fixed(GoBench)},
+		{"csv", "one line per point, units in the column names", fixed(CSV)},
+		{"json", "one object per point", fixed(JSON)},
+		{"gobench", "Go benchmark format, one line per round, for benchstat", fixed(GoBench)},
 		{"bencher", "Bencher Metric Format, JSON", fixed(Bencher)},
 		{"smaller-is-better", "customSmallerIsBetter JSON of github-action-benchmark", fixed(SmallerIsBetter)},
 	}

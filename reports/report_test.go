@@ -245,7 +245,7 @@ func TestWidths(t *testing.T) {
 			}
 			before = now
 			flat := strings.Join(strings.Fields(text), " ")
-			if said := fmt.Sprintf("no room in %d columns for %s; see", width, strings.Join(now.left, ", ")); now.left != nil && !strings.Contains(flat, said) {
+			if said := fmt.Sprintf("no room in %d columns for %s;", width, strings.Join(now.left, ", ")); now.left != nil && !strings.Contains(flat, said) {
 				t.Errorf("%s at width %d does not say %q", name, width, said)
 			}
 			// Latencies stand in every table; what follows it does not count.

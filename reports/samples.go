@@ -75,7 +75,7 @@ func samplesPicture(r *bench.Result) (picture, error) {
 	var err error
 	p.png, p.svg, err = f.render()
 	p.alt = fmt.Sprintf("Strip chart of the samples of %s, launch by launch, as deviations from the point's median latency", count(len(rows), "point"))
-	p.caption = fmt.Sprintf("Device time of single inferences against the point's median. Bands that lie apart differ between launches; dots far to the right are slow samples. Of a launch with more than %d samples so many are drawn, evenly by rank, the extremes among them.", most)
+	p.caption = fmt.Sprintf("Device time of each sample against its point's median. Bands that lie apart differ between launches; dots far to the right are slow samples. Of a launch with more than %d samples only that many are drawn, spaced evenly by rank and including the extremes.", most)
 	return p, err
 }
 

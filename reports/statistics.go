@@ -20,7 +20,7 @@ func statistics(r *bench.Result, rows []row) document {
 		return c.statistic || c.axis || c.key == "model" || c.key == "batch" || c.key == "samples" || c.key == "launches"
 	})
 	d := document{heading{2, "Statistics"}, t.grid(false), folded{"What the columns mean", document{t.legend()}}}
-	return append(d, paragraph{"Whether the machine changed while it measured:"}, drift(r.Drift), paragraph{"The quality classes and why none is better:"}, classes(measured))
+	return append(d, paragraph{"Whether the machine changed while it measured:"}, drift(r.Drift), paragraph{"The quality classes, and why none is higher:"}, classes(measured))
 }
 
 // drift says what the run shows of its machine.
@@ -31,7 +31,7 @@ func drift(d bench.Drift) list {
 	}
 	switch {
 	case d.Sentinel == nil:
-		l = append(l, prose{"Sentinel: no point was visited again and again to watch the machine."})
+		l = append(l, prose{"Sentinel: no point was visited repeatedly to watch the machine."})
 	default:
 		l = append(l, prose{"Sentinel: ", d.Sentinel.String(), "."})
 	}
@@ -108,5 +108,5 @@ func rules(r *bench.Result) document {
 	if len(broken) > 0 {
 		summary += ": " + strings.Join(broken, ", ")
 	}
-	return document{paragraph{summary + ". What each of them asks for stands in genbench's ", mono("bench/doc.go"), "."}, folded{"The rules, one by one", document{g}}}
+	return document{paragraph{summary + ". What each of them asks for is written in genbench's ", mono("bench/doc.go"), "."}, folded{"The rules, one by one", document{g}}}
 }

@@ -52,7 +52,7 @@ func writeText(b *bytes.Buffer, r *bench.Result, width int) error {
 	}
 	b.WriteByte('\n')
 	if len(rows) == 0 {
-		say("", "", "The plan of run %s holds no points.", run.ID)
+		say("", "", "The plan of run %s has no points.", run.ID)
 		return nil
 	}
 
@@ -79,10 +79,10 @@ func writeText(b *bytes.Buffer, r *bench.Result, width int) error {
 		say("  ", "    ", "– in %s", gap)
 	}
 	for _, empty := range t.empty {
-		say("  ", "    ", "without %s", empty)
+		say("  ", "    ", "no column %s", empty)
 	}
 	if len(t.left) > 0 {
-		say("  ", "    ", "no room in %d columns for %s; see a wider terminal or --format csv", width, strings.Join(t.left, ", "))
+		say("  ", "    ", "no room in %d columns for %s; use a wider terminal or --format csv", width, strings.Join(t.left, ", "))
 	}
 	writeLayers(b, rows, say)
 	if len(t.notes.doubts) > 0 {

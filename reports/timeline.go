@@ -38,7 +38,7 @@ func timelinePicture(r *bench.Result) (picture, error) {
 	case len(all) == 0:
 		p.caption += " The journal holds no readings of counters."
 	case left > 0:
-		p.caption += fmt.Sprintf(" %s found no room.", count(left, "further counter"))
+		p.caption += fmt.Sprintf(" There was no room for %s.", count(left, "further counter"))
 	}
 	return p, err
 }
