@@ -16,7 +16,7 @@ type Verdict string
 const (
 	Regressed  Verdict = "regressed"   // worse by more than the margin
 	Improved   Verdict = "improved"    // better by more than the margin
-	Same       Verdict = "same"        // within the margin, shown by two one-sided tests
+	Same       Verdict = "same"        // within the threshold, shown by two one-sided tests
 	Undecided  Verdict = "undecided"   // the pairs do not tell
 	ClockShift Verdict = "clock_shift" // slower in time, the same in clock cycles (R7)
 	Missing    Verdict = "missing"     // the new result has no numbers for it
@@ -32,7 +32,7 @@ func (v Verdict) Meaning() string {
 	case Improved:
 		return "better than the base by more than the margin, by the same test"
 	case Same:
-		return "shown to lie within the margin by two one-sided tests"
+		return "shown to lie within the margin by two one-sided tests, however high this machine's noise floor"
 	case Undecided:
 		return "the pairs do not tell, or what they were taken of was not steady; a true change below `detectable` is often not seen: take more pairs or quieten the machine"
 	case ClockShift:
@@ -102,7 +102,9 @@ type Row struct {
 	// family. Its bounds are null where there are too few pairs for one.
 	Ratio bench.Estimate
 	Pairs Pairs // in the order of the launches; positive is worse
-	// Margin is the threshold, or the machine's noise floor where that is higher.
+	// Margin is what a regression or improvement has to exceed: the family's threshold, or
+	// the machine's noise floor where that is higher. What is the same lies within the
+	// threshold.
 	Margin float64
 	Raised bool     // the margin is the floor
 	Floor  *float64 // null without a calibration of this point
@@ -221,7 +223,6 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 		for _, m := range matches {
 			row := m.row(metric)
 			row.Margin = family.Threshold
-			row.Ratio.Level = 1 - o.Alpha
 			if o.Calibration != nil && metric.Clocked() {
 				if floor, ok := o.Calibration.Floor(row.Point, row.Network); ok {
 					row.Floor, row.Raised = &floor.Floor, floor.Floor > row.Margin
@@ -308,10 +309,12 @@ func (f *Family) judge(alpha, spend float64, matches []matched) {
 	adjusted, watch := holm(p), benjaminiHochberg(slower)
 	for k, i := range at {
 		r, flip := &f.Rows[i], flips[k]
-		margin := math.Log1p(r.Margin)
+		// A floor says what this machine cannot see, and so acquits nothing: what is the same
+		// lies within the threshold itself.
+		threshold := math.Log1p(f.Threshold)
 		r.Adjusted = min(1, adjusted[k]*alpha/spend)
-		low, high := flip.Bounds((1 - r.Ratio.Level) / 2)
-		r.Ratio.Launches = len(r.Pairs)
+		low, high := flip.Bounds(alpha / 2)
+		r.Ratio.Level, r.Ratio.Launches = 1-alpha, len(r.Pairs)
 		r.setRatio(f.Metric, flip.Center(), low, high)
 		switch {
 		case r.Adjusted <= alpha && flip.Center() > 0:
@@ -320,13 +323,13 @@ func (f *Family) judge(alpha, spend float64, matches []matched) {
 				inCycles := newFlip(pairs)
 				ratio := math.Exp(inCycles.Center())
 				r.Cycles = &ratio
-				if within(inCycles, margin, spend) {
+				if within(inCycles, threshold, spend) {
 					r.Verdict = ClockShift
 				}
 			}
 		case r.Adjusted <= alpha:
 			r.Verdict = Improved
-		case within(flip, margin, spend):
+		case within(flip, threshold, spend):
 			r.Verdict = Same
 			if float64(r.Unfit) > unfitShare*float64(len(r.Pairs)) {
 				r.Verdict, r.Refused = Undecided, true
@@ -335,6 +338,9 @@ func (f *Family) judge(alpha, spend float64, matches []matched) {
 		default:
 			r.Verdict = Undecided
 			r.Watch = watch[k] <= watchLevel
+			if r.Raised && within(flip, math.Log1p(r.Margin), spend) {
+				r.Reason = fmt.Sprintf("lies within this machine's noise floor of %.3g %%, not shown to be within %.3g %%", 100*r.Margin, 100*f.Threshold)
+			}
 			if need := PairsFor(len(at), spend); len(r.Pairs) < need {
 				r.Reason = fmt.Sprintf("%d launch pairs cannot decide among %d points, %d can", len(r.Pairs), len(at), need)
 			}

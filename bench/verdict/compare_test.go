@@ -719,6 +719,20 @@ func TestHostileResults(t *testing.T) {
 	if _, err := Compare(base.arm(), Arm{Logs: []*bench.Log{twice}}, live); !errors.As(err, &not) || !strings.Contains(err.Error(), "twice") {
 		t.Errorf("a point planned twice: %v", err)
 	}
+	// Two hundred million means of pairs, from journals of a few megabytes.
+	many := func(seed uint64) Arm {
+		log := story{launches: 1, points: 1, seed: seed}.log()
+		r := log.Rounds[0]
+		r.DeviceNS = r.DeviceNS[:1]
+		log.Rounds = nil
+		for r.Launch = 20000; r.Launch > 0; r.Launch-- {
+			log.Rounds = append(log.Rounds, r)
+		}
+		return Arm{Logs: []*bench.Log{log}}
+	}
+	if _, err := Compare(many(1), many(2), live); !errors.As(err, &not) || !strings.Contains(err.Error(), "point net-0@224/made-up/fp32/b1 has more than 1000 launches") {
+		t.Errorf("20000 launches: %v", err)
+	}
 	empty := story{launches: 12, points: 0, seed: 2}
 	if _, err := Compare(base.arm(), empty.arm(), live); !errors.As(err, &not) {
 		t.Errorf("an empty result: %v", err)
@@ -828,6 +842,37 @@ func TestFloorOfAFile(t *testing.T) {
 		v := o.Calibration.Coverage(fresh.Logs[0])
 		if (c.Families[0].Rows[0].Floor != nil) != test.known || v.Points != 1 || (v.Known == 1) != test.known {
 			t.Errorf("%s of sha256 %s: floor %v, coverage %+v", test.path, test.sum, c.Families[0].Rows[0].Floor, v)
+		}
+	}
+}
+
+// A noise floor above the threshold keeps a change from being called a regression, and does
+// not make it the same.
+func TestRaisedMarginAcquitsNothing(t *testing.T) {
+	for _, c := range []struct {
+		factor, floor float64
+		want          Verdict
+		reason        string
+	}{
+		{1.20, 0.30, Undecided, "lies within this machine's noise floor of 30 %, not shown to be within 1 %"},
+		{1, 0.30, Same, ""},
+		{1.40, 0.30, Regressed, ""},
+		{1.20, 0, Regressed, ""},
+	} {
+		base, fresh := story{launches: 12, points: 1, seed: 1}, story{launches: 12, points: 1, seed: 2, factor: func(int) float64 { return c.factor }}
+		o := live
+		o.Calibration = &Calibration{Points: map[string]Floor{floorID(story{}.point(0), ""): {Floor: c.floor}}}
+		got, err := Compare(base.arm(), fresh.arm(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := got.Families[0].Rows[0]; r.Verdict != c.want || r.Reason != c.reason {
+			t.Errorf("%g times slower under a floor of %g: %s (%s), want %s", c.factor, c.floor, r.Verdict, r.Reason, c.want)
+		}
+		// Nor is time spent on more pairs, which would show no more.
+		got.GiveUp(Look{SecondLook, 0.05})
+		if r := got.Families[0].Rows[0]; r.GivenUp != (c.want == Undecided) || !strings.HasPrefix(r.Reason, c.reason) {
+			t.Errorf("%g times slower under a floor of %g: given up %v (%s)", c.factor, c.floor, r.GivenUp, r.Reason)
 		}
 	}
 }

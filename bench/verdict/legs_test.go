@@ -232,3 +232,26 @@ func TestConfirmationThatTheBaseFails(t *testing.T) {
 		t.Errorf("%s (%s), exit code %d; want invalid, 4", row.Verdict, row.Reason, c.ExitCode())
 	}
 }
+
+// What counts as lost is pairs: a few launches of one version and others of the other may
+// be too many together.
+func TestLegsThatLosePairs(t *testing.T) {
+	lose := func(arm Arm, from, to int) Arm {
+		for i, log := range arm.Logs[from:to] {
+			p := log.Run.Plan[0]
+			log.Rounds, log.Points = nil, []bench.PointRecord{{Type: "point", ID: p.ID, Launch: 1, Point: p.Point, Failed: fmt.Sprint("it fails on purpose ", i)}}
+		}
+		return arm
+	}
+	base, fresh := story{launches: 20, points: 1, seed: 1}.log(), story{launches: 20, points: 1, seed: 2}.log()
+	for from, want := range map[int]Verdict{0: Same, 5: Invalid} { // of the launches that the new version loses
+		c, err := Compare(lose(legs(base), 0, 5), lose(legs(fresh), from, from+5), live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := c.Families[0].Rows[0]
+		if row.Verdict != want || want == Invalid && row.Reason != "only 10 of 20 launch pairs have numbers on both sides" {
+			t.Errorf("5 of 20 lost from the %d. launch on: %s (%s), want %s", from+1, row.Verdict, row.Reason, want)
+		}
+	}
+}

@@ -52,6 +52,8 @@ type side struct {
 	passes   []launch // the energy passes, one a result
 	warnings []bench.Warning
 	wrong    bool   // an output of it was wrong
+	planned  int    // launches that were to have it
+	journals int    // that they are in
 	network  string // sha256 of what was measured; empty where that is not known
 }
 
@@ -83,7 +85,7 @@ func (s *side) take(result int, o *bench.Outcome) {
 func (a Arm) sides(only []bench.Point) ([]*side, error) {
 	var list []*side
 	byPoint := map[bench.Point]*side{}
-	planned, measured := map[bench.Point]int{}, map[bench.Point]int{}
+	measured := map[bench.Point]int{} // journals
 	setting := clocks(a)
 	for i, log := range a.Logs {
 		own := log.ClockSetting()
@@ -96,7 +98,6 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 				return nil, &NotComparableError{Reason: fmt.Sprintf("run %s plans point %s twice", log.Run.ID, o.Point)}
 			}
 			seen[o.Point] = true
-			planned[o.Point]++
 			if launches := log.Run.Config.Protocol.Launches; o.State == bench.Measured && cut(log) && o.Launches < launches {
 				// Half a point is not the point that was planned: it must not pass for it.
 				o.State, o.Reason = bench.Pending, fmt.Sprintf("the run was cut off after %d of %d launches", o.Launches, launches)
@@ -110,6 +111,7 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 				byPoint[o.Point] = s
 				list = append(list, s)
 			}
+			s.journals, s.planned = s.journals+1, s.planned+log.Run.Config.Protocol.Launches
 			if o.State != bench.Measured {
 				// The first state that is not `measured` is the one told, but that a wrong
 				// output is told before all else.
@@ -120,14 +122,17 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 			}
 			measured[o.Point]++
 			s.network = cmp.Or(s.network, networkOf(o))
+			if len(s.launches)+o.Launches > MostPairs {
+				return nil, &NotComparableError{Reason: fmt.Sprintf("point %s has more than %d launches up to run %s", o.Point, MostPairs, log.Run.ID)}
+			}
 			s.take(i, &o)
 		}
 	}
 	for _, s := range list {
 		// A point is there if no more than a quarter of the journals that were to have it
 		// lost it (X1). A wrong answer is no matter of shares: it has no speed.
-		n, of := measured[s.point], planned[s.point]
-		if s.wrong || n == 0 || float64(n) < 0.75*float64(of) {
+		n, of := measured[s.point], s.journals
+		if s.wrong || tooFew(n, of) {
 			continue
 		}
 		if n < of {
@@ -137,6 +142,13 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 	}
 	return list, nil
 }
+
+// MostPairs is how many pairs a point may have, so that no journal keeps a comparison busy
+// for hours: it takes time by their cube.
+const MostPairs = 1000
+
+// tooFew tells whether more than a quarter is lost of what there was to be (X1), or all.
+func tooFew(have, of int) bool { return have == 0 || float64(have) < 0.75*float64(of) }
 
 // cut says whether a run did not come to its planned end.
 func cut(log *bench.Log) bool { return log.End == nil || log.End.Reason != "" }
@@ -335,12 +347,17 @@ func (m matched) row(metric Metric) Row {
 		r.Verdict = Invalid
 		return r
 	}
+	pairs, of := m.pairs(metric)
+	if tooFew(len(pairs), of) {
+		r.Verdict, r.Reason = Invalid, fmt.Sprintf("only %d of %d launch pairs have numbers on both sides", len(pairs), of)
+		return r
+	}
 	var sumBase, sumNew float64
 	without := func(v Verdict, reason string) Row { // one launch that tells nothing spoils the row
 		r.Verdict, r.Reason, r.Pairs, r.Unfit = v, reason, nil, 0
 		return r
 	}
-	for _, both := range m.pairs(metric) {
+	for _, both := range pairs {
 		b, why := metric.of(both.base)
 		if why != "" {
 			return without(Undecided, "base: "+why)
@@ -361,10 +378,6 @@ func (m matched) row(metric Metric) Row {
 			r.Unfit++
 		}
 		sumBase, sumNew = sumBase+math.Log(b), sumNew+math.Log(n)
-	}
-	if len(r.Pairs) == 0 {
-		r.Verdict, r.Reason = Invalid, "no launch has numbers on both sides"
-		return r
 	}
 	n := float64(len(r.Pairs))
 	r.Base, r.New = math.Exp(sumBase/n), math.Exp(sumNew/n)
@@ -405,10 +418,10 @@ func (m matched) unlike(metric Metric) string {
 // A pair is a launch of both arms.
 type pair struct{ base, fresh *launch }
 
-// pairs are the launches that both arms have, in order.
-func (m matched) pairs(metric Metric) []pair {
-	base, fresh := metric.launches(m.base), metric.launches(m.fresh)
-	var list []pair
+// pairs are the launches that both arms have, in order, and how many there were to be.
+func (m matched) pairs(metric Metric) (list []pair, planned int) {
+	base, before := metric.launches(m.base)
+	fresh, after := metric.launches(m.fresh)
 	for i, j := 0, 0; i < len(base) && j < len(fresh); {
 		switch c := base[i].key.compare(fresh[j].key); {
 		case c < 0:
@@ -420,7 +433,7 @@ func (m matched) pairs(metric Metric) []pair {
 			i, j = i+1, j+1
 		}
 	}
-	return list
+	return list, min(before, after)
 }
 
 // cycles gives the pairs in clock cycles, nil where a clock is not known.
@@ -429,7 +442,8 @@ func (m matched) cycles(metric Metric) Pairs {
 		return nil
 	}
 	var pairs Pairs
-	for _, both := range m.pairs(metric) {
+	list, _ := m.pairs(metric)
+	for _, both := range list {
 		b, known := metric.cyclesOf(both.base)
 		n, also := metric.cyclesOf(both.fresh)
 		if !known || !also {

@@ -31,12 +31,13 @@ func (m Metric) Clocked() bool { return m.Unit != "J" }
 // may lie apart: it is taken of latencies (R5), of which throughput is the mirror.
 func (m Metric) Calibrated() bool { return m.Name == Metrics()[0].Name || m.HigherIsBetter }
 
-// of energy there is one figure a run, and not one a launch.
-func (m Metric) launches(s *side) []launch {
+// launches are those that may have the metric, and how many were to have it: of energy
+// there is one figure a run, and not one a launch.
+func (m Metric) launches(s *side) (list []launch, planned int) {
 	if m.Unit == "J" {
-		return s.passes
+		return s.passes, s.journals
 	}
-	return s.launches
+	return s.launches, s.planned
 }
 
 // Metrics lists what `--metric` takes. The first is the default.

@@ -33,10 +33,13 @@ func (f *Family) giveUp(next Look) {
 	}
 	for i := range f.Rows {
 		r := &f.Rows[i]
-		if r.open() && r.prospect(next, f.Tested-found) < leastProspect {
+		if r.open() && r.prospect(next, f.Tested-found, f.Threshold) < leastProspect {
 			r.GivenUp = true
 			r.detects(promised(Look{next.Pairs, next.Alpha / float64(f.Tested)}, f.second)) // what would have been seen, with the pairs that it was spared
-			r.Reason = fmt.Sprintf("%d more pairs would hardly decide it (a chance below %.0f %%), and were spared", next.Pairs-most, 100*leastProspect)
+			if r.Reason != "" {
+				r.Reason += "; "
+			}
+			r.Reason += fmt.Sprintf("%d more pairs would hardly decide it (a chance below %.0f %%), and were spared", next.Pairs-most, 100*leastProspect)
 		}
 	}
 }
@@ -55,7 +58,7 @@ func (r Row) open() bool {
 // in question: the predictive probability under a flat prior. Given what the pairs
 // show, the center at that look is normal around the present one; what is judged then
 // are bounds around it that have come closer by the root of the ratio of the pairs.
-func (r Row) prospect(next Look, rows int) float64 {
+func (r Row) prospect(next Look, rows int, threshold float64) float64 {
 	have, want := float64(len(r.Pairs)), float64(next.Pairs)
 	flip := newFlip(r.Pairs)
 	const tail = 0.025
@@ -68,12 +71,12 @@ func (r Row) prospect(next Look, rows int) float64 {
 	then := spread * math.Sqrt(have/want) // standard error of the center at the next look
 	center := distuv.Normal{Mu: math.Abs(flip.Center()), Sigma: spread * math.Sqrt(1-have/want)}
 	t := distuv.StudentsT{Sigma: 1, Nu: want - 1}
-	margin, chance := math.Log1p(r.Margin), 0.0
+	chance := 0.0
 	if level := next.Alpha / float64(rows); SmallestP(next.Pairs) <= level {
-		beyond := margin + t.Quantile(1-level/2)*then
+		beyond := math.Log1p(r.Margin) + t.Quantile(1-level/2)*then
 		chance += center.Survival(beyond) + center.CDF(-beyond)
 	}
-	if inside := margin - t.Quantile(1-next.Alpha)*then; inside > 0 && float64(r.Unfit) <= unfitShare*want {
+	if inside := math.Log1p(threshold) - t.Quantile(1-next.Alpha)*then; inside > 0 && float64(r.Unfit) <= unfitShare*want {
 		chance += center.CDF(inside) - center.CDF(-inside)
 	}
 	return chance

@@ -110,7 +110,7 @@ func medianOfRound(samples []float64) float64 {
 func familyOf(pairs map[int]Pairs, margin, spend float64) *Family {
 	f := &Family{Metric: Metrics()[0], Threshold: margin}
 	for _, i := range slices.Sorted(maps.Keys(pairs)) {
-		f.Rows = append(f.Rows, Row{Point: bench.Point{Batch: i + 1}, Pairs: pairs[i], Margin: margin, Ratio: bench.Estimate{Level: 0.95}})
+		f.Rows = append(f.Rows, Row{Point: bench.Point{Batch: i + 1}, Pairs: pairs[i], Margin: margin})
 	}
 	f.judge(0.05, spend, make([]matched, len(f.Rows)))
 	return f
@@ -337,7 +337,7 @@ func TestProspect(t *testing.T) {
 		for i := range pairs {
 			pairs[i] = truth + sd*r.NormFloat64()
 		}
-		said := Row{Pairs: pairs[:FirstLook], Margin: margin}.prospect(next, rows)
+		said := Row{Pairs: pairs[:FirstLook], Margin: margin}.prospect(next, rows, margin)
 		flip := newFlip(pairs)
 		bound := math.Log1p(margin)
 		came := min(1, 2*min(flip.Above(bound), flip.Below(-bound))) <= next.Alpha/rows || within(flip, bound, next.Alpha)
@@ -361,7 +361,7 @@ func TestProspect(t *testing.T) {
 		}
 	}
 	same := Row{Pairs: Pairs{0.5, 0.5, 0.5, 0.5, 0.5, 0.5}, Margin: margin}
-	if got := same.prospect(next, rows); got != 1 {
+	if got := same.prospect(next, rows, same.Margin); got != 1 {
 		t.Errorf("pairs without a spread are given a chance of %g", got)
 	}
 }

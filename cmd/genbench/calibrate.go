@@ -40,8 +40,8 @@ func (a *app) calibrateCommand() *cobra.Command {
 }
 
 func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) error {
-	if f.pairs < verdict.LeastCalibrationPairs {
-		return usage(fmt.Errorf("--pairs %d: a 95th percentile needs at least %d", f.pairs, verdict.LeastCalibrationPairs))
+	if f.pairs < verdict.LeastCalibrationPairs || f.pairs > verdict.MostPairs {
+		return usage(fmt.Errorf("--pairs %d: a 95th percentile needs at least %d, and at most %d are judged", f.pairs, verdict.LeastCalibrationPairs, verdict.MostPairs))
 	}
 	if f.resume != "" && f.out != "" {
 		return usage(errors.New("--resume goes on in its own directory and takes no --out"))

@@ -197,10 +197,13 @@ func (f *gateFlags) looks(alpha float64) []verdict.Look {
 	return looks[:]
 }
 
-// checkPairs refuses a gate that could not fail: too few pairs to find a regression among
+// checkPairs refuses more pairs than may be judged, and a gate that could not fail: too few to find a regression among
 // so many points, whatever they show.
 func checkPairs(plan []verdict.Look, points int, alpha float64) error {
 	last := plan[len(plan)-1]
+	if last.Pairs > verdict.MostPairs {
+		return fmt.Errorf("--pairs %d: want at most %d", last.Pairs, verdict.MostPairs)
+	}
 	if last.Pairs >= verdict.PairsFor(points, last.Alpha) {
 		return nil
 	}
