@@ -123,6 +123,8 @@ type Session interface {
 // Execution is what really ran, as far as the engine tells.
 type Execution struct {
 	// Precisions counts compute nodes by the precision they ran in; nil where not known.
+	// One that ran in one of two, which the engine cannot tell, counts as "fp32 or tf32",
+	// and Choices says why.
 	Precisions map[string]int `json:"precisions,omitempty"`
 	// Fallback names nodes that left the engine's device.
 	Fallback []string `json:"fallback,omitempty"`

@@ -226,12 +226,60 @@ func TestTensorRTPrecisions(t *testing.T) {
 		t.Fatal("the fake GPU has grown old")
 	}
 	for precision, reason := range map[models.Precision]string{
-		models.FP32: "in tf32 on this GPU", models.TF32: "", models.FP16: "", models.BF16: "", models.INT8: "", models.FP8: "has no option for fp8",
+		models.FP32: "in tf32 on this GPU", models.TF32: "", models.FP16: "", models.BF16: "", models.INT8: "", models.FP8: "untried through ONNX Runtime; the engine tensorrt takes it",
 	} {
 		err := judgeOnTensorRT(e, precision).refused
 		if (err == nil) != (reason == "") || err != nil && !strings.Contains(err.Error(), reason) {
 			t.Errorf("%s: %v", precision, err)
 		}
+	}
+}
+
+// TestFP32Unproven says of convolutions in float what they may have been computed in,
+// where the GPU has tf32 units and the environment does not forbid them.
+func TestFP32Unproven(t *testing.T) {
+	for _, c := range []struct {
+		capability, override string
+		built                models.Precision
+		want                 string // of the convolutions
+		tf32                 string // the reason to refuse it
+	}{
+		{"80", "", models.FP32, "fp32 or tf32", ""},
+		{"80", "1", models.FP32, "fp32 or tf32", ""},
+		{"80", "0", models.FP32, "", "NVIDIA_TF32_OVERRIDE=0 in the environment forbids tf32"},
+		{"75", "", models.FP32, "", "needs a GPU of compute capability 8.0"},
+		{"80", "", models.TF32, "tf32", ""},
+	} {
+		t.Run(c.capability+" "+c.override+" "+string(c.built), func(t *testing.T) {
+			fakeGPU(t)
+			t.Setenv("FAKE_CUDA_CAPABILITY", c.capability)
+			t.Setenv("NVIDIA_TF32_OVERRIDE", c.override)
+			e, stream := openFake(t)
+			s, err := e.Build(t.Context(), enginetest.Miniatures()[0].Network, stream, engines.BuildOptions{Precision: c.built, Batch: 1, Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if err := stream.Time(s.Call(), make([]hardware.Sample, 1)); err != nil {
+				t.Fatal(err)
+			}
+			ran := s.Executed()
+			said := strings.Join(ran.Choices, "; ")
+			if n := len(ran.Precisions); ran.Precisions["fp32"] == 0 || c.want == "" && n != 1 || c.want != "" && (n != 2 || ran.Precisions[c.want] == 0) {
+				t.Errorf("ran %v, want fp32 and %q", ran.Precisions, c.want)
+			}
+			if (c.want == fp32OrTF32) != strings.Contains(said, "NVIDIA_TF32_OVERRIDE=0") {
+				t.Errorf("it says %q", said)
+			}
+			for _, judge := range []func(*engine, models.Precision) ability{judgeOnCUDA, judgeOnTensorRT} {
+				if err := judge(e, models.TF32).refused; (err == nil) != (c.tf32 == "") || err != nil && !strings.Contains(err.Error(), c.tf32) {
+					t.Errorf("tf32: %v, want %q", err, c.tf32)
+				}
+			}
+			if err := judgeOnTensorRT(e, models.FP32).refused; (err == nil) != (c.tf32 != "") {
+				t.Errorf("fp32 on TensorRT: %v", err)
+			}
+		})
 	}
 }
 

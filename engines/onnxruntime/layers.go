@@ -96,7 +96,7 @@ func (s *session) layersOf(nodes []ranNode, inferences int) ([]engines.Layer, er
 			at = len(layers)
 			known[key] = at
 			l := engines.Layer{
-				Name: n.Name, Kind: n.Op, Precision: s.engine.provider.precisionOf(n, s.order.options.Precision),
+				Name: n.Name, Kind: n.Op, Precision: s.engine.provider.precisionOf(n, s.order.options.Precision, s.engine.mayTF32()),
 				Origins: engines.Words(n.Name), DeviceNS: make([]int64, inferences),
 			}
 			if !slices.Contains(s.engine.provider.ours, n.Provider) {

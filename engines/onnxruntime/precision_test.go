@@ -133,7 +133,7 @@ func TestExecutionCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	cpu := &provider{ours: []string{cpuProvider}}
-	ran := cpu.execution(nodes, models.INT8)
+	ran := cpu.execution(nodes, models.INT8, false)
 	if want := map[string]int{"int8": 1, "fp16": 1, "int64": 1}; !maps.Equal(ran.Precisions, want) || ran.Fallback != nil {
 		t.Errorf("got %+v, want %v", ran, want)
 	}

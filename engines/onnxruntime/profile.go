@@ -147,20 +147,36 @@ func carriers() []string {
 
 // multipliers are operators that a GPU's tf32 units compute.
 func multipliers() []string {
-	return []string{"Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul", "NhwcConv"}
+	return append(convolvers(), "FusedGemm", "FusedMatMul", "Gemm", "MatMul")
 }
+
+// convolvers are those of them that cuDNN computes.
+func convolvers() []string { return []string{"Conv", "ConvTranspose", "FusedConv", "NhwcConv"} }
+
+// fp32OrTF32 is what float products may have been computed in, without a word of the
+// library's: whyUnproven.
+const (
+	fp32OrTF32  = string(models.FP32) + " or " + string(models.TF32)
+	whyUnproven = "ONNX Runtime may have computed float products in tf32: where cuDNN has no plan for a convolution without tensor cores it takes one with them and does not say so; " +
+		tf32Env + "=0 in the environment forbids that, for the whole process"
+)
 
 // precisionOf is what a node computed in, by the type of what it read: empty for one
 // that computes nothing, or of which nothing is told. A type without a precision of
-// ours stands for itself.
-func (p *provider) precisionOf(n ranNode, built models.Precision) string {
+// ours stands for itself. tf32 says that the GPU can round float products to it.
+func (p *provider) precisionOf(n ranNode, built models.Precision, tf32 bool) string {
 	if slices.Contains(carriers(), n.Op) || slices.Contains(p.opaque, n.Provider) {
 		return ""
 	}
 	switch n.Input {
 	case "float":
-		if built == models.TF32 && slices.Contains(multipliers(), n.Op) {
+		switch {
+		case !slices.Contains(multipliers(), n.Op):
+			return string(models.FP32)
+		case built == models.TF32:
 			return string(models.TF32)
+		case tf32 && n.Provider == cudaProvider && (usesTF32(built) || slices.Contains(convolvers(), n.Op)):
+			return fp32OrTF32
 		}
 		return string(models.FP32)
 	case "float16":
@@ -175,7 +191,7 @@ func (p *provider) precisionOf(n ranNode, built models.Precision) string {
 
 // execution counts compute nodes by their precision, and names those that another
 // provider had to run.
-func (p *provider) execution(nodes []ranNode, built models.Precision) engines.Execution {
+func (p *provider) execution(nodes []ranNode, built models.Precision, tf32 bool) engines.Execution {
 	ran := engines.Execution{Precisions: map[string]int{}}
 	for _, n := range nodes {
 		if !slices.Contains(p.ours, n.Provider) {
@@ -184,7 +200,10 @@ func (p *provider) execution(nodes []ranNode, built models.Precision) engines.Ex
 		if slices.Contains(carriers(), n.Op) || slices.Contains(p.opaque, n.Provider) {
 			continue
 		}
-		ran.Precisions[p.precisionOf(n, built)]++
+		ran.Precisions[p.precisionOf(n, built, tf32)]++
+	}
+	if ran.Precisions[fp32OrTF32] > 0 {
+		ran.Choices = []string{whyUnproven}
 	}
 	if len(ran.Precisions) == 0 {
 		ran.Precisions = nil // nothing was told

@@ -280,6 +280,17 @@ func newGPU(device hardware.Device) (*gpu, error) {
 // ampere tells whether the GPU has tf32 and bf16 units.
 func (g *gpu) ampere() bool { return g.Details().CapabilityMajor >= 8 }
 
+// tf32Env is the environment variable that keeps NVIDIA's libraries from tf32 where it is
+// 0, whatever a program asks for (cuDNN's documentation of cudnnMathType_t). They read
+// it once in a process, which may measure several precisions, so that it is the user's
+// to set.
+const tf32Env = "NVIDIA_TF32_OVERRIDE"
+
+func tf32Forbidden() bool { return os.Getenv(tf32Env) == "0" }
+
+// mayTF32 tells whether NVIDIA's libraries can round float products to tf32 here.
+func (e *engine) mayTF32() bool { return e.gpu != nil && e.gpu.ampere() && !tf32Forbidden() }
+
 func judgeOnCPU(e *engine, p models.Precision) ability {
 	if p == models.TF32 {
 		return ability{refused: errors.New("tf32 is a format of NVIDIA's matrix units; onnxruntime runs here on the CPU")}
@@ -304,7 +315,7 @@ func judgeOnCUDA(e *engine, p models.Precision) ability {
 	if err := e.lacks("use_tf32", tf32Release); err != nil {
 		return ability{refused: err}
 	}
-	if p == models.TF32 && !e.gpu.ampere() {
+	if p == models.TF32 && !e.mayTF32() {
 		return noUnits(e, p)
 	}
 	return e.try(p)
@@ -321,22 +332,24 @@ func judgeOnTensorRT(e *engine, p models.Precision) ability {
 	switch {
 	case err != nil:
 		return ability{refused: err}
-	case (p == models.TF32 || p == models.BF16) && !e.gpu.ampere():
+	case p == models.TF32 && !e.mayTF32() || p == models.BF16 && !e.gpu.ampere():
 		return noUnits(e, p)
-	case p == models.FP32 && e.gpu.ampere():
+	case p == models.FP32 && e.mayTF32():
 		// kTF32 is on unless a builder clears it, which the provider has no option for.
-		return ability{refused: fmt.Errorf("%s computes fp32 models in tf32 on this GPU, and cannot be told otherwise; ask for tf32", e.info.Name)}
+		return ability{refused: fmt.Errorf("%s computes fp32 models in tf32 on this GPU unless %s=0 is in the environment; ask for tf32", e.info.Name, tf32Env)}
 	case p == models.FP8:
-		// Its networks are not strongly typed, and of 8-bit types it has an option for
-		// integers alone (trt_int8_enable; trt_fp16_enable and trt_bf16_enable are the
-		// others, in release 1.31).
-		return ability{refused: fmt.Errorf("%s has no option for fp8; the engine tensorrt has it", e.info.Name)}
+		// It may well run: without an option for a precision the provider has TensorRT take
+		// the types of the model. But nobody has seen it, and nothing tells what ran.
+		return ability{refused: fmt.Errorf("genbench asks %s for no fp8, which is untried through ONNX Runtime; the engine tensorrt takes it and tells what ran", e.info.Name)}
 	}
 	return ability{}
 }
 
 func noUnits(e *engine, p models.Precision) ability {
 	d := e.gpu.Details()
+	if p == models.TF32 && tf32Forbidden() {
+		return ability{refused: fmt.Errorf("%s=0 in the environment forbids tf32", tf32Env)}
+	}
 	return ability{refused: fmt.Errorf("%s needs a GPU of compute capability 8.0, %s has %d.%d", p, d.Name, d.CapabilityMajor, d.CapabilityMinor)}
 }
 
@@ -355,18 +368,16 @@ func onStream(ordinal int, stream uintptr) []option {
 // cudaOptions beyond those are the library's defaults, said aloud: they decide how
 // fast it is.
 //
-// use_tf32=0 takes all engines that use the matrix units away from a convolution,
-// whatever type it has (core/providers/cuda/nn/conv.cc, CreateCudnnFeExecutionPlan:
-// deselect_numeric_notes), so fp16 and bf16 must not have it. int8 and fp8 must: up to
-// release 1.31 the provider has no convolution in them and runs what lies between the
-// conversions in float, which counts as fp32.
-//
 // EXHAUSTIVE makes a library built for cuDNN 9 ask cuDNN's heuristics in mode B (conv.cc,
 // UpdateState); nothing is timed. With cuDNN 8 it timed the algorithms.
+//
+// A convolution for which cuDNN has no plan under use_tf32=0 gets one with tf32 all the
+// same, without a word (conv.cc, CreateCudnnFeExecutionPlan, "Try fallback"; see
+// precisionOf).
 func cudaOptions(ordinal int, stream uintptr, p models.Precision) []option {
-	tf32 := "1" // the library's own default
-	if p == models.FP32 || p.Calibrated() {
-		tf32 = "0"
+	tf32 := "0"
+	if usesTF32(p) {
+		tf32 = "1" // the library's own default
 	}
 	return append(onStream(ordinal, stream),
 		option{"use_tf32", tf32},
@@ -375,6 +386,13 @@ func cudaOptions(ordinal int, stream uintptr, p models.Precision) []option {
 		option{"do_copy_in_default_stream", "1"},
 	)
 }
+
+// usesTF32 tells with which use_tf32 a precision is built. 0 takes all engines that use the
+// matrix units away from a convolution, whatever type it has (core/providers/cuda/nn/
+// conv.cc, CreateCudnnFeExecutionPlan: deselect_numeric_notes), so fp16 and bf16 must not
+// have it. int8 and fp8 must: up to release 1.31 the provider has no convolution in them
+// and runs what lies between the conversions in float, which is to be fp32.
+func usesTF32(p models.Precision) bool { return p != models.FP32 && !p.Calibrated() }
 
 func tensorrtOptions(ordinal int, stream uintptr, p models.Precision) []option {
 	options := onStream(ordinal, stream)

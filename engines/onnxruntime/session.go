@@ -420,7 +420,7 @@ func (s *session) Executed() engines.Execution {
 	if takeMessage(C.gb_ort_end_profile(s.c)) == nil {
 		if nodes, err := s.profile.read(); err == nil {
 			first := slices.DeleteFunc(slices.Clone(nodes), func(n ranNode) bool { return n.run != nodes[0].run })
-			s.executed = s.engine.provider.execution(first, s.order.options.Precision)
+			s.executed = s.engine.provider.execution(first, s.order.options.Precision, s.engine.mayTF32())
 		}
 	}
 	s.profile.close()
