@@ -120,7 +120,8 @@ type Row struct {
 	Unfit   int
 	Verdict Verdict
 	Reason  string // of a verdict without a test, or of a doubt
-	// Refused says that the row would be the same, but for pairs that are unfit.
+	// Refused says that the row would be the same, but for pairs that are unfit or a run
+	// that drifted.
 	Refused bool
 	// GivenUp says that a further look would hardly have decided the row.
 	GivenUp bool
@@ -203,9 +204,17 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	if base.Run().ID == fresh.Run().ID {
 		c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("both sides are run %s: it is compared with itself", base.Run().ID)})
 	}
+	drifted := "" // why no point may be called the same
 	for _, a := range arms(base, fresh) {
 		for _, log := range a.arm.Logs {
-			for _, doubt := range runDoubts(log) {
+			doubts := runDoubts(log)
+			if !o.Live {
+				doubts = append(doubts, driftDoubts(log)...)
+			}
+			for _, doubt := range doubts {
+				if doubt.Code == bench.Drifted {
+					drifted = fmt.Sprintf("looks the same, but the machine drifted while the %s run was measured", a.name)
+				}
 				if doubt.Text = a.name + ": " + doubt.Text; !slices.Contains(c.Doubts, doubt) {
 					c.Doubts = append(c.Doubts, doubt)
 				}
@@ -239,6 +248,11 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			uncovered++
 		}
 		family.judge(o.Alpha, spend, matches)
+		for i := range family.Rows {
+			if r := &family.Rows[i]; r.Verdict == Same && drifted != "" {
+				r.Verdict, r.Refused, r.Reason = Undecided, true, drifted
+			}
+		}
 		family.detect(spend)
 		c.Families = append(c.Families, family)
 	}

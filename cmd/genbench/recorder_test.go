@@ -36,6 +36,7 @@ type recorder struct {
 	lasts    bool               // as long as its journal says
 	dies     bool               // from the third pair on
 	errs     bool               // it gives a wrong output in the last pair
+	drifts   bool               // from launch to launch, by half a per cent
 	rewrites bool               // other networks under the same names
 }
 
@@ -63,6 +64,7 @@ func recorders() map[string]recorder {
 		"dying":     {dies: true},
 		"erring":    {errs: true},
 		"rewritten": {rewrites: true},
+		"drifting":  {drifts: true},
 		"doubtful":  {noise: map[string]float64{"genet-small": 0.1}, slower: map[string]float64{"resnet-18": 0.0125}},
 	}
 }
@@ -245,6 +247,9 @@ func (r recorder) visit(p bench.Point, launch int, noise *rand.Rand) []any {
 	if p.Batch == 1 {
 		center *= 1 + r.slower[p.Model]
 		scatter = cmp.Or(r.noise[p.Model], scatter)
+	}
+	if r.drifts {
+		center *= 1 + 0.005*float64(launch)
 	}
 	center *= math.Exp(scatter * noise.NormFloat64())
 	round := bench.RoundRecord{Type: "round", ID: p.String(), Launch: launch, Round: 1, Try: 1, Order: 1, Status: bench.OK, Steady: bench.SteadyProof{Met: p.Model != r.unproven}}
