@@ -248,15 +248,15 @@ func (s *CUDAStream) explain(err error) error {
 	return err
 }
 
-// Capture implements EventStream. What the driver refuses to record, and a recording
-// of nothing, is a *CaptureError; so is an engine's own failure, whose call may do what
+// Capture implements EventStream. What the driver refuses to record, a recording of
+// nothing, and one with work of the host in it is a *CaptureError; so is an engine's own failure, whose call may do what
 // cannot be recorded.
 func (s *CUDAStream) Capture(c native.Call) (Graph, error) {
 	g, err := s.CUDAStream.Capture(c)
 	var refused *native.CUDAError
 	var failed *native.CallError
 	switch {
-	case errors.As(err, &refused) && refused.Code >= captureUnsupported && refused.Code <= captureWrongThread, errors.As(err, &failed):
+	case errors.As(err, &refused) && refused.Code >= captureUnsupported && refused.Code <= captureWrongThread, errors.As(err, &failed), errors.Is(err, native.ErrUnsafeGraph):
 		return nil, &CaptureError{err}
 	case err != nil:
 		return nil, fmt.Errorf("capture as a graph on %s: %w", s.device.info.ID, err)

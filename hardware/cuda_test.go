@@ -36,6 +36,12 @@ func gpu(t *testing.T, settings ...string) (*CUDADevice, *CUDAStream) {
 	if !slices.Contains(strings.Split(os.Getenv("GENBENCH_REQUIRE"), ","), "cuda") {
 		fakeCUDA(t, settings...)
 	}
+	return openGPU(t)
+}
+
+// openGPU opens the first device of the driver that is set.
+func openGPU(t *testing.T) (*CUDADevice, *CUDAStream) {
+	t.Helper()
 	d, err := Open("0")
 	if err != nil {
 		t.Fatal(err)
@@ -523,6 +529,93 @@ func TestCUDACaptureRefused(t *testing.T) {
 	t.Setenv("FAKE_CUDA_LAUNCH", "701")
 	if _, err := s.Capture(delay.Call()); !errors.As(err, &refused) {
 		t.Errorf("an engine that fails: %v", err)
+	}
+}
+
+// What has work of the host in it is not replayed.
+func TestCUDACaptureUnsafe(t *testing.T) {
+	device, s := gpu(t)
+	if !s.device.info.Fake {
+		t.Skip("a real driver has no such functions to call")
+	}
+	driver, err := native.Open(os.Getenv(CUDAEnv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	handle := s.Handle()
+	stream := *(*unsafe.Pointer)(unsafe.Pointer(&handle))
+	call := func(name string) native.Call {
+		symbol, err := driver.Symbol(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return native.Call{Func: symbol, Arg: stream}
+	}
+	// In a graph within.
+	within := func(c native.Call) native.Call {
+		argument := &struct{ stream, submit unsafe.Pointer }{stream, c.Func}
+		return native.Call{Func: call("fake_cuda_within").Func, Arg: unsafe.Pointer(argument)}
+	}
+	pinned, err := device.AllocPinned(64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.FreePinned(pinned)
+	memory, err := device.Alloc(64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Free(memory)
+	in, out := s.NewCopy(pinned, memory, false), s.NewCopy(pinned, memory, true)
+	defer in.Free()
+	defer out.Free()
+	const copies, calls = "copies from or to the host's memory", "calls a function on the host"
+	for name, c := range map[string]struct {
+		call    native.Call
+		unified string
+		want    string // of the refusal; empty is none
+	}{
+		"a copy from the host":                 {in.Call(), "0", copies},
+		"a copy to the host":                   {out.Call(), "0", copies},
+		"a copy within the device":             {call("fake_cuda_device_copy"), "0", ""},
+		"a copy from the host, by its address": {in.Call(), "1", copies},
+		"a copy within the device, by address": {call("fake_cuda_device_copy"), "1", ""},
+		"a function of the host":               {call("fake_cuda_host_function"), "0", calls},
+		"a function of the host, deeper":       {within(call("fake_cuda_host_function")), "0", calls},
+		"a copy within the device, deeper":     {within(call("fake_cuda_device_copy")), "0", ""},
+	} {
+		t.Setenv("FAKE_CUDA_UNIFIED", c.unified)
+		graph, err := s.Capture(c.call)
+		var refused *CaptureError
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if err := graph.Close(); err != nil {
+				t.Error(err)
+			}
+		} else if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want that it %s", name, err, c.want)
+		}
+	}
+}
+
+// A driver that cannot tell what was captured captures nothing, and does all else.
+func TestCUDACaptureUnseen(t *testing.T) {
+	for _, symbol := range []string{"cuGraphNodeGetType", "cuGraphMemcpyNodeGetParams", "cuGraphChildGraphNodeGetGraph", "cuPointerGetAttribute"} {
+		t.Setenv(CUDAEnv, hardwaretest.FakeCUDA(t, "-D"+symbol+"=gone"))
+		_, s := openGPU(t)
+		delay, err := s.NewDelay(time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer delay.Free()
+		var refused *CaptureError
+		if _, err := s.Capture(delay.Call()); !errors.As(err, &refused) || !strings.Contains(err.Error(), "has no "+symbol) {
+			t.Errorf("without %s: %v", symbol, err)
+		}
+		if err := s.Time(delay.Call(), make([]Sample, 1)); err != nil {
+			t.Errorf("without %s: %v", symbol, err)
+		}
 	}
 }
 

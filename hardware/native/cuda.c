@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const gb_cuda_status well = {gb_call_none, 0};
@@ -19,6 +20,7 @@ const char *gb_cuda_name(int call) {
 	case gb_call_##name: \
 		return #name;
 		GB_CUDA_FUNCTIONS(X)
+		GB_CUDA_OPTIONAL(X)
 #undef X
 	}
 	return "";
@@ -30,6 +32,11 @@ int gb_cuda_load(gb_cuda *api, void *library) {
 	if ((symbol = dlsym(library, #name)) == NULL) return gb_call_##name; \
 	memcpy(&api->name, &symbol, sizeof symbol);
 	GB_CUDA_FUNCTIONS(X)
+#undef X
+#define X(name, params) \
+	symbol = dlsym(library, #name); \
+	memcpy(&api->name, &symbol, sizeof symbol);
+	GB_CUDA_OPTIONAL(X)
 #undef X
 	return gb_call_none;
 }
@@ -208,11 +215,70 @@ int gb_cuda_run_copy(void *arg) {
 	return (int)result;
 }
 
+// on_host tells whether a side of a copy is memory of the host. What the driver knows by
+// its address alone may be pinned, of which it tells, or not, of which it knows nothing.
+static int on_host(const gb_cuda *api, const struct gb_cu_copy_side *side, gb_cuda_status *status) {
+	if (side->type != gb_cu_memory_unified) return side->type == gb_cu_memory_host;
+	unsigned type = 0;
+	unsigned result = api->cuPointerGetAttribute(&type, gb_cu_pointer_memory, side->device);
+	if (result == gb_cu_error_invalid_value) return 1;
+	keep(status, gb_call_cuPointerGetAttribute, result);
+	return type == gb_cu_memory_host;
+}
+
+static gb_cuda_status look_at(const gb_cuda *api, CUgraph graph, int *unsafe);
+
+static gb_cuda_status look_at_node(const gb_cuda *api, CUgraphNode node, int *unsafe) {
+	unsigned type;
+	TRY(api, cuGraphNodeGetType, node, &type);
+	if (type == gb_cu_node_host) *unsafe = gb_cuda_host_function;
+	if (type == gb_cu_node_copy) {
+		gb_cu_copy copy;
+		gb_cuda_status status = well;
+		TRY(api, cuGraphMemcpyNodeGetParams, node, &copy);
+		if (on_host(api, &copy.from, &status) || on_host(api, &copy.to, &status)) *unsafe = gb_cuda_host_copy;
+		return status;
+	}
+	if (type == gb_cu_node_graph) {
+		CUgraph within;
+		TRY(api, cuGraphChildGraphNodeGetGraph, node, &within);
+		return look_at(api, within, unsafe);
+	}
+	return well;
+}
+
+// look_at finds what makes a graph unsafe.
+static gb_cuda_status look_at(const gb_cuda *api, CUgraph graph, int *unsafe) {
+	size_t count;
+	TRY(api, cuGraphGetNodes, graph, NULL, &count);
+	CUgraphNode *nodes = calloc(count + 1, sizeof *nodes);
+	gb_cuda_status status = well;
+	keep(&status, gb_call_cuGraphGetNodes, api->cuGraphGetNodes(graph, nodes, &count));
+	for (size_t i = 0; i < count && *unsafe == gb_cuda_safe && status.result == 0; i++) {
+		status = look_at_node(api, nodes[i], unsafe);
+	}
+	free(nodes);
+	return status;
+}
+
+// missing is the first function that a driver lacks to look at a graph, or gb_call_none.
+static int missing(const gb_cuda *api) {
+#define X(name, params) \
+	if (api->name == NULL) return gb_call_##name;
+	GB_CUDA_OPTIONAL(X)
+#undef X
+	return gb_call_none;
+}
+
 gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb_cuda_graph *g) {
 	const gb_cuda *api = s->api;
 	gb_cuda_end end = {.status = well};
 	CUgraph graph = NULL;
-	*g = (gb_cuda_graph){.stream = s};
+	*g = (gb_cuda_graph){.stream = s, .missing = missing(api)};
+	if (g->missing != gb_call_none) {
+		g->unsafe = gb_cuda_unseen;
+		return end;
+	}
 	keep(&end.status, gb_call_cuCtxSetCurrent, api->cuCtxSetCurrent(s->context));
 	if (end.status.result != 0) return end;
 	// Thread-local: another thread may allocate meanwhile, this one may not.
@@ -225,10 +291,11 @@ gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb
 	if (end.code == 0 && end.status.result == 0) {
 		keep(&end.status, gb_call_cuGraphGetNodes, api->cuGraphGetNodes(graph, NULL, &g->nodes));
 	}
-	if (end.code == 0 && end.status.result == 0) {
+	if (end.code == 0 && end.status.result == 0) end.status = look_at(api, graph, &g->unsafe);
+	if (end.code == 0 && end.status.result == 0 && g->unsafe == gb_cuda_safe) {
 		keep(&end.status, gb_call_cuGraphInstantiateWithFlags, api->cuGraphInstantiateWithFlags(&g->exec, graph, 0));
 	}
-	if (end.code == 0 && end.status.result == 0) {
+	if (g->exec != NULL && end.status.result == 0) {
 		// Else the first replay would pay for the upload.
 		keep(&end.status, gb_call_cuGraphUpload, api->cuGraphUpload(g->exec, s->stream));
 		keep(&end.status, gb_call_cuStreamSynchronize, api->cuStreamSynchronize(s->stream));

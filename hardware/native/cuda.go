@@ -393,10 +393,32 @@ type CUDAGraph struct {
 	c      *C.gb_cuda_graph
 }
 
-// Capture records what the call submits on the stream; nothing runs.
+// ErrUnsafeGraph says that a call can be captured but must not be replayed.
+var ErrUnsafeGraph = errors.New("its replay would not be the same inference")
+
+// unsafe is why a graph must not be replayed, or nil.
+func (g *CUDAGraph) unsafe() error {
+	switch g.c.unsafe {
+	case C.gb_cuda_safe:
+		return nil
+	case C.gb_cuda_host_function:
+		return fmt.Errorf("%w: it calls a function on the host in the middle", ErrUnsafeGraph)
+	case C.gb_cuda_host_copy:
+		return fmt.Errorf("%w: it copies from or to the host's memory, which others may use by then", ErrUnsafeGraph)
+	}
+	return fmt.Errorf("%w as far as can be told: %s, a driver of CUDA %s, has no %s to look at it", ErrUnsafeGraph,
+		g.stream.cuda.path, g.stream.cuda.Version(), C.GoString(C.gb_cuda_name(g.c.missing)))
+}
+
+// Capture records what the call submits on the stream; nothing runs. Work of the host in
+// it is ErrUnsafeGraph.
 func (s *CUDAStream) Capture(c Call) (*CUDAGraph, error) {
 	g := &CUDAGraph{stream: s, c: (*C.gb_cuda_graph)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_cuda_graph{}))))}
-	if err := s.judge(C.gb_cuda_capture(s.c, C.gb_func(c.Func), c.Arg, g.c)); err != nil {
+	err := s.judge(C.gb_cuda_capture(s.c, C.gb_func(c.Func), c.Arg, g.c))
+	if err == nil {
+		err = g.unsafe()
+	}
+	if err != nil {
 		C.free(unsafe.Pointer(g.c))
 		return nil, err
 	}

@@ -34,6 +34,23 @@ typedef struct gb_cu_uuid gb_cu_uuid;
 #endif
 typedef unsigned long long gb_cu_pointer;
 
+// gb_cu_copy is CUDA_MEMCPY3D. Only where it copies from and to is read here.
+struct gb_cu_copy_side {
+	size_t x, y, z, level;
+	unsigned type; // CUmemorytype
+	void *host;
+	gb_cu_pointer device;
+	void *array, *reserved;
+	size_t pitch, height;
+};
+struct gb_cu_copy {
+	struct gb_cu_copy_side from, to;
+	size_t width, height, depth;
+};
+#ifndef GENBENCH_VENDOR_CUDA
+typedef struct gb_cu_copy gb_cu_copy;
+#endif
+
 // One line a function: name and parameters. All return a CUresult.
 #define GB_CUDA_FUNCTIONS(X) \
 	X(cuDriverGetVersion, (int *version)) \
@@ -78,6 +95,13 @@ typedef unsigned long long gb_cu_pointer;
 	X(cuGraphExecDestroy, (CUgraphExec exec)) \
 	X(cuGraphDestroy, (CUgraph graph))
 
+// Functions without which nothing is captured, since what was cannot be looked at.
+#define GB_CUDA_OPTIONAL(X) \
+	X(cuGraphNodeGetType, (CUgraphNode node, unsigned *type)) \
+	X(cuGraphMemcpyNodeGetParams, (CUgraphNode node, gb_cu_copy *copy)) \
+	X(cuGraphChildGraphNodeGetGraph, (CUgraphNode node, CUgraph *graph)) \
+	X(cuPointerGetAttribute, (void *value, unsigned attribute, gb_cu_pointer pointer))
+
 // Values of cuda.h's enumerations and macros.
 enum {
 	gb_cu_sm_count = 16,              // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
@@ -89,13 +113,21 @@ enum {
 	gb_cu_capture_thread_local = 1,   // CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
 	gb_cu_jit_error_log = 5,          // CU_JIT_ERROR_LOG_BUFFER
 	gb_cu_jit_error_log_bytes = 6,    // CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES
+	gb_cu_error_invalid_value = 1,    // CUDA_ERROR_INVALID_VALUE
 	gb_cu_error_not_ready = 600,      // CUDA_ERROR_NOT_READY
+	gb_cu_node_copy = 1,              // CU_GRAPH_NODE_TYPE_MEMCPY
+	gb_cu_node_host = 3,              // CU_GRAPH_NODE_TYPE_HOST
+	gb_cu_node_graph = 4,             // CU_GRAPH_NODE_TYPE_GRAPH
+	gb_cu_memory_host = 1,            // CU_MEMORYTYPE_HOST
+	gb_cu_memory_unified = 4,         // CU_MEMORYTYPE_UNIFIED
+	gb_cu_pointer_memory = 2,         // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 };
 
 // gb_cuda is the driver: a table that gb_cuda_load fills.
 typedef struct {
 #define X(name, params) unsigned (*name) params;
 	GB_CUDA_FUNCTIONS(X)
+	GB_CUDA_OPTIONAL(X) // NULL where the driver lacks one
 #undef X
 } gb_cuda;
 
@@ -104,6 +136,7 @@ enum gb_cuda_call {
 	gb_call_none,
 #define X(name, params) gb_call_##name,
 	GB_CUDA_FUNCTIONS(X)
+	GB_CUDA_OPTIONAL(X)
 #undef X
 	gb_cuda_calls
 };
@@ -111,8 +144,8 @@ enum gb_cuda_call {
 // gb_cuda_name gives the name of a call, or "".
 const char *gb_cuda_name(int call);
 
-// gb_cuda_load looks all functions up and gives the first that is missing, or
-// gb_call_none.
+// gb_cuda_load looks all functions up and gives the first that is missing and must not
+// be, or gb_call_none.
 int gb_cuda_load(gb_cuda *api, void *library);
 
 // gb_cuda_status is how a service ended: the driver's code, 0 for success, and the
@@ -229,9 +262,22 @@ int gb_cuda_run_copy(void *copy);
 typedef struct {
 	const gb_cuda_stream *stream;
 	CUgraphExec exec;
-	size_t nodes; // what was recorded
+	size_t nodes; // what was recorded, without what is in graphs within
+	int unsafe;   // gb_cuda_unsafe: why it must not be replayed, and has no exec
+	int missing;  // the function of a gb_cuda_unseen
 	gb_cuda_status status; // of the last replay that failed
 } gb_cuda_graph;
+
+// What makes a graph unsafe to replay, though it could be: work of the host that is part
+// of an inference. ONNX Runtime stages arguments of kernels in memory of the host, which
+// a copy reads and a host function frees; a replay reads what others wrote there since,
+// or frees it again (github.com/microsoft/onnxruntime/pull/32121).
+enum gb_cuda_unsafe {
+	gb_cuda_safe,
+	gb_cuda_host_function, // it calls a function of the host
+	gb_cuda_host_copy,     // it copies from or to memory of the host
+	gb_cuda_unseen,        // the driver lacks a function that would tell
+};
 
 // gb_cuda_end tells how a timed block or a capture ended: with a code of the timed
 // function, or with a driver call that failed, or well.
@@ -242,7 +288,8 @@ typedef struct {
 	int expired;  // a held stream had to be let go before all was submitted
 } gb_cuda_end;
 
-// gb_cuda_capture records what func(arg) submits instead of running it.
+// gb_cuda_capture records what func(arg) submits instead of running it. What must not be
+// replayed is no failure: g says why.
 gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb_cuda_graph *g);
 // gb_cuda_run_graph is a gb_func whose argument is a gb_cuda_graph. The context
 // must be current, as it is in the timed loop.

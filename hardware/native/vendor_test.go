@@ -75,5 +75,15 @@ func TestRealDriver(t *testing.T) {
 		default:
 			t.Errorf("%s: %v", library, err)
 		}
+		// Without these it opens and captures nothing.
+		file, err := Open(library)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, symbol := range []string{"cuGraphNodeGetType", "cuGraphMemcpyNodeGetParams", "cuGraphChildGraphNodeGetGraph", "cuPointerGetAttribute"} {
+			if _, err := file.Symbol(symbol); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

@@ -17,6 +17,7 @@
 //	FAKE_CUDA_MHZ         of the multiprocessors, from their last reading on; 1410
 //	FAKE_CUDA_EXCLUSIVE   a file: one process at a time may have a context
 //	FAKE_CUDA_HANG        1: a stream asked whether it is done says no
+//	FAKE_CUDA_UNIFIED     1: a captured copy tells addresses, not kinds of memory
 #include "cuda.h"
 
 #include <stdio.h>
@@ -456,6 +457,70 @@ unsigned cuStreamEndCapture(struct stream *s, queue **graph) {
 	s->capture = NULL;
 	return *graph ? fake.broken : capture_invalidated;
 }
+// A call of a function on the host, as cuLaunchHostFunc makes, which a test captures.
+static void run_host(void *argument) { (void)argument; }
+int fake_cuda_host_function(void *stream) { return (int)push(stream, run_host, NULL, 0, 0, 0); }
+// Work within a graph of its own. The argument names the stream and what is in it.
+struct within {
+	struct stream *stream;
+	int (*submit)(void *stream);
+};
+static void run_graph(void *argument) {
+	queue *q = *(queue **)argument;
+	for (task *t = q->first; t; t = t->next) t->run(t->argument);
+}
+int fake_cuda_within(void *argument) {
+	struct within *w = argument;
+	struct stream inside = {.capture = reset(malloc(sizeof(queue)))};
+	int result = w->submit(&inside);
+	return result ? result : (int)push(w->stream, run_graph, &inside.capture, sizeof inside.capture, 0, 0);
+}
+
+// CUDA_MEMCPY3D of cuda.h, as far as the fake fills it in.
+struct side {
+	size_t x[4];
+	unsigned type;
+	const void *host, *device;
+	void *others[2];
+	size_t sizes[2];
+};
+struct copied {
+	struct side from, to;
+	size_t extent[3];
+};
+static void fill_side(struct side *side, const void *address, size_t bytes) {
+	int device = holds(address, bytes);
+	side->type = fake_cuda_number("UNIFIED", 0) ? 4 : device ? 2 : 1;
+	if (side->type == 1) side->host = address;
+	else side->device = address;
+}
+unsigned cuGraphNodeGetType(const task *node, unsigned *type) {
+	*type = node->run == run_copy ? 1 : node->run == run_fill ? 2 : node->run == run_host ? 3 : node->run == run_graph ? 4 : 0;
+	return fake.broken;
+}
+unsigned cuGraphMemcpyNodeGetParams(const task *node, struct copied *copy) {
+	const struct copy *c = (const struct copy *)node->argument;
+	if (node->run != run_copy) return invalid_value;
+	*copy = (struct copied){.extent = {c->bytes, 1, 1}};
+	fill_side(&copy->from, c->from, c->bytes);
+	fill_side(&copy->to, c->to, c->bytes);
+	return fake.broken;
+}
+unsigned cuGraphChildGraphNodeGetGraph(const task *node, queue **graph) {
+	if (node->run != run_graph) return invalid_value;
+	return *graph = *(queue *const *)node->argument, fake.broken;
+}
+unsigned cuPointerGetAttribute(unsigned *value, unsigned attribute, const void *pointer) {
+	if (attribute != 2 || !holds(pointer, 1)) return invalid_value;
+	return *value = 2, fake.broken;
+}
+// fake_cuda_device_copy copies within a piece of device memory.
+int fake_cuda_device_copy(void *stream) {
+	block *b = fake.blocks;
+	struct copy c = {b->memory, b->memory, 1};
+	return (int)push(stream, run_copy, &c, sizeof c, copy_ns, 0);
+}
+
 static void discard(queue *q) {
 	for (task *t = q->first; t;) {
 		task *next = t->next;
@@ -466,10 +531,14 @@ static void discard(queue *q) {
 }
 unsigned cuGraphDestroy(queue *graph) { return discard(graph), fake.broken; }
 unsigned cuGraphExecDestroy(queue *exec) { return discard(exec), fake.broken; }
-unsigned cuGraphGetNodes(const queue *graph, void *nodes, size_t *count) {
-	if (nodes) return invalid_value;
+unsigned cuGraphGetNodes(const queue *graph, task **nodes, size_t *count) {
+	size_t room = *count;
 	*count = 0;
-	for (task *t = graph->first; t; t = t->next) ++*count;
+	for (task *t = graph->first; t; t = t->next) {
+		if (nodes && *count == room) break;
+		if (nodes) nodes[*count] = t;
+		++*count;
+	}
 	return fake.broken;
 }
 unsigned cuGraphInstantiateWithFlags(queue **exec, const queue *graph, unsigned long long flags) {
