@@ -18,7 +18,9 @@ typedef struct {
 	int count;
 } gb_rotated;
 
-// gb_run_rotated is a gb_func: gb_program_run on the input of a gb_rotated.
+// gb_run_rotated is a gb_func: gb_program_run on the input of a gb_rotated. It writes a few
+// pointers before and after, some nanoseconds that on an idle stream lie between the
+// events of a sample.
 int gb_run_rotated(void *rotated);
 
 #endif
