@@ -30,8 +30,9 @@ type SettleRecord struct {
 	End              DeviceState `json:"end"`
 	ClockSlope       *float64    `json:"clock_slope_10s"`
 	TemperatureSlope *float64    `json:"temperature_slope_c_10s"`
-	// First says that slopes were waited for, and not a state of before.
-	First bool `json:"first"`
+	// First says that slopes were waited for, and not a state of before; To is that state.
+	First bool         `json:"first"`
+	To    *DeviceState `json:"to,omitempty"`
 }
 
 // A DeviceState is what a launch has to come back to; null where it is not readable.
@@ -55,7 +56,7 @@ const settleStage = "settle"
 // settle runs the heaviest point until the machine is as warm as it will be (W2): for
 // a time on a host, until clock and temperature stand still on a GPU.
 func (w *worker) settle(ctx context.Context, p Point) error {
-	record := SettleRecord{Type: "settle", ID: p.String(), Launch: w.spec.Launch, Start: w.now() - w.spec.Base, First: w.spec.SettledAt == nil}
+	record := SettleRecord{Type: "settle", ID: p.String(), Launch: w.spec.Launch, Start: w.now() - w.spec.Base, First: w.spec.SettledAt == nil, To: w.spec.SettledAt}
 	_, device := w.stream.(hardware.EventStream)
 	settle := w.settleHost
 	if device {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"genbench/bench"
+	"genbench/bench/verdict"
 	"genbench/hardware"
 )
 
@@ -41,21 +42,26 @@ func (how manner) warm(device hardware.Info) bool {
 	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.ID })
 }
 
-// settled is where the followed run left the device, once slopes were waited for; a run
-// that followed another itself came back to where that was. Nil where it does not tell,
-// or held a clock where this one lets it float.
+// settled is where the followed run left the device, once slopes were waited for; of a run
+// that followed another itself, it is where that one was, so that all that follow each other
+// come back to one state. Nil where it does not tell, or held another clock than this one.
 func (how manner) settled(device hardware.Info, clocks bench.ClockPolicy) (state *bench.DeviceState) {
 	if !how.warm(device) {
 		return nil
 	}
-	if set := how.after.Clocks; len(set) > 0 && set[len(set)-1].LockMHz > 0 && clocks == bench.FloatClocks {
-		return nil
+	if set := how.after.Clocks; len(set) > 0 {
+		lock := set[len(set)-1].LockMHz
+		if lock > 0 && clocks == bench.FloatClocks || clocks.MHz() > 0 && lock != clocks.MHz() {
+			return nil
+		}
 	}
 	first := false
 	for _, s := range how.after.Settles {
 		if s.Seconds > 0 && (s.First || !first) {
-			end := s.End
-			state, first = &end, s.First
+			state, first = &s.End, s.First
+			if s.To != nil {
+				state = s.To
+			}
 		}
 	}
 	return state
@@ -89,14 +95,29 @@ func (how manner) known(now bench.RunRecord) []bench.ModelRecord {
 	return how.after.Models
 }
 
-// groups are how many inferences a sample of the followed run is of, by point (M4).
-func (how manner) groups() map[string]int {
+// groups are how many inferences a sample of the followed run is of, by point (M4): as this
+// run has them, whose plan may name another network or engine throughout. Two versions whose
+// samples are not of one kind cannot be compared.
+func (how manner) groups(plan ...bench.PlannedPoint) map[string]int {
 	if how.after == nil {
 		return nil
 	}
 	groups := map[string]int{}
 	for _, round := range how.after.Rounds {
 		groups[round.ID] = max(round.AmortisedOver, 1)
+	}
+	now := &bench.Log{Run: bench.RunRecord{Plan: plan}}
+	couples, err := verdict.Couples(verdict.Arm{Logs: []*bench.Log{how.after}}, verdict.Arm{Logs: []*bench.Log{now}})
+	if err != nil {
+		return groups // they have nothing in common, and each decides for itself
+	}
+	for _, c := range couples {
+		if c.Base == nil || c.New == nil {
+			continue
+		}
+		if n, ok := groups[c.Base.String()]; ok {
+			groups[c.New.String()] = n
+		}
 	}
 	return groups
 }

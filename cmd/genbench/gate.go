@@ -402,16 +402,35 @@ type pilot struct {
 // warmUp runs each version once: it shows that both work, brings the machine to
 // its working state, computes the outputs that every later launch expects, and
 // tells how long a pair takes. Its numbers are not used.
+//
+// Where the two came to other clocks of a GPU than the gate's launches have, they are run
+// once more under those: a launch comes back to the state in which its pilot left the
+// device, which is to be one that its clock allows, and the same for both.
 func (d *duel) warmUp(ctx context.Context) error {
 	fmt.Fprintf(d.stderr, "one launch of each, to warm up and to plan by; seed %d → %s\n", d.seed, d.dir)
+	if err := d.pilot(ctx, ""); err != nil {
+		return err
+	}
+	if d.fixClocks() {
+		fmt.Fprintf(d.stderr, "one more of each, with clocks %s for both\n", d.clocks)
+		if err := d.pilot(ctx, "-again"); err != nil {
+			return err
+		}
+	}
+	var err error
+	d.couples, err = verdict.Couples(verdict.Arm{Logs: []*bench.Log{d.pilots[0].log}}, verdict.Arm{Logs: []*bench.Log{d.pilots[1].log}})
+	if err != nil {
+		return comparisonError(err)
+	}
+	return nil
+}
+
+// pilot launches both versions for all points, the new one after the base.
+func (d *duel) pilot(ctx context.Context, suffix string) error {
+	after := d.pilots[0].dir
 	for i := range d.arms {
 		start := time.Now()
-		p := &d.pilots[i]
-		p.dir = filepath.Join(d.dir, warmUpName(d.sitting), d.arms[i].name)
-		after := ""
-		if i > 0 {
-			after = d.pilots[0].dir
-		}
+		p := pilot{dir: filepath.Join(d.dir, warmUpName(d.sitting), d.arms[i].name+suffix)}
 		var err error
 		if p.log, err = d.launch(ctx, &d.arms[i], p.dir, after, d.seed, nil); err != nil {
 			return err
@@ -426,12 +445,7 @@ func (d *duel) warmUp(ctx context.Context) error {
 			p.start -= time.Duration(end.PreparingSeconds * float64(time.Second))
 		}
 		p.start = max(0, p.start) + p.log.Run.Config.Protocol.SettleAgain
-	}
-	d.fixClocks()
-	var err error
-	d.couples, err = verdict.Couples(verdict.Arm{Logs: []*bench.Log{d.pilots[0].log}}, verdict.Arm{Logs: []*bench.Log{d.pilots[1].log}})
-	if err != nil {
-		return comparisonError(err)
+		d.pilots[i], after = p, p.dir
 	}
 	return nil
 }

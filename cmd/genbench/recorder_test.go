@@ -36,6 +36,8 @@ type recorder struct {
 	lasts    bool               // as long as its journal says
 	dies     bool               // from the third pair on
 	errs     bool               // it gives a wrong output in the last pair
+	clock    int                // MHz that it locks a GPU at by itself; 0 tells of no clocks
+	capped   string             // a power cap lowers its lock in launches below such a directory
 	drifts   bool               // from launch to launch, by half a per cent
 	rewrites bool               // other networks under the same names
 }
@@ -65,6 +67,8 @@ func recorders() map[string]recorder {
 		"erring":    {errs: true},
 		"rewritten": {rewrites: true},
 		"drifting":  {drifts: true},
+		"clocked":   {clock: 1410},
+		"limited":   {clock: 1395, capped: "/03/"},
 		"doubtful":  {noise: map[string]float64{"genet-small": 0.1}, slower: map[string]float64{"resnet-18": 0.0125}},
 	}
 }
@@ -192,6 +196,17 @@ func (r recorder) record(name string, args []string) error {
 	}
 	if r.quits != "" && strings.Contains(flags["--out"], "/confirm/") {
 		r.missing = r.quits
+	}
+	if r.clock > 0 {
+		lock := bench.ClocksRecord{Type: "clocks", Policy: "lock", LockMHz: r.clock}
+		if policy := bench.ClockPolicy(flags["--clocks"]); policy != "" {
+			lock.LockMHz = policy.MHz()
+		}
+		records = append(records, lock)
+		if r.capped != "" && strings.Contains(flags["--out"], r.capped) {
+			lock.LockMHz -= 15
+			records = append(records, lock)
+		}
 	}
 	r.errs = r.errs && strings.Contains(flags["--out"], "/12/")
 	for launch := 1; launch <= protocol.Launches; launch++ {

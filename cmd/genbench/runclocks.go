@@ -169,23 +169,25 @@ func checkClocks(config bench.Config) (err error) {
 }
 
 // fixClocks gives all launches of a duel the clocks that its warm-up settled on:
-// found anew for each, they would differ between launches, and between the versions.
+// found anew for each, they would differ between launches, and between the versions. It
+// tells whether a pilot ended with others.
 // A version whose journal says nothing of clocks does not know the flag.
-func (d *duel) fixClocks() {
+func (d *duel) fixClocks() (changed bool) {
 	if hasFlag(d.common, "--clocks") || hasFlag(d.arms[0].flags, "--clocks") || hasFlag(d.arms[1].flags, "--clocks") {
-		return
+		return false
 	}
 	for _, p := range d.pilots {
 		log := p.log
 		if len(log.Clocks) == 0 {
 			d.clocks = nil
-			return
+			return false
 		}
 		last := log.Clocks[len(log.Clocks)-1]
 		if last.Holder != 0 { // every launch finds by itself who holds them
 			d.clocks = nil
-			return
+			return false
 		}
+		changed = changed || d.clocks != nil && last.LockMHz != d.clocks.LockMHz
 		if d.clocks == nil || last.LockMHz < d.clocks.LockMHz { // 0 floats
 			d.clocks = &last
 		}
@@ -195,4 +197,5 @@ func (d *duel) fixClocks() {
 		policy = bench.LockedClocks(d.clocks.LockMHz)
 	}
 	d.common = append(d.common, "--clocks", string(policy))
+	return changed
 }
