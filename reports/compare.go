@@ -185,7 +185,7 @@ func remark(r verdict.Row) string {
 	if r.Cycles != nil {
 		parts = append(parts, fmt.Sprintf("%.4f in clock cycles", *r.Cycles))
 	}
-	if r.Raised {
+	if r.Raised && r.Verdict != verdict.Same { // which the floor does not make it
 		parts = append(parts, fmt.Sprintf("margin raised to this machine's noise floor, %.3g %%", 100*r.Margin))
 	}
 	return clean(strings.Join(parts, "; "))
@@ -242,7 +242,7 @@ func design(c *verdict.Comparison, f verdict.Family) string {
 		if most := fmt.Sprintf("%.3g", 100*highest); most != floors {
 			floors += " to " + most
 		}
-		margin += fmt.Sprintf(", raised to this machine's noise floor at %d of %s (%s %%)", raised, count(len(f.Rows), "point"), floors)
+		margin += fmt.Sprintf(", for a regression or an improvement raised to this machine's noise floor at %d of %s (%s %%)", raised, count(len(f.Rows), "point"), floors)
 	}
 	level := fmt.Sprintf("at a level of %.3g %%", 100*c.Alpha)
 	if interleaved(c, f) {

@@ -214,8 +214,8 @@ func doubted() *verdict.Comparison {
 	lost := row("genet-small", 8, verdict.Same, 1.001)
 	lost.Pairs = lost.Pairs[:11]
 	lost.Doubts = []bench.Warning{{Code: bench.LostLaunches, Detail: "1 of 12; one failed: the worker died (signal: killed)"}}
-	floor := row("genet-normal", 1, verdict.Same, 0.998)
-	floor.Margin, floor.Raised = 0.021, true
+	floor := row("genet-normal", 1, verdict.Undecided, 0.993)
+	floor.Margin, floor.Raised, floor.Reason = 0.021, true, "lies within this machine's noise floor of 2.1 %, not shown to be within 1 %"
 	quick := row("genet-normal", 8, verdict.Improved, 0.93)
 	bare := func(model string, v verdict.Verdict, reason string) verdict.Row {
 		return verdict.Row{Point: bench.Point{Model: model, Engine: "onnxruntime", Precision: "fp32", Batch: 1, Resolution: 224}, Verdict: v, Reason: reason}
@@ -404,13 +404,21 @@ func TestDesign(t *testing.T) {
 	gate := &verdict.Comparison{Alpha: 0.05, Families: []verdict.Family{family}}
 	gate.Base.Config.Protocol.Launches = 1
 	const promise = "with a chance of a false alarm of at most 5 %"
-	if got := design(gate, family); !strings.Contains(got, "margin 1 %, raised to this machine's noise floor at 2 of 3 points (2.1 to 3.4 %)") || !strings.Contains(got, promise) {
+	if got := design(gate, family); !strings.Contains(got, "margin 1 %, for a regression or an improvement raised to this machine's noise floor at 2 of 3 points (2.1 to 3.4 %);") || !strings.Contains(got, promise) {
 		t.Errorf("gate: %s", got)
 	}
 	stored := *gate
 	stored.Base.Config.Protocol.Launches = 12
 	advice := *gate
 	advice.Advisory = "the gate did not come to its end"
+	// What is the same lies within the margin that was asked for.
+	if got := remark(low); got != "" {
+		t.Errorf("same: %s", got)
+	}
+	low.Verdict = verdict.Regressed
+	if got, want := remark(low), "margin raised to this machine's noise floor, 2.1 %"; got != want {
+		t.Errorf("regressed: %q, want %q", got, want)
+	}
 	for _, c := range []*verdict.Comparison{&stored, &advice} {
 		if got := design(c, family); strings.Contains(got, promise) || !strings.Contains(got, "3 points tested together at a level of 5 %") {
 			t.Errorf("not a gate: %s", got)
