@@ -197,8 +197,8 @@ func (f *gateFlags) looks(alpha float64) []verdict.Look {
 	return looks[:]
 }
 
-// checkPairs refuses more pairs than may be judged, and a gate that could not fail: too few to find a regression among
-// so many points, whatever they show.
+// checkPairs refuses more pairs than may be judged, and a gate that could not fail: one of
+// too few to find a regression among so many points, whatever they show.
 func checkPairs(plan []verdict.Look, points int, alpha float64) error {
 	last := plan[len(plan)-1]
 	if last.Pairs > verdict.MostPairs {
