@@ -303,7 +303,7 @@ func (f *Family) judge(alpha, spend float64, matches []matched) {
 	var at []int
 	var flips []flip
 	var p, slower []float64
-	below := map[int][]float64{}
+	below := map[int][]float64{} // by the number of pairs, whose cube it takes to compute
 	for i := range f.Rows {
 		r := &f.Rows[i]
 		if r.Verdict != "" {
