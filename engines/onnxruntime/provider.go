@@ -338,8 +338,9 @@ func judgeOnTensorRT(e *engine, p models.Precision) ability {
 		// kTF32 is on unless a builder clears it, which the provider has no option for.
 		return ability{refused: fmt.Errorf("%s computes fp32 models in tf32 on this GPU unless %s=0 is in the environment; ask for tf32", e.info.Name, tf32Env)}
 	case p == models.FP8:
-		// It may well run: without an option for a precision the provider has TensorRT take
-		// the types of the model. But nobody has seen it, and nothing tells what ran.
+		// It may well run: where no option names a precision the provider is said to have
+		// TensorRT take the types of the model (as pull request 18707 proposed). But nobody
+		// has seen it, and nothing tells what ran.
 		return ability{refused: fmt.Errorf("genbench asks %s for no fp8, which is untried through ONNX Runtime; the engine tensorrt takes it and tells what ran", e.info.Name)}
 	}
 	return ability{}
