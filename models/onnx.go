@@ -240,8 +240,11 @@ func (g *onnxGraph) weight(p Param) string {
 			zero := g.once("zero/fp8", nil, ElemFloat8, []byte{0})
 			g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.rounded, e.scales, zero}, e.name)
 		} else {
+			// Every weight has zero points of its own: where ONNX Runtime makes weights unsigned
+			// it gives each new ones, by the name of the old, and fails on shared ones
+			// (QDQ::Int8TensorProto2Uint8).
 			channels := p.Shape[0]
-			zeros := g.once(fmt.Sprintf("zeros/%d", channels), []int{channels}, ElemInt8, make([]byte, channels))
+			zeros := g.constant(e.name+"/zeros", []int{channels}, ElemInt8, make([]byte, channels))
 			g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.rounded, e.scales, zeros}, e.name, attribute{"axis", 0})
 		}
 	}

@@ -80,7 +80,9 @@ typedef struct {
 	void (*ReleaseSessionOptions)(OrtSessionOptions *);                                    // 100
 	const void *slot101[9];
 	OrtStatus *(*SessionEndProfiling)(OrtSession *session, OrtAllocator *allocator, char **file); // 110
-	const void *slot111[22];
+	const void *slot111[19];
+	OrtStatus *(*AddSessionConfigEntry)(OrtSessionOptions *options, const char *key, const char *value); // 130
+	const void *slot131[2];
 	OrtStatus *(*RunWithBinding)(OrtSession *session, const OrtRunOptions *options, const OrtIoBinding *binding); // 133
 	OrtStatus *(*CreateIoBinding)(OrtSession *session, OrtIoBinding **out);                // 134
 	void (*ReleaseIoBinding)(OrtIoBinding *);                                              // 135

@@ -190,7 +190,7 @@ func TestPrototypes(t *testing.T) {
 	for _, name := range []string{
 		"GetErrorCode", "GetErrorMessage", "CreateEnv", "CreateSession", "CreateSessionFromArray", "Run", "CreateSessionOptions",
 		"SetSessionExecutionMode", "EnableProfiling", "SessionEndProfiling", "AllocatorFree", "GetAllocatorWithDefaultOptions",
-		"SessionOptionsSetLoadCancellationFlag", "CreateStatus", "IsTensor", "GetTensorElementType", "GetDimensionsCount", "GetDimensions",
+		"SessionOptionsSetLoadCancellationFlag", "AddSessionConfigEntry", "CreateStatus", "IsTensor", "GetTensorElementType", "GetDimensionsCount", "GetDimensions",
 		"GetTensorTypeAndShape", "ReleaseTensorTypeAndShapeInfo", "CreateRunOptions", "ReleaseRunOptions", "CreateMemoryInfo", "AddRunConfigEntry",
 		"RunWithBinding", "CreateIoBinding", "ReleaseIoBinding", "BindInput", "BindOutput",
 		"CreateCUDAProviderOptions", "UpdateCUDAProviderOptions", "ReleaseCUDAProviderOptions", "SessionOptionsAppendExecutionProvider_CUDA_V2",

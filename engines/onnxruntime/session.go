@@ -41,6 +41,12 @@ type order struct {
 	// ReLU6 it fails (core/optimizer/qdq_transformer, relu_quantizelinear.cc and
 	// clip_quantizelinear.cc; tried).
 	unfused bool
+	// exact has the library's own processor kernels add up 8-bit products without overflow.
+	// On x86 without VNNI their fast kernels of unsigned by signed bytes saturate at 16 bits
+	// and give wrong outputs, and this makes the weights unsigned; elsewhere it changes
+	// nothing (session.x64quantprecision in onnxruntime_session_options_config_keys.h,
+	// Avx2WeightS8ToU8Transformer). A file is measured with what its user gets by default.
+	exact bool
 }
 
 // A port is an input or output of a model. On a GPU data is where values lie on
@@ -135,6 +141,7 @@ func (e *engine) export(ctx context.Context, n *models.Network, stream hardware.
 	kind := elementOf(o.Precision)
 	return e.compile(ctx, order{
 		model: model, options: o, stream: stream, unfused: o.Precision == models.FP8,
+		exact:   o.Precision == models.INT8,
 		inputs:  []port{{name: models.InputName, shape: folded.InputShape(o.Batch), element: kind}},
 		outputs: []port{{name: models.OutputName, shape: shapes[len(shapes)-1], element: kind}},
 	})
@@ -160,6 +167,9 @@ func (e *engine) compile(ctx context.Context, o order) (*session, error) {
 	}
 	if o.unfused {
 		s.c.unfused = 1
+	}
+	if o.exact {
+		s.c.exact = 1
 	}
 	if e.gpu != nil {
 		stream, ok := o.stream.(*hardware.CUDAStream)

@@ -43,6 +43,7 @@ char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefi
 	OrtStatus *status = s->api->CreateSessionOptions(&s->options);
 	unsigned level = s->unfused ? gb_ort_optimise_basic : gb_ort_optimise_all;
 	if (status == NULL) status = configure(s->api, s->options, level, threads, profile_prefix);
+	if (status == NULL && s->exact) status = s->api->AddSessionConfigEntry(s->options, "session.x64quantprecision", "1");
 	s->profile = profile_prefix == NULL ? gb_ort_unprofiled : gb_ort_profiling;
 	return gb_ort_words(s->api, status);
 }

@@ -50,6 +50,7 @@ typedef struct {
 	int profile;
 	int profile_all; // the profile goes on beyond the first inference
 	int unfused;     // nodes stay what the model says
+	int exact;       // sums of 8-bit products do not overflow
 	OrtStatus *failure; // of the last inference that failed
 } gb_ort_session;
 

@@ -327,6 +327,8 @@ static char *open_engine(const void *plan, size_t size, gb_trt_engine **out) {
 	if (failed == NULL) failed = words(ort->SetIntraOpNumThreads(options, 1));
 	// ONNX Runtime's fusions are wrong about E4M3 (engines/onnxruntime, order).
 	if (failed == NULL && engine->precision == gb_trt_fp8) failed = words(ort->SetSessionGraphOptimizationLevel(options, gb_ort_optimise_basic));
+	// Without this its sums of 8-bit products overflow on x86 without VNNI (likewise).
+	if (failed == NULL) failed = words(ort->AddSessionConfigEntry(options, "session.x64quantprecision", "1"));
 	if (failed == NULL) failed = words(ort->CreateSessionFromArray(environment, model, (size_t)(end - model), options, &engine->session));
 	if (failed == NULL && open) failed = learn(engine);
 	if (options != NULL) ort->ReleaseSessionOptions(options);
