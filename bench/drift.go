@@ -35,6 +35,18 @@ func (d Drift) Drifted() string {
 	return ""
 }
 
+// Warnings are the doubts that a run's drift casts on all its numbers.
+func (d Drift) Warnings() []Warning {
+	var list []Warning
+	if why := d.Drifted(); why != "" {
+		list = append(list, Warning{Drifted, why})
+	}
+	if o := d.OddEven; o.Suspicious() {
+		list = append(list, Warning{OddEvenDiffer, fmt.Sprintf("%d of %d points", o.Rejected, o.Points)})
+	}
+	return list
+}
+
 // A Sentinel is one point visited again and again to watch the machine (D1).
 type Sentinel struct {
 	Point  string
@@ -133,29 +145,20 @@ type residual struct {
 	clock, temperature *float64
 }
 
-// residuals lists all rounds that count, of points with two or more of them.
-func residuals(measurements []Measurement) []residual {
+// residuals lists all rounds of points with two or more of them.
+func residuals(points []roundMedians) []residual {
 	var list []residual
-	for i := range measurements {
-		m := &measurements[i]
-		if m.State != Measured {
+	for _, p := range points {
+		if len(p) < 2 {
 			continue
 		}
-		var own []residual
 		mean := 0.0
-		for _, r := range m.Rounds {
-			if r.Status == OK {
-				v := residual{launch: r.Launch, at: float64(r.Start) / 1e9, value: math.Log(float64(median(r.DeviceNS)))}
-				v.clock, v.temperature = r.conditions()
-				own = append(own, v)
-				mean += v.value
-			}
+		for _, r := range p {
+			mean += r.log / float64(len(p))
 		}
-		if len(own) < 2 {
-			continue
-		}
-		for _, v := range own {
-			v.value -= mean / float64(len(own))
+		for _, r := range p {
+			v := residual{launch: r.Launch, at: float64(r.Start) / 1e9, value: r.log - mean}
+			v.clock, v.temperature = r.conditions()
 			list = append(list, v)
 		}
 	}
@@ -402,13 +405,10 @@ func (o OddEven) Suspicious() bool {
 }
 
 // oddEven runs the test on every measured point.
-func oddEven(measurements []Measurement) OddEven {
+func oddEven(points []roundMedians) OddEven {
 	var o OddEven
-	for i := range measurements {
-		if measurements[i].State != Measured {
-			continue
-		}
-		if p, ok := measurements[i].oddEven(); ok {
+	for _, rounds := range points {
+		if p, ok := rounds.oddEven(); ok {
 			o.Points++
 			if p < oddEvenLevel {
 				o.Rejected++
@@ -421,16 +421,14 @@ func oddEven(measurements []Measurement) OddEven {
 // oddEven is the probability of a difference as large between odd and even rounds:
 // paired within launches where they have several rounds, else between odd and even
 // launches. ok is false with fewer than three launches, or four to be split.
-func (m *Measurement) oddEven() (p float64, ok bool) {
-	byLaunch := map[int][]*RoundRecord{}
+func (m roundMedians) oddEven() (p float64, ok bool) {
+	byLaunch := map[int]roundMedians{}
 	var launches []int
-	for _, r := range m.Rounds {
-		if r.Status == OK {
-			if byLaunch[r.Launch] == nil {
-				launches = append(launches, r.Launch)
-			}
-			byLaunch[r.Launch] = append(byLaunch[r.Launch], r)
+	for _, r := range m {
+		if byLaunch[r.Launch] == nil {
+			launches = append(launches, r.Launch)
 		}
+		byLaunch[r.Launch] = append(byLaunch[r.Launch], r)
 	}
 	slices.Sort(launches)
 	var differences []float64
@@ -438,11 +436,10 @@ func (m *Measurement) oddEven() (p float64, ok bool) {
 	for i, l := range launches {
 		var all, odd, even []float64
 		for _, r := range byLaunch[l] {
-			v := math.Log(float64(median(r.DeviceNS)))
-			if all = append(all, v); r.Round%2 == 1 {
-				odd = append(odd, v)
+			if all = append(all, r.log); r.Round%2 == 1 {
+				odd = append(odd, r.log)
 			} else {
-				even = append(even, v)
+				even = append(even, r.log)
 			}
 		}
 		halves[i%2] = append(halves[i%2], stat.Mean(all, nil))
@@ -474,14 +471,45 @@ func twoSided(difference, err, dof float64) float64 {
 	return 2 * distuv.StudentsT{Mu: 0, Sigma: 1, Nu: dof}.Survival(math.Abs(difference)/err)
 }
 
-// driftOf judges a run.
-func driftOf(log *Log, measurements []Measurement) Drift {
-	list := residuals(measurements)
+// roundMedians are the rounds that count of a measured point, with the logarithms of
+// their medians.
+type roundMedians []roundMedian
+
+type roundMedian struct {
+	*RoundRecord
+	log float64
+}
+
+func mediansOf(rounds []*RoundRecord) roundMedians {
+	var list roundMedians
+	for _, r := range rounds {
+		if r.Status == OK {
+			list = append(list, roundMedian{r, math.Log(float64(median(r.DeviceNS)))})
+		}
+	}
+	return list
+}
+
+// DriftOf judges a run by its outcomes, without the estimates of a Result: of a thousand
+// points it takes a small part of their time.
+func DriftOf(log *Log, outcomes []Outcome) Drift {
+	var points []roundMedians
+	for _, o := range outcomes {
+		if o.State == Measured {
+			points = append(points, mediansOf(o.Rounds))
+		}
+	}
+	return driftOf(log, points)
+}
+
+// driftOf judges a run by its measured points.
+func driftOf(log *Log, points []roundMedians) Drift {
+	list := residuals(points)
 	return Drift{
 		Sentinel:    judgeSentinel(underLastLock(log.Rounds)),
 		Trend:       trendOf(list),
 		Temperature: correlationOf(list, func(r residual) *float64 { return r.temperature }),
 		Clock:       correlationOf(list, func(r residual) *float64 { return r.clock }),
-		OddEven:     oddEven(measurements),
+		OddEven:     oddEven(points),
 	}
 }

@@ -21,12 +21,9 @@ type driftingMachine struct {
 	pause float64 // seconds in the middle of the run, as of one that was resumed
 }
 
-// measurements are what such a machine gives: every launch visits all points.
-func (d driftingMachine) measurements(random *rand.Rand) []Measurement {
-	ms := make([]Measurement, d.points)
-	for i := range ms {
-		ms[i].State = Measured
-	}
+// measured are the rounds of each point on such a machine: every launch visits all points.
+func (d driftingMachine) measured(random *rand.Rand) [][]*RoundRecord {
+	points := make([][]*RoundRecord, d.points)
 	total := d.launches * d.rounds * d.points
 	at := 0
 	e := random.NormFloat64()
@@ -42,21 +39,29 @@ func (d driftingMachine) measurements(random *rand.Rand) []Measurement {
 				if 2*l >= d.launches {
 					start += int64(d.pause * 1e9)
 				}
-				ms[i].Rounds = append(ms[i].Rounds, &RoundRecord{
+				points[i] = append(points[i], &RoundRecord{
 					Launch: l + 1, Round: round + 1, Order: order + 1, Status: OK, Start: start, DeviceNS: []int64{ns},
 				})
 				at++
 			}
 		}
 	}
-	return ms
+	return points
+}
+
+// allMedians are the rounds of points as drift is judged by them.
+func allMedians(points [][]*RoundRecord) []roundMedians {
+	var list []roundMedians
+	for _, rounds := range points {
+		list = append(list, mediansOf(rounds))
+	}
+	return list
 }
 
 // drifted is how many of 100 runs the trend calls drifted.
 func (d driftingMachine) drifted(random *rand.Rand, repeats int) (share, suspicious float64) {
 	for range repeats {
-		ms := d.measurements(random)
-		drift := driftOf(&Log{}, ms)
+		drift := driftOf(&Log{}, allMedians(d.measured(random)))
 		if drift.Drifted() != "" {
 			share += 100 / float64(repeats)
 		}
@@ -232,7 +237,7 @@ func TestOddEven(t *testing.T) {
 		}
 		rejected := 0
 		for range repeats {
-			o := oddEven(c.measurements(random))
+			o := oddEven(allMedians(c.measured(random)))
 			if o.Points != 1 {
 				t.Fatalf("%s: %d points tested, want 1", c.name, o.Points)
 			}
@@ -243,18 +248,18 @@ func TestOddEven(t *testing.T) {
 		}
 	}
 	// Rounds are paired within launches, so that launches may differ as they like.
-	regular := driftingMachine{points: 1, launches: 5, rounds: 4, launchSD: 0.05, roundSD: 0.001}.measurements(random)
-	for i, r := range regular[0].Rounds {
+	regular := driftingMachine{points: 1, launches: 5, rounds: 4, launchSD: 0.05, roundSD: 0.001}.measured(random)[0]
+	for i, r := range regular {
 		r.DeviceNS[0] += int64(i%2) * r.DeviceNS[0] / 50
 	}
-	if p, ok := regular[0].oddEven(); !ok || p > 0.001 {
+	if p, ok := mediansOf(regular).oddEven(); !ok || p > 0.001 {
 		t.Errorf("every second round is 2 %% slower, but p = %g", p)
 	}
 	// A round that was dropped does not make odd ones of those after it.
 	for l := range 5 {
-		regular[0].Rounds[4*l+l%3].Status = Dropped
+		regular[4*l+l%3].Status = Dropped
 	}
-	if p, ok := regular[0].oddEven(); !ok || p > 0.001 {
+	if p, ok := mediansOf(regular).oddEven(); !ok || p > 0.001 {
 		t.Errorf("every second round is 2 %% slower and some are missing, but p = %g", p)
 	}
 	if !(OddEven{Points: 20, Rejected: 6}).Suspicious() || (OddEven{Points: 14, Rejected: 2}).Suspicious() || (OddEven{}).Suspicious() {

@@ -561,13 +561,14 @@ func (m *Measurement) doubt(log *Log) {
 // judge says what the run shows of drift, and from all doubts the quality of every
 // point and which rules were met.
 func (r *Result) judge() {
-	r.Drift = driftOf(r.Log, r.Measurements)
-	if why := r.Drift.Drifted(); why != "" {
-		r.Warnings = append(r.Warnings, Warning{Drifted, why})
+	var measured []roundMedians
+	for i := range r.Measurements {
+		if m := &r.Measurements[i]; m.State == Measured {
+			measured = append(measured, mediansOf(m.Rounds))
+		}
 	}
-	if o := r.Drift.OddEven; o.Suspicious() {
-		r.Warnings = append(r.Warnings, Warning{OddEvenDiffer, fmt.Sprintf("%d of %d points", o.Rejected, o.Points)})
-	}
+	r.Drift = driftOf(r.Log, measured)
+	r.Warnings = append(r.Warnings, r.Drift.Warnings()...)
 	for i := range r.Measurements {
 		m := &r.Measurements[i]
 		switch m.State {

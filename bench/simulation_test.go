@@ -213,8 +213,8 @@ func longLog() *Log {
 		p := pointOf(string(rune('a' + i)))
 		log.Run.Plan = append(log.Run.Plan, PlannedPoint{ID: p.String(), Point: p})
 	}
-	for i, rounds := range (driftingMachine{points: 14, launches: 12, rounds: 60, roundSD: 0.003}).measurements(random) {
-		for _, r := range rounds.Rounds {
+	for i, rounds := range (driftingMachine{points: 14, launches: 12, rounds: 60, roundSD: 0.003}).measured(random) {
+		for _, r := range rounds {
 			r.ID, r.Steady.Met = log.Run.Plan[i].ID, true
 			mid := r.DeviceNS[0]
 			r.DeviceNS = make([]int64, 100)

@@ -208,7 +208,7 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	for _, a := range arms(base, fresh) {
 		for _, log := range a.arm.Logs {
 			doubts := runDoubts(log)
-			if !o.Live {
+			if !o.Live { // a gate's versions take turns, so drift meets both alike
 				doubts = append(doubts, driftDoubts(log)...)
 			}
 			for _, doubt := range doubts {

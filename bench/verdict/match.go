@@ -165,6 +165,25 @@ func runDoubts(log *bench.Log) []Doubt {
 	for _, f := range log.Run.Findings {
 		list = append(list, Doubt{bench.Disturbed, f.Text})
 	}
+	for _, resumed := range log.Resumes {
+		for _, f := range resumed.Findings {
+			list = append(list, Doubt{bench.Disturbed, "when the run was resumed: " + f.Text})
+		}
+	}
+	return list
+}
+
+// driftDoubts is what a whole run shows of its machine changing meanwhile (D1 to D3).
+func driftDoubts(log *bench.Log) []Doubt {
+	var list []Doubt
+	for _, w := range bench.DriftOf(log, bench.Outcomes(log)).Warnings() {
+		switch w.Code {
+		case bench.Drifted:
+			list = append(list, Doubt{w.Code, "the machine drifted while it was measured: " + w.Detail})
+		case bench.OddEvenDiffer:
+			list = append(list, Doubt{w.Code, fmt.Sprintf("odd and even rounds differ at %s, more often than by chance", w.Detail)})
+		}
+	}
 	return list
 }
 

@@ -98,7 +98,7 @@ func (how manner) known(now bench.RunRecord) []bench.ModelRecord {
 // groups are how many inferences a sample of the followed run is of, by point (M4): as this
 // run has them, whose plan may name another network or engine throughout. Two versions whose
 // samples are not of one kind cannot be compared.
-func (how manner) groups(plan ...bench.PlannedPoint) map[string]int {
+func (how manner) groups(plan []bench.PlannedPoint) map[string]int {
 	if how.after == nil {
 		return nil
 	}

@@ -69,7 +69,7 @@ func TestGroupsOfAnother(t *testing.T) {
 		"another engine":  {point("main.onnx", "b", 1), point("main.onnx", "b", 8)},
 		"another of both": {point("pr.onnx", "b", 1), point("pr.onnx", "b", 8)},
 	} {
-		groups := manner{after: then}.groups(now...)
+		groups := manner{after: then}.groups(now)
 		for _, p := range now {
 			if want := map[int]int{1: 20, 8: 1}[p.Point.Batch]; groups[p.ID] != want {
 				t.Errorf("%s: a sample of %s is of %d, want %d", name, p.ID, groups[p.ID], want)

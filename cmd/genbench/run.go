@@ -360,7 +360,7 @@ func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.In
 	if err != nil {
 		return errors.Join(err, journal.Discard())
 	}
-	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups(), Settled: how.settled(device, plan.Config.Clocks)}
+	runner := &bench.Runner{Plan: plan, Journal: journal, Base: record.MonotonicBase, Known: how.known(record), Groups: how.groups(plan.Points), Settled: how.settled(device, plan.Config.Clocks)}
 	return a.execute(ctx, runner, m, dir, how.noReport)
 }
 
