@@ -13,6 +13,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
+// Producer is what an exported file names as the program that wrote it.
+const Producer = "genbench"
+
 func tensorHeader(name string, dims []int, element ElemType) []byte {
 	var b []byte
 	for _, d := range dims {
@@ -91,7 +94,7 @@ func (g *onnxGraph) layOut() ([]byte, []weightPlace, error) {
 
 	version := g.precision.version()
 	head := appendInt(nil, modelIRVersion, version.ir)
-	head = appendString(head, modelProducer, "genbench")
+	head = appendString(head, modelProducer, Producer)
 	tail := appendMessage(nil, modelOpsetImport, appendInt(nil, opsetVersion, version.opset))
 	size := len(head) + fieldSize(modelGraph, graphSize) + len(tail)
 	if size > math.MaxInt32 {

@@ -19,7 +19,7 @@ var _ engines.FileEngine = (*engine)(nil)
 
 // BuildFile implements engines.FileEngine. The library opens the file itself, with
 // whatever lies beside it. Types and shapes of outputs come from an inference during
-// the build, as a file need not tell them.
+// the build, as a file need not state them.
 func (e *engine) BuildFile(ctx context.Context, f *models.File, inputs []models.Value, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	fail := func(err error) (engines.Session, error) {
 		return nil, fmt.Errorf("build %s on %s: %w", f.Path, e.info.Name, err)
@@ -34,7 +34,8 @@ func (e *engine) BuildFile(ctx context.Context, f *models.File, inputs []models.
 	case len(f.Outputs) == 0:
 		return fail(errors.New("the file has no output"))
 	}
-	want := order{path: f.Path, contents: inputs, options: o, stream: stream, unfused: f.Precision() == models.FP8}
+	want := order{path: f.Path, contents: inputs, options: o, stream: stream, unfused: f.Precision() == models.FP8,
+		exact: f.Precision() == models.INT8 && f.Producer == models.Producer}
 	for _, v := range inputs {
 		p := port{name: v.Name, shape: v.Shape, element: v.Elem}
 		if len(v.Data) != p.bytes() || p.element.Size() == 0 {
@@ -52,7 +53,7 @@ func (e *engine) BuildFile(ctx context.Context, f *models.File, inputs []models.
 	return s, nil
 }
 
-// learn runs an inference and takes over what the outputs turned out to be.
+// learn runs an inference and adopts what the outputs turn out to be.
 func (s *session) learn() error {
 	contents := make([]unsafe.Pointer, len(s.order.contents))
 	for i, v := range s.order.contents {

@@ -37,15 +37,16 @@ type order struct {
 	stream          hardware.Stream
 	inputs, outputs []port
 	// unfused keeps fusions off a model in fp8. Release 1.32 takes the zero point of E4M3
-	// for that of an unsigned integer: behind a ReLU it leaves the ReLU away, behind a
-	// ReLU6 it fails (core/optimizer/qdq_transformer, relu_quantizelinear.cc and
+	// for that of an unsigned integer: after a ReLU it drops the ReLU, after a ReLU6 it
+	// fails (core/optimizer/qdq_transformer, relu_quantizelinear.cc and
 	// clip_quantizelinear.cc; tried).
 	unfused bool
 	// exact has the library's own processor kernels add up 8-bit products without overflow.
 	// On x86 without VNNI their fast kernels of unsigned by signed bytes saturate at 16 bits
 	// and give wrong outputs, and this makes the weights unsigned; elsewhere it changes
 	// nothing (session.x64quantprecision in onnxruntime_session_options_config_keys.h,
-	// Avx2WeightS8ToU8Transformer). A file is measured with what its user gets by default.
+	// Avx2WeightS8ToU8Transformer). A file from elsewhere is measured with what its user gets
+	// by default.
 	exact bool
 }
 
@@ -147,8 +148,8 @@ func (e *engine) export(ctx context.Context, n *models.Network, stream hardware.
 	})
 }
 
-// compile has the library build a model. Where the library can, a context that ends
-// ends the build; else it counts before and after.
+// compile has the library build a model. Where the library can, the end of ctx ends the
+// build; otherwise ctx is checked before and after.
 func (e *engine) compile(ctx context.Context, o order) (*session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -420,8 +421,8 @@ func (s *session) Explain(e *native.CallError) error {
 }
 
 // Executed comes from the library's own profile of the session's first inference,
-// as its optimiser rewrites the model: before an inference there is nothing to
-// tell. Asking ends the profile; the second inference ends it otherwise.
+// as its optimiser rewrites the model: before an inference there is nothing to report.
+// Asking ends the profile; otherwise the second inference does.
 func (s *session) Executed() engines.Execution {
 	if s.c == nil || s.profile == nil || s.c.profile == C.gb_ort_profiling {
 		return s.executed
