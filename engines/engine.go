@@ -21,11 +21,10 @@ type Driver struct {
 	// Device is the kind of device the engine runs on.
 	Device hardware.DeviceKind
 	// Reference marks an engine that exists to check others: correct, not fast.
-	// It runs only where it is asked for by name, and its latencies carry a
-	// warning.
+	// It runs only when asked for by name, and its latencies carry a warning.
 	Reference bool
-	// Library says where another library of the engine can be had; its zero value is an
-	// engine that has none.
+	// Library says how another library of the engine is named and where it is kept; the
+	// zero value is for an engine without one.
 	Library Library
 	// Open finds the library and starts it. Where it is not installed the error
 	// is an *UnavailableError.
@@ -43,8 +42,8 @@ type Library struct {
 // a time; its owner closes all sessions before it.
 type Engine interface {
 	Info() Info
-	// Supports answers whether a point can be built, without building it: nil, or
-	// an error whose text is the reason shown in the skipped row.
+	// Supports says whether a point can be built, without building it: nil, or an error
+	// whose text is the reason shown in the skipped row.
 	Supports(BuildOptions) error
 	// Build compiles a network. A cancelled context ends a build that can be
 	// ended. An error names the node it is about, where there is one.
@@ -52,7 +51,7 @@ type Engine interface {
 	Close() error
 }
 
-// Info says which library answered; it stands in every result.
+// Info says which library answered; every result holds it.
 type Info struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
@@ -65,7 +64,7 @@ type BuildOptions struct {
 	Precision models.Precision
 	Batch     int // images per inference
 	Threads   int // host threads one inference may use; a GPU engine ignores it
-	// Ranges of the network's activations; int8 and fp8 need them, and Build alone: a
+	// Ranges of the network's activations; int8 and fp8 need them, but only in Build: a
 	// plan is made before a calibration.
 	Ranges *models.Ranges
 	// AllowEmulated lets an engine run a precision that it does not compute in, by
@@ -75,7 +74,7 @@ type BuildOptions struct {
 	// may take longer for it.
 	Layers bool
 	// Build tells builds of one network apart, from 1, where a run replicates them;
-	// 0 is the first. An engine that searches for its kernels searches anew for each;
+	// 0 is the first. An engine that searches for its kernels searches again for each;
 	// others, whose builds come out the same, ignore it.
 	Build int
 }
@@ -83,19 +82,19 @@ type BuildOptions struct {
 // An Observer is an engine that can show a network's activations, from which
 // calibration takes the ranges of int8 and fp8. It runs one input through the folded
 // network in fp32 and calls see with the output of every node, and with
-// models.InputName for the input; the values are valid during the call alone.
+// models.InputName for the input; the values are valid only during the call.
 type Observer interface {
 	Observe(ctx context.Context, n *models.Network, input models.Tensor, see func(node string, values []float32) error) error
 }
 
-// A FileEngine is an engine that runs ONNX files as they are, those of other makers
-// among them, whatever their operators, inputs and types.
+// A FileEngine is an engine that runs ONNX files as they are, including those of other
+// makers, whatever their operators, inputs and types.
 type FileEngine interface {
 	// BuildFile compiles a file for the contents of its inputs, in the order of
-	// File.Inputs; they fix open shapes and stay the session's inputs, whose SetInput
-	// refuses. Output gives the first output of floats. Of the options a file takes the
-	// threads, and tf32; else its precision is its own, and its batch that of its
-	// inputs. It may run an inference to learn the outputs' shapes.
+	// File.Inputs; they fix open shapes and stay the session's inputs: its SetInput
+	// refuses. Output gives the first output of floats. Of the options only the threads
+	// and tf32 matter; otherwise a file's precision is its own, and its batch that of
+	// its inputs. BuildFile may run an inference to learn the outputs' shapes.
 	BuildFile(ctx context.Context, f *models.File, inputs []models.Value, stream hardware.Stream, o BuildOptions) (Session, error)
 }
 
@@ -109,22 +108,22 @@ type Session interface {
 	// valid until Close. Work it submits must be ordered on the stream: an engine
 	// that defers work to a thread of its own and returns is caught and refused.
 	Call() native.Call
-	// Output copies the result of the last inference, after the stream was
+	// Output copies the result of the last inference, once the stream has been
 	// synchronised.
 	Output() (models.Tensor, error)
 	// Explain gives the engine's words for a failed Call.
 	Explain(*native.CallError) error
-	// Executed tells what ran. An engine that learns it from an inference has nothing
-	// to tell before the first, which may take a little longer for it.
+	// Executed says what ran. An engine that learns this from an inference knows
+	// nothing before the first, which may take a little longer for it.
 	Executed() Execution
 	Close() error
 }
 
-// Execution is what really ran, as far as the engine tells.
+// Execution is what really ran, as far as the engine says.
 type Execution struct {
 	// Precisions counts compute nodes by the precision they ran in; nil where not known.
-	// One that ran in one of two, which the engine cannot tell, counts as "fp32 or tf32",
-	// and Choices says why.
+	// One that ran in either of two, the engine cannot tell which, counts as "fp32 or
+	// tf32", and Choices says why.
 	Precisions map[string]int `json:"precisions,omitempty"`
 	// Fallback names nodes that left the engine's device.
 	Fallback []string `json:"fallback,omitempty"`
@@ -144,19 +143,18 @@ type Execution struct {
 type Plan struct {
 	// Build is which of the builds that a run replicates this is, from 1.
 	Build  int    `json:"build,omitempty"`
-	SHA256 string `json:"sha256"` // of the serialised plan, in hexadecimal digits as all here
+	SHA256 string `json:"sha256"` // of the serialised plan, hexadecimal, as are all here
 	// TimingSHA256 is that of the timing cache it followed from; empty without one.
 	TimingSHA256 string `json:"timing_cache_sha256,omitempty"`
 	// TacticsDigest is the SHA-256 of all layers' names and tactics; empty where the plan
 	// cannot be inspected.
 	TacticsDigest string `json:"tactics_digest,omitempty"`
-	// Cached says that an earlier build was taken, so that its time is that of
-	// loading.
+	// Cached says that an earlier build was taken, so its time is that of loading.
 	Cached bool `json:"cached"`
 }
 
-// An UnavailableError answers what is missing, where it was looked for, and the
-// command that mends it.
+// An UnavailableError says what is missing, where it was looked for, and which command
+// mends that.
 type UnavailableError struct {
 	Engine  string
 	Missing string   // "libonnxruntime.so"

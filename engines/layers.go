@@ -7,18 +7,18 @@ import (
 	"unicode"
 )
 
-// A LayerTimer is a session that can tell what each of its layers takes. Asking slows
-// an inference down, because layers end before the next one begins and clocks are read
-// between them: it is for a pass of its own, and no latency comes of it.
+// A LayerTimer is a session that can say how long each of its layers takes. Asking
+// slows inferences down, because each layer ends before the next begins and clocks are
+// read in between: it is for a pass of its own, from which no latency is taken.
 type LayerTimer interface {
-	// TimeLayers runs so many inferences, each to its end, and gives the layers in
+	// TimeLayers runs that many inferences, each to its end, and gives the layers in
 	// the order of their execution. The session must have been built for it
 	// (BuildOptions.Layers). Where the engine has no way to time them here the error is
 	// ErrNoLayers, with the reason.
 	TimeLayers(ctx context.Context, inferences int) ([]Layer, error)
 }
 
-// ErrNoLayers says that an engine cannot tell what its layers take.
+// ErrNoLayers says that an engine cannot say how long its layers take.
 var ErrNoLayers = errors.New("its layers cannot be timed")
 
 // A Layer is what an engine runs as one piece: a node of the network, or several that
@@ -37,8 +37,8 @@ type Layer struct {
 	DeviceNS []int64 `json:"device_ns"`
 }
 
-// Words splits what an engine calls a layer into what may be names of nodes, which
-// engines join by blanks, commas, signs and brackets.
+// Words splits an engine's name for a layer into what may be names of nodes, which
+// engines join by spaces, commas, signs and brackets.
 func Words(name string) []string {
 	return strings.FieldsFunc(name, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-/:", r)

@@ -2,7 +2,7 @@ package engines
 
 import "genbench/hardware"
 
-// A Resident is a session on a GPU that tells where its inputs and outputs lie, so that
+// A Resident is a session on a GPU that says where its inputs and outputs lie, so that
 // the copies which a caller of the engine makes around an inference can be timed
 // (protocol M2).
 type Resident interface {

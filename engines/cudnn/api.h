@@ -1,11 +1,11 @@
 // The part of cuDNN's C API that genbench calls, written by hand so that it builds
 // without the vendor's header: the legacy API, which 8.9 and all of 9 have with the
-// same prototypes (deprecated since 9.0 in favour of the graph API), and of the graph
-// API what computes a convolution with all that follows it.
+// same prototypes (deprecated since 9.0 in favour of the graph API), and the part of
+// the graph API that computes a convolution with all that follows it.
 //
 // Prototypes are those of cudnn.h of 8.9.7 and 9.28; `make check-abi` compiles them
-// against both. Parameters that are enumerations there have here the integer type
-// that the compiler gives them: unsigned.
+// against both. Parameters that are enumerations there have the compiler's integer type
+// for those here: unsigned.
 #ifndef GENBENCH_CUDNN_API_H
 #define GENBENCH_CUDNN_API_H
 
@@ -34,7 +34,7 @@ struct gb_cudnn_algorithm {
 typedef struct gb_cudnn_algorithm gb_cudnn_algorithm;
 #endif
 
-// One line a function: result, name and parameters.
+// One line per function: result, name and parameters.
 #define GB_CUDNN_FUNCTIONS(X) \
 	X(size_t, cudnnGetVersion, (void)) \
 	X(size_t, cudnnGetCudartVersion, (void)) \
@@ -81,7 +81,7 @@ typedef struct gb_cudnn_algorithm gb_cudnn_algorithm;
 	X(unsigned, cudnnSoftmaxForward, (cudnnHandle_t handle, unsigned algorithm, unsigned mode, const void *alpha, \
 		const cudnnTensorDescriptor_t x, const void *xData, const void *beta, const cudnnTensorDescriptor_t y, void *yData))
 
-// The graph API, without which the legacy calls compute everything.
+// The graph API; where it is missing, the legacy calls compute everything.
 #define GB_CUDNN_GRAPH_FUNCTIONS(X) \
 	X(unsigned, cudnnBackendCreateDescriptor, (unsigned type, cudnnBackendDescriptor_t *descriptor)) \
 	X(unsigned, cudnnBackendDestroyDescriptor, (cudnnBackendDescriptor_t descriptor)) \
@@ -119,7 +119,7 @@ enum {
 	gb_cudnn_softmax_over_channels = 1 // CUDNN_SOFTMAX_MODE_CHANNEL
 };
 
-// Those of the graph API are so many that they keep the header's names, behind gb_.
+// The graph API has so many that they keep the header's names, prefixed with gb_.
 #define GB_CUDNN_GRAPH_VALUES(X) \
 	X(CUDNN_BACKEND_POINTWISE_DESCRIPTOR, 0) \
 	X(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, 1) \

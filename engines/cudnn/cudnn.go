@@ -1,8 +1,8 @@
-// Package cudnn runs networks directly on NVIDIA's cuDNN, without a framework
-// between: one call of the library for a convolution with its bias, residual and
-// activation, and a few kernels of our own for what cuDNN has no call for. Such a
-// call is one of the legacy API or a plan of the graph API, whichever was measured to
-// be faster for a layer. cuDNN is found and opened at run time.
+// Package cudnn runs networks directly on NVIDIA's cuDNN, without a framework in
+// between: one library call for a convolution with its bias, residual and activation,
+// and a few kernels of our own for what cuDNN has no call for. The call is one of the
+// legacy API or a plan of the graph API, whichever was measured to be faster for a
+// layer. cuDNN is found and opened at run time.
 package cudnn
 
 // #cgo CFLAGS: -O2 -Wall -Wextra -Werror -I${SRCDIR}/../../hardware/native
@@ -28,8 +28,8 @@ import (
 // Env names the environment variable that holds the path of libcudnn.so.
 const Env = library.CUDNNEnv
 
-// minVersion is the oldest release that genbench is checked against, as
-// cudnnGetVersion counted until 8; 9 counts 10000 for a major version.
+// minVersion is the oldest release that genbench is checked against, in
+// cudnnGetVersion's numbering up to 8; from 9 on, a major version counts 10000.
 const minVersion = 8900
 
 // Driver is the entry for engines/all.
@@ -83,8 +83,8 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 		return nil, fmt.Errorf("open cudnn: %w", err)
 	}
 	e.absent = library.PreloadNamed(lib.Path, library.CUDNNCompanions(int(C.gb_cudnn_cudart(e.api))/1000))
-	// libcudnn.so.9 only finds the libraries that compute: it is one file in the packages
-	// for several CUDAs, whose digest does not tell them apart.
+	// libcudnn.so.9 only finds the libraries that compute: it is the same file in the
+	// packages for several CUDAs, so its digest does not tell them apart.
 	e.info = engines.Info{
 		Name: "cudnn", Version: fmt.Sprintf("%s+cuda%d", versionString(int(C.gb_cudnn_version(e.api))), int(C.gb_cudnn_cudart(e.api))/1000),
 		Library: lib.Path, SHA256: lib.SHA256,
@@ -95,7 +95,8 @@ func open(ctx context.Context, device hardware.Device) (engines.Engine, error) {
 	return e, nil
 }
 
-// functionNames lists what genbench calls of cuDNN, in the order of the table.
+// functionNames lists the functions of cuDNN that genbench calls, in the order of the
+// table.
 func functionNames() []string {
 	names := make([]string, C.gb_cudnn_functions)
 	for i := range names {
@@ -206,7 +207,7 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 
 // Build lays the network out in memory, has cuDNN measure the algorithms of every
 // convolution, in NHWC and in NCHW, and keeps the layout whose inference is shorter.
-// int8 and fp8 have no other layout than NHWC.
+// int8 and fp8 have NHWC only.
 func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	s, err := e.build(ctx, n, stream, o)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 	"genbench/models"
 )
 
-// refusesFP8 tells why no network runs in fp8 here; nil where one may. Units for it came
-// with compute capability 8.9, but NVIDIA's sample of an fp8 convolution asks for 9.0 and
-// CUDA 12 (cudnn-frontend, samples/cpp/convolution/fp8_fprop.cpp), and so do XLA's tests
-// (LayoutAssignmentTest.ConvCuDNNF8).
+// refusesFP8 says why no network runs in fp8 here; nil where one may. Units for it came
+// with compute capability 8.9, but NVIDIA's sample of an fp8 convolution asks for 9.0
+// and CUDA 12 (cudnn-frontend, samples/cpp/convolution/fp8_fprop.cpp), and so do XLA's
+// tests (LayoutAssignmentTest.ConvCuDNNF8).
 func (e *engine) refusesFP8() error {
 	gpu := e.device.Details()
 	switch cudart := int(C.gb_cudnn_cudart(e.api)) / 1000; {
@@ -31,9 +31,9 @@ func (e *engine) refusesFP8() error {
 	return nil
 }
 
-// needsHalf tells why a convolution cannot run in fp8; "" where it can. Matrix units read
-// 16 bytes at once, so features come in multiples of 16 on either side. Groups and
-// dilation are left out as in int8: no sample or test of NVIDIA's has them in fp8.
+// needsHalf says why a convolution cannot run in fp8; "" where it can. Matrix units
+// read 16 bytes at once, so features come in multiples of 16 on either side. Groups and
+// dilation are refused as in int8: no sample or test of NVIDIA's has them in fp8.
 func needsHalf(op models.Conv) string {
 	switch {
 	case op.Groups == op.In && op.Groups > 1:
@@ -48,8 +48,8 @@ func needsHalf(op models.Conv) string {
 	return ""
 }
 
-// fp8Convolution appends a step for a plan, which planFP8 makes, and the kernel for what
-// the plan may leave: it computes y from sums in half.
+// fp8Convolution appends a step for a plan, which planFP8 makes, and the kernel for
+// what the plan may leave undone: it computes y from sums in half.
 func (s *session) fp8Convolution(p *planned, weights []byte, scale float32, bias []float32) {
 	x, y := s.plan.at(p.inputs[0]), s.plan.at(p.out)
 	step := s.next(C.gb_graph, p.node)
@@ -75,10 +75,10 @@ func (s *session) keepFactor(place *unsafe.Pointer, factor float32) {
 }
 
 // planFP8 makes plans of the graph API for the convolutions of an fp8 network, which have
-// no algorithms to choose from. At best a plan computes all up to the rounding of the
-// result; else it gives the sums, times their factor, in half, and leaves the rest to the
-// kernel behind it. A residual is always left to the kernel, as the graph API would have
-// to bring it back from E4M3.
+// no algorithms to choose from. At best a plan computes everything, down to the
+// rounding of the result; otherwise it gives the sums, times their factor, in half, and
+// leaves the rest to the kernel after it. A residual is always left to the kernel, as
+// the graph API would have to convert it back from E4M3.
 func (s *session) planFP8(ctx context.Context) error {
 	known := map[string]planned8{} // blocks repeat
 	refused := &notEightBits{}
@@ -118,8 +118,8 @@ func (s *session) planFP8(ctx context.Context) error {
 	return nil
 }
 
-// A planned8 is what computes an fp8 convolution: a plan for all or for the sums, or
-// where there is none why not.
+// A planned8 is what computes an fp8 convolution: a plan for all of it or for the sums,
+// or the reason why there is none.
 type planned8 struct {
 	plan    *graphPlan
 	whole   bool

@@ -17,16 +17,15 @@ import (
 	"genbench/models"
 )
 
-// fuse puts a plan of the graph API in the place of every convolution, with the
-// addition, bias and activation behind it, that the plan was measured to compute in
-// less time than the steps that stand there. Whatever the graph API refuses stays as
-// it is.
+// fuse replaces every convolution, with the addition, bias and activation after it, by
+// a plan of the graph API where that was measured to be faster than the steps in its
+// place. Whatever the graph API refuses stays as it is.
 //
-// Left to the other steps are a convolution with nothing behind it, of which choose
-// has measured all algorithms; an activation that the graph API has no operation for;
-// the gate of squeeze and excitation, which stands before a convolution; int8,
-// whose factors would be operations of their own; and fp8, of which planFP8 has
-// made plans.
+// Left to the other steps are a convolution with nothing after it, all of whose
+// algorithms choose has measured; an activation that the graph API has no operation
+// for; the gate of squeeze and excitation, which comes before a convolution; int8,
+// whose factors would be operations of their own; and fp8, for which planFP8 has made
+// plans.
 func (s *session) fuse(ctx context.Context) error {
 	if s.rounded != nil {
 		return nil
@@ -73,7 +72,7 @@ type fusion struct {
 	*planned
 	conv models.Conv
 	fp8  bool // x and the filter are E4M3
-	// rounds says of an fp8 one that its result is E4M3 again.
+	// rounds says that the result of an fp8 one is E4M3 again.
 	rounds bool
 }
 
@@ -121,7 +120,7 @@ func (s *session) replace(i, count int, step C.gb_step) {
 	s.program.count -= C.int(count - 1)
 }
 
-// A verdict is how a fusion is computed: by a plan, or where that is nil as before.
+// A verdict is how a fusion is computed: by a plan, or as before where that is nil.
 type verdict struct {
 	plan  *graphPlan
 	words string
@@ -161,8 +160,8 @@ type graphPlan struct {
 	latency   time.Duration
 }
 
-// mostPlans is how many plans are made of one graph: cuDNN names the engines that it
-// expects to be fast first, and making a plan may mean compiling it.
+// mostPlans is how many plans are made of one graph: cuDNN lists first the engines that
+// it expects to be fast, and making a plan may mean compiling it.
 const mostPlans = 4
 
 // fastestPlan makes plans of a graph and gives the fastest. Where there is none the
@@ -263,7 +262,7 @@ func (s *session) latencyOf(first *C.gb_step, count int) (time.Duration, error) 
 	defer C.free(unsafe.Pointer(part))
 	*part = *s.program
 	part.steps, part.count = first, C.int(count)
-	// In groups, because a layer may take no longer than what events resolve.
+	// In groups, because a layer may take no longer than events resolve.
 	latency, err := s.clock(native.Call{Func: unsafe.Pointer(C.gb_program_run), Arg: unsafe.Pointer(part)}, 8, 5)
 	var failed *native.CallError
 	if errors.As(err, &failed) {
@@ -301,7 +300,7 @@ func (s *session) pack(step *C.gb_step) (descriptor, error) {
 	if step.scale_data != nil {
 		ids, places = append(ids, scaleID), append(places, step.scale_data)
 	}
-	// As numbers: Go takes no pointer in its memory that is none of the host's.
+	// As numbers: Go's memory may hold no pointer that is not the host's.
 	addresses := make([]uintptr, len(places))
 	for i, p := range places {
 		addresses[i] = uintptr(p)
@@ -318,10 +317,10 @@ func (s *session) pack(step *C.gb_step) (descriptor, error) {
 }
 
 // operations gives the graph of a fusion: the convolution, the addition, the bias and
-// the activation, in the order in which NVIDIA's samples have them. Results on the
-// way are float, as the sums are. In fp8 the factor of x and the filter comes first and
-// that of the result last (cudnn-frontend, samples/cpp/convolution/fp8_fprop.cpp), and
-// the bias is float.
+// the activation, in the order in which NVIDIA's samples have them. Intermediate
+// results are float, as the sums are. In fp8 the factor of x and the filter comes first
+// and that of the result last (cudnn-frontend, samples/cpp/convolution/fp8_fprop.cpp),
+// and the bias is float.
 func (b *builder) operations(f fusion) descriptor {
 	s := b.session
 	element, _, _ := s.types()
@@ -373,8 +372,8 @@ func (b *builder) operations(f fusion) descriptor {
 		values(C.gb_CUDNN_ATTR_OPERATIONGRAPH_OPS, C.gb_CUDNN_TYPE_BACKEND_DESCRIPTOR, operations...))
 }
 
-// operation is an activation in the graph API; ok is false for one that it takes
-// several operations for.
+// operation is an activation in the graph API; ok is false for one that takes several
+// operations there.
 func operation(act models.ActivationFunc) (mode C.uint, settings []attribute, ok bool) {
 	switch act {
 	case "": // none
@@ -481,9 +480,10 @@ func (b *builder) configs(graph descriptor) []config {
 	return fit
 }
 
-// forbids says whether an engine's arithmetic is not that of the session's precision,
-// as choose does for algorithms: it gives other bits in every run, sums in less than
-// float, rounds float elements to half, or in fp32 to tf32 for the matrix units.
+// forbids reports whether an engine's arithmetic is not that of the session's
+// precision, as choose does for algorithms: it gives different bits in every run, sums
+// in less than float, rounds float elements to half, or in fp32 to tf32 for the matrix
+// units.
 func (s *session) forbids(note C.uint) bool {
 	switch note {
 	case C.gb_CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC, C.gb_CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
@@ -499,8 +499,8 @@ func (s *session) forbids(note C.uint) bool {
 // A descriptor is an object of the graph API.
 type descriptor = C.cudnnBackendDescriptor_t
 
-// A builder makes descriptors and owns them. After a failure it makes no more, so
-// that its err need be looked at only once.
+// A builder makes descriptors and owns them. After a failure it makes no more, so its
+// err need be looked at only once.
 type builder struct {
 	session *session
 	node    int // for messages
@@ -570,8 +570,8 @@ func values[T any](name, kind C.uint, elements ...T) attribute {
 	return attribute{name, kind, len(elements), unsafe.Pointer(unsafe.SliceData(elements))}
 }
 
-// get reads an attribute into room, of which it gives the part that was filled.
-// Elements that are descriptors must have been created.
+// get reads an attribute into room and gives the part of it that was filled. Elements
+// that are descriptors must have been created.
 func get[T any](b *builder, d descriptor, name, kind C.uint, room []T) []T {
 	if b.err != nil {
 		return nil

@@ -26,8 +26,8 @@ import (
 // are plans of the graph API (fp8.go), and what is not rounded is fp16.
 type rounded struct {
 	models.Rounding
-	// inFloat tells of the convolutions and linear layers that cuDNN does not compute in 8
-	// bits, by node, why.
+	// inFloat says, by node, why cuDNN does not compute a convolution or linear layer
+	// in 8 bits.
 	inFloat map[int]string
 }
 
@@ -38,12 +38,12 @@ func (r *rounded) scales() *models.Rounding {
 	return &r.Rounding
 }
 
-// needsFloat tells why a convolution cannot run in integers; "" where it can. cuDNN has
+// needsFloat says why a convolution cannot run in integers; "" where it can. cuDNN has
 // 8-bit convolutions with float results (INT8_EXT_CONFIG of cudnnConvolutionForward,
 // for which NVIDIA's reference asks compute capability 6.1) in NHWC. The limits are
-// narrow, as none of it was tried on a GPU yet: no dilation, features in multiples of
-// four on either side, to which XLA pads them for the same call, and no groups, which
-// have been seen to give wrong numbers there (openxla/xla issue 49123).
+// narrow, as none of this has been tried on a GPU yet: no dilation, features in
+// multiples of four on either side, to which XLA pads them for the same call, and no
+// groups, which have been seen to give wrong numbers there (openxla/xla issue 49123).
 func needsFloat(op models.Conv) string {
 	switch {
 	case op.Groups == op.In && op.Groups > 1:
@@ -58,7 +58,7 @@ func needsFloat(op models.Conv) string {
 	return ""
 }
 
-// isConvolution tells whether a node is computed by a convolution.
+// isConvolution reports whether a node is computed by a convolution.
 func isConvolution(op models.Op) bool {
 	switch op.(type) {
 	case models.Conv, models.Linear:
@@ -68,7 +68,7 @@ func isConvolution(op models.Op) bool {
 }
 
 // compileRounded builds an int8 or fp8 session. Convolutions that cuDNN refuses in 8 bits
-// after all are built anew in float, and the session says so.
+// after all are rebuilt in float, and the session says so.
 func (e *engine) compileRounded(ctx context.Context, n *models.Network, stream *hardware.CUDAStream, o engines.BuildOptions) (*session, error) {
 	if o.Ranges == nil {
 		return nil, fmt.Errorf("%s needs the ranges of the activations", o.Precision)
@@ -119,7 +119,7 @@ func eightBits(p models.Precision) string {
 	return "8-bit integers"
 }
 
-// float is what an int8 or fp8 session computes in where it does not in 8 bits.
+// float is what an int8 or fp8 session computes in where it does not compute in 8 bits.
 func (s *session) float() models.Precision {
 	if s.precision == models.FP8 {
 		return models.FP16
@@ -127,7 +127,7 @@ func (s *session) float() models.Precision {
 	return models.FP32
 }
 
-// notEightBits is the refusal of convolutions in 8 bits; in float they may do.
+// notEightBits is the refusal of convolutions in 8 bits; in float they may work.
 type notEightBits struct{ nodes map[int]*refusal }
 
 func (n *notEightBits) add(node int, r *refusal) {
@@ -141,7 +141,7 @@ func (n *notEightBits) Error() string {
 	return fmt.Sprintf("cuDNN refuses %d convolutions in 8 bits", len(n.nodes))
 }
 
-// inEightBits tells whether a node is a convolution of 8-bit numbers.
+// inEightBits reports whether a node is a convolution of 8-bit numbers.
 func (s *session) inEightBits(node int) bool {
 	return s.rounded != nil && isConvolution(s.network.Nodes[node].Op) && s.rounded.inFloat[node] == ""
 }
@@ -211,13 +211,13 @@ func (s *session) roundImage() error {
 }
 
 // A loan is memory for floats that one step needs between its kernels. All steps share
-// it, as they run one after the other.
+// it, as they run one after another.
 type loan struct {
 	elements int64
 	places   []*unsafe.Pointer // in C memory, to point to it
 }
 
-// want has a pointer set to the memory, for so many floats.
+// want asks for a pointer to be set to memory for that many floats.
 func (l *loan) want(place *unsafe.Pointer, extent [4]int) {
 	l.places = append(l.places, place)
 	l.elements = max(l.elements, int64(extent[0])*int64(extent[1])*int64(extent[2])*int64(extent[3]))
@@ -241,8 +241,8 @@ func (s *session) lend() error {
 	return nil
 }
 
-// widen brings a value that is rounded back to floats, for a call of cuDNN's that takes
-// no others.
+// widen turns a rounded value back into floats, for a call of cuDNN's that takes
+// nothing else.
 func (s *session) widen(node, value int) {
 	if s.plan.at(value).step == 0 {
 		return
@@ -279,7 +279,7 @@ func (s *session) readFloats(step *C.gb_step, value int) {
 }
 
 // roundedConvolution appends a convolution of an int8 or fp8 network and the kernel
-// behind it.
+// after it.
 func (s *session) roundedConvolution(p *planned, op models.Conv) error {
 	api := s.engine.api
 	params, err := s.load(p.node)

@@ -51,7 +51,7 @@ func (p *plan) size(v *value) int64 {
 	return int64(v.shape.Elements()) * int64(p.elementBytes)
 }
 
-// at finds a value; the image's stands behind the nodes'.
+// at finds a value; the image's comes after the nodes'.
 func (p *plan) at(node int) *value {
 	if node == models.Image {
 		return &p.values[len(p.values)-1]
@@ -60,9 +60,9 @@ func (p *plan) at(node int) *value {
 }
 
 // newPlan fuses what one call of cuDNN or one kernel can do: a convolution, linear
-// layer or batch norm with an addition behind it and an activation behind that, and
-// an addition with an activation. What an int8 model rounds is not fused with what
-// reads it; r is nil in every other precision.
+// layer or batch norm followed by an addition and then an activation, and an addition
+// with an activation. What an int8 model rounds is not fused with what reads it; r is
+// nil in every other precision.
 func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int, r *models.Rounding) (*plan, error) {
 	shapes, err := n.Shapes(batch)
 	if err != nil {
@@ -141,8 +141,7 @@ func newPlan(n *models.Network, batch int, nhwc bool, elementBytes int, r *model
 		p.steps = append(p.steps, s)
 	}
 	if r != nil {
-		// Nodes stand behind what they read, so the order of what steps give is one in which
-		// they can run.
+		// Nodes come after what they read, so steps can run in the order of what they give.
 		slices.SortFunc(p.steps, func(a, b planned) int { return cmp.Compare(a.out, b.out) })
 	}
 	p.layOut()
@@ -163,7 +162,7 @@ const alignment = 256
 // layOut gives every value its place. Two values may share memory if no step lies
 // between the first use of one and the last of the other; large values choose first,
 // and each takes the lowest place that is free while it lives. The image is never
-// written over, because one input serves many inferences.
+// overwritten, because one input serves many inferences.
 func (p *plan) layOut() {
 	type piece struct {
 		buffer      int

@@ -87,8 +87,8 @@ unsigned gb_describe_pooling(const gb_cudnn *api, cudnnPoolingDescriptor_t *p, u
 // workspace; the fastest come first.
 unsigned gb_find_algorithms(gb_program *p, const gb_step *s, gb_cudnn_algorithm *found, int *count);
 // gb_choose_algorithm has a step run one of those as it was measured: by its way of
-// multiplying, which need not be the one that was asked for, in the workspace that it
-// takes by that.
+// multiplying, which need not be the one that was asked for, in the workspace that this
+// way takes.
 unsigned gb_choose_algorithm(const gb_cudnn *api, gb_step *s, const gb_cudnn_algorithm *a);
 void gb_forget_step(const gb_cudnn *api, gb_step *s);
 

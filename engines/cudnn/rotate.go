@@ -58,7 +58,7 @@ func (s *session) Rotate(bytes int64) ([]native.Call, error) {
 	return calls, nil
 }
 
-// moveTo fills in what the readers of the input at home get in its place where it lies
+// moveTo fills in what each reader of the input at home gets instead for one that lies
 // elsewhere. A graph's pack cannot be changed, so each copy has its own.
 func (s *session) moveTo(home, away unsafe.Pointer, places []C.gb_place) error {
 	for i, reader := range s.readers(home) {

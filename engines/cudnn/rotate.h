@@ -4,7 +4,7 @@
 
 #include "program.h"
 
-// gb_place is a pointer of a program's step, with what it is and what it is for another
+// gb_place is a pointer of a program's step, with its value and the one for another
 // input: an address of the input, or a pack of a graph that holds one.
 typedef struct {
 	void **at;

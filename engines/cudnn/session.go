@@ -87,8 +87,8 @@ func (e *engine) compile(ctx context.Context, n *models.Network, stream *hardwar
 		return s, err
 	}
 	for _, p := range s.plan.steps {
-		// A convolution and what could not be fused, or a copy for each input; in 8 bits the
-		// way back to float before, too.
+		// A convolution and what could not be fused, or a copy for each input; in 8
+		// bits also the conversion to float before it.
 		s.room += max(3, len(p.inputs))
 	}
 	s.room++ // for the image's rounding
@@ -259,9 +259,9 @@ func (s *session) search(ctx context.Context) error {
 }
 
 // choose takes the fastest algorithm of every convolution by cuDNN's own measurement
-// in the workspace. A result holds for the way of multiplying that it names, which may be
-// another than was asked for: run by that one, the algorithm is another kernel with
-// another workspace, or refused (pytorch/pytorch, pull request 15881).
+// in the workspace. A result holds for the way of multiplying that it names, which may
+// not be the one asked for: run in the way asked for, the algorithm is another kernel
+// with another workspace, or refused (pytorch/pytorch, pull request 15881).
 func (s *session) choose(ctx context.Context) (err error) {
 	known := map[string]C.gb_cudnn_algorithm{} // blocks repeat
 	floats := &notEightBits{}
@@ -329,8 +329,8 @@ func (s *session) signature(step *C.gb_step) string {
 	return fmt.Sprintf("%+v %v %d %d %t", n.Op, s.plan.at(n.Inputs[0]).shape, step.kind, step.kernel.function, s.inEightBits(int(step.node)))
 }
 
-// fastest has cuDNN measure a convolution's algorithms. One that gives other bits in
-// every run is left out, and so are all but one for a fused call without an
+// fastest has cuDNN measure a convolution's algorithms. One that gives different bits
+// in every run is left out, and so are all but one for a fused call without an
 // activation (cudnnConvolutionBiasActivationForward in NVIDIA's API reference).
 func (s *session) fastest(step *C.gb_step) (C.gb_cudnn_algorithm, error) {
 	// Every algorithm comes once for each way of multiplying.
@@ -347,8 +347,8 @@ func (s *session) fastest(step *C.gb_step) (C.gb_cudnn_algorithm, error) {
 	onlyPrecomputed := step.kind == C.gb_fused_convolution && step.kernel.function == C.gb_none
 	for _, a := range found[:count] {
 		usable := a.status == 0 && a.determinism == C.gb_cudnn_deterministic
-		// Beside the arithmetic that is asked for cuDNN measures its default, which for
-		// fp32 may be tf32: such a time is not one of what will run.
+		// Besides the arithmetic asked for, cuDNN measures its default, which for fp32
+		// may be tf32: that is not the time of what will run.
 		if exact && a.math != C.gb_cudnn_fma_math {
 			usable = false
 		}
@@ -409,8 +409,8 @@ func (s *session) settle(ctx context.Context) error {
 	return s.stream.Synchronize(ctx)
 }
 
-// settleGraph runs a plan with the addresses of the time being: those of the workspace
-// that plans are measured in, which goes when all is settled.
+// settleGraph runs a plan with provisional addresses: those of the workspace that plans
+// are measured in, which is freed once all is settled.
 func (s *session) settleGraph(i int) (err error) {
 	step := &s.steps()[i]
 	if step.pack, err = s.pack(step); err != nil {
@@ -454,7 +454,7 @@ func (s *session) clock(call native.Call, group, samples int) (time.Duration, er
 // failure describes the last run of the program that failed.
 func (s *session) failure() error { return s.failureOf(s.program) }
 
-// failureOf is that of a program with steps of the session's.
+// failureOf is failure for a program made of the session's steps.
 func (s *session) failureOf(p *C.gb_program) error {
 	step := &unsafe.Slice(p.steps, int(p.count))[p.failed]
 	name := s.name(int(step.node))
@@ -468,7 +468,7 @@ func (s *session) failureOf(p *C.gb_program) error {
 	return s.refusal(name, call, p.status)
 }
 
-// refuse is a status of cuDNN's as an error, or the driver's where it was that.
+// refuse is a status of cuDNN's as an error, or the driver's where it came from there.
 func (s *session) refuse(node, call string, status C.uint) error {
 	if s.program.driver_call != 0 {
 		return fmt.Errorf("node %s: %w", node, s.engine.device.Driver().Error(int(s.program.driver_call), int(status)))

@@ -84,7 +84,7 @@ func (s *session) add(p *planned) error {
 	return fmt.Errorf("cudnn has no operator %s", node.Op.Kind())
 }
 
-// convolutionOf gives a layer as a convolution; a linear one is that of one pixel.
+// convolutionOf gives a layer as a convolution; a linear one is that over a single pixel.
 func convolutionOf(op models.Op) models.Conv {
 	if l, ok := op.(models.Linear); ok {
 		return models.Conv{In: l.In, Out: l.Out, KernelH: 1, KernelW: 1, Stride: 1, Dilation: 1, Groups: 1, Bias: l.Bias}
@@ -337,8 +337,8 @@ func (s *session) channels(p *planned, input, count, from, to, groups int) {
 }
 
 // pool uses cuDNN where all windows lie within input and padding, as its rule for
-// the output's extent wants, and a kernel where a last one reaches beyond, or where
-// the input would have to be brought back from 8 bits.
+// the output's extent wants, and a kernel where the last one reaches beyond, or where
+// the input would have to be converted back from 8 bits.
 func (s *session) pool(p *planned, kernel, stride, pad int, mode C.uint) error {
 	x, y := s.plan.at(p.inputs[0]).extent(), s.plan.at(p.out).extent()
 	within := y[2] == (x[2]+2*pad-kernel)/stride+1 && y[3] == (x[3]+2*pad-kernel)/stride+1

@@ -18,11 +18,10 @@ import (
 var architecture = regexp.MustCompile(`_sm(\d+)\d`)
 
 // PreloadTensorRTBuilder opens the libraries of kernels that lie beside libnvinfer and
-// leaves them open. A builder opens them by their bare names, so that it finds them in
-// the loader's places alone: libnvinfer has no RUNPATH since 8.4 (NVIDIA/TensorRT issue
+// leaves them open. A builder opens them by their bare names, so it finds them only
+// where the loader looks: libnvinfer has no RUNPATH since 8.4 (NVIDIA/TensorRT issue
 // 2218). There is one for all GPUs, or one for every architecture; of those the ones of
-// the GPU's major capability are opened. One that does not open is the builder's to
-// complain of.
+// the GPU's major capability are opened. If one does not open, the builder will say so.
 func PreloadTensorRTBuilder(infer string, capabilityMajor int) {
 	for _, file := range glob(filepath.Dir(infer), "libnvinfer_builder_resource*.so*") {
 		m := architecture.FindStringSubmatch(filepath.Base(file))
@@ -32,10 +31,10 @@ func PreloadTensorRTBuilder(infer string, capabilityMajor int) {
 	}
 }
 
-// openByName opens a file so that the loader knows it by its bare name, too. To open it
+// openByName opens a file so that the loader knows it by its bare name, too. Opening it
 // by its path is enough only where its SONAME is that name, and those of TensorRT's
 // builder are "do_not_link_against_...". The loader notes the name by which another
-// library needs one; so one is made that needs nothing else.
+// library needs one, so a library is made that needs nothing else.
 func openByName(file string) error {
 	stub, err := os.CreateTemp("", "genbench-*.so")
 	if err != nil {
@@ -57,8 +56,8 @@ func openByName(file string) error {
 func needing(dir, name string) []byte {
 	const headers, symbols = 64 + 3*56, 24 // an ELF header and three of segments; the empty symbol
 	machine := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
-	// In a RUNPATH a colon parts folders and a dollar sign begins a variable: such a folder
-	// is not found.
+	// In a RUNPATH a colon separates folders and a dollar sign begins a variable: such
+	// a folder is not found.
 	words := strings.Join([]string{"", name, dir, ""}, "\x00")
 	dynamic := []elf.Dyn64{
 		{Tag: int64(elf.DT_NEEDED), Val: 1},

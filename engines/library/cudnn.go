@@ -12,7 +12,7 @@ const CUDNNEnv = "GENBENCH_CUDNN"
 
 // SetupCUDNN fetches cuDNN and what it opens at run time, cuBLAS and NVRTC, into one
 // folder of genbench's cache directory: the newest pinned release that the GPU and its
-// driver run. It works as SetupONNXRuntime, and tells what it chose and why.
+// driver run. It works like SetupONNXRuntime, and logs what it chose and why.
 func SetupCUDNN(ctx context.Context, log io.Writer, gpu GPU) (string, error) {
 	chosen, passed, err := choose(cudnnReleases(), gpu)
 	if err != nil {
@@ -65,19 +65,18 @@ func CUDNNCompanions(cuda int) []string {
 //	8.9.7.29  for CUDA 12  x      x      x      x      x      -      -     12.0
 //
 // (sm_86 and sm_89 run the code of sm_80, and sm_75 in the package for CUDA 11 that of
-// sm_70.) Volta went with 9.11, and with CUDA 13,
-// whose release notes name Maxwell, Pascal and Volta as removed. Drivers follow
-// NVIDIA's cuDNN support matrix: 525.60.13 for CUDA 12, 450.80.02 for CUDA 11;
-// within a major version a package runs on every driver of it (CUDA Compatibility,
-// minor version compatibility), and genbench's kernels want 11.8. 9.10.2.21 is the last
-// for CUDA 11.
+// sm_70.) 9.11 dropped Volta, and so did CUDA 13, whose release notes name Maxwell,
+// Pascal and Volta as removed. Drivers follow NVIDIA's cuDNN support matrix: 525.60.13
+// for CUDA 12, 450.80.02 for CUDA 11; within a major version a package runs on every
+// driver of it (CUDA Compatibility, minor version compatibility), and genbench's
+// kernels need 11.8. 9.10.2.21 is the last for CUDA 11.
 //
 // The packages' metadata asks for cuBLAS, and that of cuBLAS for NVRTC from CUDA 12 on.
 // libcudnn_adv, libcudnn_engines_precompiled and libcudnn_graph open libcublasLt and
 // libnvrtc by name, beside themselves first (their RUNPATH), so all of it shares one
 // folder. Nothing is linked with nvJitLink. The digests are those that each wheel on
-// PyPI states of its files (RECORD), of the same day; those for CUDA 13 were met by an
-// installation.
+// PyPI states for its files (RECORD) on the same day; an installation confirmed those
+// for CUDA 13.
 func cudnnReleases() []gpuRelease {
 	nvrtc13 := release{
 		name: "nvidia-cuda-nvrtc", version: "13.5.37", arch: "amd64", platform: "manylinux2010", megabytes: 58, channel: pip{},

@@ -1,7 +1,7 @@
 // Package library finds and opens the vendor libraries that engines are made of,
-// and fetches those that may be fetched. genbench links none of them, so that one
-// binary starts on every box; what is missing is told with every place that was
-// looked at and the command that mends it.
+// and fetches those that may be fetched. genbench links none of them, so one binary
+// starts on every box; what is missing is reported with every place that was searched
+// and the command that mends it.
 package library
 
 import (
@@ -46,7 +46,7 @@ type Spec struct {
 	Accept func(*native.Library) error
 }
 
-// A Library is an opened vendor library with what a result says of it.
+// A Library is an opened vendor library with what a result says about it.
 type Library struct {
 	*native.Library
 	Path   string // of the file, links resolved
@@ -64,7 +64,7 @@ func NewFinder(s Spec) *Finder {
 // Open opens the library from the first place that has a usable one: the file
 // named by the environment variable, genbench's cache (newest version first), the
 // loader's own search, and the site-packages of the Pythons on this box, which are
-// found without running Python. Where none has, the error is an
+// found without running Python. Where none has one, the error is an
 // *engines.UnavailableError.
 func (f *Finder) Open() (*Library, error) {
 	s := f.spec

@@ -8,7 +8,7 @@ import (
 	"genbench/hardware/native"
 )
 
-// An Absent is a library that another one needs and that is nowhere.
+// An Absent is a library that another one needs and that is nowhere to be found.
 type Absent struct {
 	Soname string
 	Looked []string // places, with the answer of the loader to a file that is there
@@ -28,12 +28,12 @@ func Needed(path string) ([]string, error) {
 	return sonames, nil
 }
 
-// PreloadNamed opens what the library at path asks the loader for by name and leaves
-// it open, so that the loader has it then. It looks beside that library first, whose
-// maker knows which versions go together: in its folder, and in those of NVIDIA's
+// PreloadNamed opens what the library at path asks the loader for by name and leaves it
+// open, so that the loader already has it then. It looks beside that library first,
+// whose maker knows which versions go together: in its folder, and in those of NVIDIA's
 // other packages where pip put it ("nvidia/cublas/lib" for "nvidia/cudnn/lib"). Then
 // come the loader's own places, genbench's cache and the Python packages of this box
-// ("nvidia/cu13/lib", "tensorrt_libs"). It gives those that are nowhere.
+// ("nvidia/cu13/lib", "tensorrt_libs"). It returns those that it found nowhere.
 func PreloadNamed(path string, sonames []string) []Absent {
 	var missing []Absent
 	for _, soname := range sonames {

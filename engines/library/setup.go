@@ -32,11 +32,11 @@ const ONNXRuntimeGPUEnv = "GENBENCH_ONNXRUNTIME_GPU"
 
 // A release is one published package that holds a library we know byte for byte.
 type release struct {
-	name      string // of the package; "" for one that is called as the engine is
+	name      string // of the package; "" for one named like the engine
 	version   string
 	arch      string // as runtime.GOARCH
 	platform  string // of a wheel, without the processor; "" for manylinux_2_28
-	megabytes int    // to download; told before, where it is known
+	megabytes int    // to download; announced beforehand, where known
 	channel   channel
 	file
 	// beside are libraries of the package that must lie in the same folder.
@@ -101,7 +101,7 @@ type gpuRelease struct {
 	needs       string
 }
 
-// refuses tells why a release does not run on a GPU; "" where it does.
+// refuses says why a release does not run on a GPU; "" where it does.
 func (r gpuRelease) refuses(gpu GPU) string {
 	capability := 10*gpu.CapabilityMajor + gpu.CapabilityMinor
 	name := strings.TrimSpace(r.name + " " + r.version)
@@ -139,15 +139,15 @@ func tellPassed(log io.Writer, passed []string) {
 
 // onnxRuntimeGPUReleases lists what setup may fetch for GPUs, preferred first. The
 // digests were computed from PyPI's packages on 2026-11-23. Which CUDA a package is
-// built for stands in its build_and_package_info.py (1.31.1: 13.0, 1.24.4: 12.8), the
+// built for is in its build_and_package_info.py (1.31.1: 13.0, 1.24.4: 12.8), the
 // versions of the other libraries in its requirements and in what its libraries are
-// linked with. CUDA 13 has no Volta any more (CUDA Toolkit 13.0 release notes) and
-// within a major version a build runs with any driver of it (CUDA Compatibility,
-// minor version compatibility).
+// linked with. CUDA 13 dropped Volta (CUDA Toolkit 13.0 release notes) and within a
+// major version a build runs with any driver of it (CUDA Compatibility, minor version
+// compatibility).
 //
 // What their providers have code for was read from the fat binaries in them on
-// 2026-11-30. 1.31.1: sm_75, 80, 86, 89, 90 and 120, without PTX, so that nothing in it
-// runs on a B200 or GB300 (10.x) or a Thor (11.0). 1.24.4: sm_60 to sm_90 and PTX for 9.0,
+// 2026-11-30. 1.31.1: sm_75, 80, 86, 89, 90 and 120, without PTX, so nothing in it runs
+// on a B200 or GB300 (10.x) or a Thor (11.0). 1.24.4: sm_60 to sm_90 and PTX for 9.0,
 // which the driver compiles for what is newer.
 func onnxRuntimeGPUReleases() []gpuRelease {
 	shared := file{"onnxruntime/capi/libonnxruntime_providers_shared.so", "086ec1d5388f64153d9c63470d126693db9a182c8ce236d3a1119068471b8a0d"}
@@ -193,7 +193,7 @@ func GPUOf(d native.CUDADeviceInfo) GPU {
 
 // SetupONNXRuntimeGPU fetches ONNX Runtime with its CUDA and TensorRT providers into
 // genbench's cache directory: the newest pinned release that the GPU and its driver
-// run. It works as SetupONNXRuntime; NVIDIA's own libraries it does not fetch.
+// run. It works like SetupONNXRuntime, and does not fetch NVIDIA's own libraries.
 func SetupONNXRuntimeGPU(ctx context.Context, log io.Writer, gpu GPU) (string, error) {
 	chosen, passed, err := choose(onnxRuntimeGPUReleases(), gpu)
 	if err != nil {
@@ -215,8 +215,8 @@ func (g GPU) String() string {
 
 // SetupONNXRuntime fetches ONNX Runtime's CPU library into genbench's cache
 // directory with pip, or with npm where there is no pip, and gives its path. It
-// needs no root, keeps only a file whose SHA-256 is the pinned one, and does
-// nothing where that file is there already. What it does is told on log.
+// needs no root, keeps only a file whose SHA-256 is the pinned one, and does nothing
+// where that file is already there. It says on log what it does.
 //
 // It does not load the library; opening the engine does.
 func SetupONNXRuntime(ctx context.Context, log io.Writer) (string, error) {
@@ -275,7 +275,7 @@ func setup(ctx context.Context, log io.Writer, engine, env string, releases []re
 // in is where a file lies in a folder of the cache.
 func (f file) in(dir string) string { return filepath.Join(dir, filepath.Base(f.member)) }
 
-// installed tells whether all files of a release are in a folder as pinned.
+// installed reports whether all files of a release are in a folder as pinned.
 func installed(log io.Writer, r release, dir string) (bool, error) {
 	for _, p := range r.packages() {
 		if there, err := unpacked(log, p, dir); !there || err != nil {
@@ -304,7 +304,7 @@ func unpacked(log io.Writer, r release, dir string) (bool, error) {
 // install fetches the packages of a release that are not in place, its own last.
 func install(ctx context.Context, log io.Writer, engine string, r release, target string) error {
 	for _, p := range r.packages() {
-		// A download that broke off half way through goes on where it was.
+		// A setup that broke off half way continues where it was.
 		there, err := unpacked(io.Discard, p, target)
 		if err != nil {
 			return err

@@ -25,8 +25,8 @@ typedef struct OrtTensorRTProviderOptionsV2 OrtTensorRTProviderOptionsV2;
 typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 typedef struct OrtValue OrtValue;
 
-// Parameters that are enumerations in the header have here the integer type that
-// the compiler gives them: unsigned, except where there is a negative value.
+// Parameters that are enumerations in the header have the compiler's integer type for
+// those here: unsigned, except where there is a negative value.
 typedef struct {
 	OrtStatus *(*CreateStatus)(unsigned code, const char *message);                        // 0
 	unsigned (*GetErrorCode)(const OrtStatus *status);                                     // 1

@@ -19,9 +19,9 @@ import (
 var _ engines.LayerTimer = (*session)(nil)
 
 // TimeLayers implements engines.LayerTimer from the library's own profile, which
-// counts whole microseconds, rounded down. On a GPU a layer takes what its kernels
-// take there. Of a library that does not write them down a session on a GPU refuses,
-// as what its profile says of nodes is how long the host took to submit them.
+// counts whole microseconds, rounded down. On a GPU a layer takes what its kernels take
+// there. Where the library does not record those, a session on a GPU refuses, as all
+// its profile says of nodes is how long the host took to submit them.
 func (s *session) TimeLayers(ctx context.Context, inferences int) ([]engines.Layer, error) {
 	fail := func(err error) ([]engines.Layer, error) { return nil, fmt.Errorf("time layers: %w", err) }
 	switch {
@@ -85,7 +85,7 @@ func (s *session) layersOf(nodes []ranNode, inferences int) ([]engines.Layer, er
 	}
 	first := nodes[len(nodes)-1].run - inferences + 1
 	var layers []engines.Layer
-	known := map[[2]string]int{} // graphs within a graph count their nodes anew
+	known := map[[2]string]int{} // graphs within a graph number their own nodes
 	for _, n := range nodes {
 		if n.run < first {
 			continue
@@ -116,7 +116,7 @@ func (s *session) layersOf(nodes []ranNode, inferences int) ([]engines.Layer, er
 // watched refuses the profile of a library that did not watch the GPU, or not all of
 // what ran there: a convolution that is said to have launched nothing was lost. The
 // library finds a node's kernels by the microsecond in which the node began, and now
-// and then another began in the same; a median bears that in less than half of the
+// and then another began in the same one; a median bears that in fewer than half of the
 // inferences.
 func (e *engine) watched(nodes []ranNode) error {
 	if !slices.ContainsFunc(nodes, func(n ranNode) bool { return n.kernels > 0 }) {

@@ -26,7 +26,7 @@ import (
 )
 
 // apiVersion is the table that is asked for. All that is called here is older, but
-// a release is only tested with genbench from 1.17 on.
+// genbench is tested only with releases from 1.17 on.
 const apiVersion = 17
 
 // accept refuses a library that is not ONNX Runtime or too old.
@@ -38,7 +38,7 @@ func accept(lib *native.Library) error {
 	return checkVersion(C.GoString(C.gb_ort_version(base)))
 }
 
-// checkVersion is asked before the table: a library answers a request for a table
+// checkVersion comes before asking for the table: a library answers a request for one
 // it does not have with a line on stderr.
 func checkVersion(version string) error {
 	if minorVersion(version) < apiVersion {
@@ -116,7 +116,7 @@ func open(ctx context.Context, p *provider, finder *library.Finder, device hardw
 func (e *engine) Info() engines.Info { return e.info }
 
 // Supports asks the library itself what it does with a precision, by running a
-// small network in it once. Ranges are Build's matter: a plan is made before a
+// small network in it once. Ranges matter only to Build: a plan is made before a
 // calibration.
 func (e *engine) Supports(o engines.BuildOptions) error {
 	switch {
@@ -148,11 +148,11 @@ type ability struct {
 // looks at what the library made of them.
 //
 // On x86, as of release 1.32, a float16 convolution has no kernel: the library puts
-// Casts at both ends and runs all between in float32 (core/optimizer/
+// Casts at both ends and runs all in between in float32 (core/optimizer/
 // insert_cast_transformer.cc). ARM64 has kernels where the processor adds and
 // multiplies halves (core/providers/cpu/cpu_execution_provider.cc,
-// RegisterFp16Kernels). bfloat16 has neither kernels nor such Casts: the library
-// finds no implementation. All of it changes with releases, therefore the question.
+// RegisterFp16Kernels). bfloat16 has neither kernels nor such Casts: the library finds
+// no implementation. All of this changes with releases, hence the question.
 func (e *engine) try(p models.Precision) ability {
 	n := &models.Network{Name: "probe", Channels: 8, Resolution: 8, Weights: models.Synthetic(), Nodes: []models.Node{
 		{Name: "conv", Weights: "conv", Inputs: []int{models.Image}, Op: models.Conv{
@@ -181,7 +181,7 @@ func (e *engine) try(p models.Precision) ability {
 		strings.Join(slices.Sorted(maps.Keys(ran)), ", "))}
 }
 
-// runOnce runs one inference and tells what ran.
+// runOnce runs one inference and says what ran.
 func (e *engine) runOnce(n *models.Network, o engines.BuildOptions) (map[string]int, error) {
 	stream, err := e.newStream()
 	if err != nil {

@@ -69,7 +69,7 @@ type ranNode struct {
 	Input    string // element type of the first input, such as "float16"
 	index    string // in its graph
 	run      int    // the inference, counted on
-	micros   int64  // of the host: of a node on a GPU what it took to be submitted
+	micros   int64  // of the host: for a node on a GPU, what submitting it took
 	// kernels and copies that the node gave the GPU, and what they took there together;
 	// 0 where the library was not built to watch them.
 	kernels      int
@@ -78,12 +78,12 @@ type ranNode struct {
 
 // read gives the nodes of a profile that was ended. Its lines are objects in an
 // array; those of category "Node" named "NODE_kernel_time" are executed nodes, in
-// whole microseconds, and "model_run" stands before the nodes of an inference or,
-// in older releases, behind them (onnxruntime/core/common/profiler.cc,
-// core/framework/sequential_executor.cc, core/session/inference_session.cc).
-// Behind a node of the CUDA provider stand the GPU's own times of what it launched, of
-// category "Kernel" with the node's name as "parent_name", where the library was built
-// with CUPTI (core/common/gpu_profiler_common.h, MergeEvents;
+// whole microseconds, and "model_run" comes before the nodes of an inference or, in
+// older releases, after them (onnxruntime/core/common/profiler.cc,
+// core/framework/sequential_executor.cc, core/session/inference_session.cc). After a
+// node of the CUDA provider come the GPU's own times of what it launched, of category
+// "Kernel" with the node's name as "parent_name", where the library was built with
+// CUPTI (core/common/gpu_profiler_common.h, MergeEvents;
 // core/providers/cuda/cupti_manager.cc).
 func (p *profile) read() ([]ranNode, error) {
 	if p.file == nil {
@@ -116,7 +116,8 @@ func readProfile(from io.Reader) ([]ranNode, error) {
 		if e.Cat == "Session" && e.Name == "model_run" {
 			run++
 		}
-		// What was launched outside of nodes, such as copies of weights, is no node's.
+		// What was launched outside of nodes, such as copies of weights, belongs to no
+		// node.
 		if last := len(nodes) - 1; e.Cat == "Kernel" && last >= 0 && e.Args.Parent == nodes[last].Name+"_kernel_time" {
 			nodes[last].kernels++
 			nodes[last].kernelMicros += e.Dur
@@ -153,8 +154,8 @@ func multipliers() []string {
 // convolvers are those of them that cuDNN computes.
 func convolvers() []string { return []string{"Conv", "ConvTranspose", "FusedConv", "NhwcConv"} }
 
-// fp32OrTF32 is what float products may have been computed in, without a word of the
-// library's: whyUnproven.
+// fp32OrTF32 is what float products may have been computed in, without the library
+// saying so: whyUnproven.
 const (
 	fp32OrTF32  = string(models.FP32) + " or " + string(models.TF32)
 	whyUnproven = "ONNX Runtime may have computed float products in tf32: where cuDNN has no plan for a convolution without tensor cores it takes one with them and does not say so; " +
@@ -162,7 +163,7 @@ const (
 )
 
 // precisionOf is what a node computed in, by the type of what it read: empty for one
-// that computes nothing, or of which nothing is told. A type without a precision of
+// that computes nothing, or of which nothing is known. A type without a precision of
 // ours stands for itself. tf32 says that the GPU can round float products to it.
 func (p *provider) precisionOf(n ranNode, built models.Precision, tf32 bool) string {
 	if slices.Contains(carriers(), n.Op) || slices.Contains(p.opaque, n.Provider) {
@@ -206,7 +207,7 @@ func (p *provider) execution(nodes []ranNode, built models.Precision, tf32 bool)
 		ran.Choices = []string{whyUnproven}
 	}
 	if len(ran.Precisions) == 0 {
-		ran.Precisions = nil // nothing was told
+		ran.Precisions = nil // nothing is known
 	}
 	return ran
 }

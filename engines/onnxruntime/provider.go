@@ -32,7 +32,7 @@ type provider struct {
 	libraries []string
 	// ours are the providers, by their names in a profile, that run on the device.
 	ours []string
-	// opaque are those of which a profile does not tell the precision.
+	// opaque are those whose precision a profile does not say.
 	opaque  []string
 	kernels models.Kernels
 	// use adds the provider to a session's options.
@@ -132,8 +132,8 @@ func (p *provider) beside(main string) []string {
 	return files
 }
 
-// rename makes the error of a library that is missing speak of the engine: two
-// engines share the one with GPU providers.
+// rename makes the error of a missing library name the engine: two engines share the
+// one with GPU providers.
 func (p *provider) rename(err error) error {
 	var missing *engines.UnavailableError
 	if errors.As(err, &missing) {
@@ -148,7 +148,7 @@ func (p *provider) rename(err error) error {
 const cudnnSoname = "libcudnn.so.9"
 
 // preload loads what the providers' libraries are linked with, which the main library
-// would look for in the loader's places alone, and cuDNN with what that opens by name.
+// would look for only where the loader does, and cuDNN with what that opens by name.
 func (p *provider) preload(main string) error {
 	files := p.beside(main)
 	var sonames []string
@@ -174,7 +174,7 @@ func (p *provider) preload(main string) error {
 		major, _, _ := strings.Cut(version, ".")
 		if cuda, err := strconv.Atoi(major); err == nil {
 			// First, as they come in the order in which they need each other. As in the engine
-			// cudnn, one that is nowhere is no failure yet.
+			// cudnn, one that is missing is no failure yet.
 			library.PreloadNamed(files[0], library.CUDNNCompanions(cuda))
 		}
 	}
@@ -185,7 +185,7 @@ func (p *provider) preload(main string) error {
 	return nil
 }
 
-// unavailable tells what is missing, and the commands that get it.
+// unavailable says what is missing, and the commands that get it.
 func (p *provider) unavailable(missing []library.Absent) error {
 	u := &engines.UnavailableError{Engine: p.engine}
 	var names, hints []string
@@ -207,7 +207,7 @@ func (p *provider) unavailable(missing []library.Absent) error {
 }
 
 // preloadBuilder opens what the builder of the TensorRT that the provider's library is
-// linked with looks for in the loader's places alone. preload came before.
+// linked with looks for only where the loader does. preload came before.
 func (p *provider) preloadBuilder(main string, capabilityMajor int) error {
 	needed, err := library.Needed(p.beside(main)[0])
 	if err != nil {
@@ -277,18 +277,17 @@ func newGPU(device hardware.Device) (*gpu, error) {
 	return &gpu{g, at}, nil
 }
 
-// ampere tells whether the GPU has tf32 and bf16 units.
+// ampere reports whether the GPU has tf32 and bf16 units.
 func (g *gpu) ampere() bool { return g.Details().CapabilityMajor >= 8 }
 
 // tf32Env is the environment variable that keeps NVIDIA's libraries from tf32 where it is
 // 0, whatever a program asks for (cuDNN's documentation of cudnnMathType_t). They read
-// it once in a process, which may measure several precisions, so that it is the user's
-// to set.
+// it once in a process, which may measure several precisions, so it is the user's to set.
 const tf32Env = "NVIDIA_TF32_OVERRIDE"
 
 func tf32Forbidden() bool { return os.Getenv(tf32Env) == "0" }
 
-// mayTF32 tells whether NVIDIA's libraries can round float products to tf32 here.
+// mayTF32 reports whether NVIDIA's libraries can round float products to tf32 here.
 func (e *engine) mayTF32() bool { return e.gpu != nil && e.gpu.ampere() && !tf32Forbidden() }
 
 func judgeOnCPU(e *engine, p models.Precision) ability {
@@ -298,8 +297,8 @@ func judgeOnCPU(e *engine, p models.Precision) ability {
 	return e.try(p)
 }
 
-// The releases, 1.N, that brought options without which a provider can't be told in what
-// to compute: use_tf32 (github.com/microsoft/onnxruntime/pull/19357 and 19426) and
+// The releases, 1.N, that brought options without which a provider can't be told what
+// to compute in: use_tf32 (github.com/microsoft/onnxruntime/pull/19357 and 19426) and
 // trt_bf16_enable (24743). A release that lacks one fails to build.
 const tf32Release, bf16Release = 18, 23
 
@@ -321,8 +320,8 @@ func judgeOnCUDA(e *engine, p models.Precision) ability {
 	return e.try(p)
 }
 
-// judgeOnTensorRT knows TensorRT instead of trying, because a plan takes it seconds to
-// minutes and it does not tell what a layer runs in.
+// judgeOnTensorRT goes by what is known of TensorRT instead of trying, because a plan
+// takes seconds to minutes and does not say what a layer runs in.
 func judgeOnTensorRT(e *engine, p models.Precision) ability {
 	// What TensorRT does not take, the CUDA provider runs.
 	err := e.lacks("use_tf32", tf32Release)
@@ -366,7 +365,7 @@ func onStream(ordinal int, stream uintptr) []option {
 	}
 }
 
-// cudaOptions beyond those are the library's defaults, said aloud: they decide how
+// cudaOptions beyond those are the library's defaults, made explicit: they decide how
 // fast it is.
 //
 // EXHAUSTIVE makes a library built for cuDNN 9 ask cuDNN's heuristics in mode B (conv.cc,
@@ -388,11 +387,11 @@ func cudaOptions(ordinal int, stream uintptr, p models.Precision) []option {
 	)
 }
 
-// usesTF32 tells with which use_tf32 a precision is built. 0 takes all engines that use the
-// matrix units away from a convolution, whatever type it has (core/providers/cuda/nn/
-// conv.cc, CreateCudnnFeExecutionPlan: deselect_numeric_notes), so fp16 and bf16 must not
-// have it. int8 and fp8 must: up to release 1.31 the provider has no convolution in them
-// and runs what lies between the conversions in float, which is to be fp32.
+// usesTF32 says which use_tf32 a precision is built with. 0 denies a convolution all
+// engines that use the matrix units, whatever its type (core/providers/cuda/nn/
+// conv.cc, CreateCudnnFeExecutionPlan: deselect_numeric_notes), so fp16 and bf16 must
+// not have it. int8 and fp8 must: up to release 1.31 the provider has no convolution in
+// them and runs what lies between the conversions in float, which is to be fp32.
 func usesTF32(p models.Precision) bool { return p != models.FP32 && !p.Calibrated() }
 
 func tensorrtOptions(ordinal int, stream uintptr, p models.Precision) []option {

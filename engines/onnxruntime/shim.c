@@ -28,8 +28,8 @@ void gb_ort_shut(const gb_ort_api *api, OrtEnv *env) { api->ReleaseEnv(env); }
 
 static OrtStatus *configure(const gb_ort_api *api, OrtSessionOptions *options, unsigned level, int threads, const char *profile_prefix) {
 	OrtStatus *status;
-	// What goes wrong is said by the status; at a lower level the library would also
-	// complain that a model which could not be loaded leaves no profile.
+	// The status says what went wrong; at a lower level the library would also complain
+	// that a model which could not be loaded leaves no profile.
 	if ((status = api->SetSessionLogSeverityLevel(options, gb_ort_log_fatal)) != NULL) return status;
 	if ((status = api->SetSessionGraphOptimizationLevel(options, level)) != NULL) return status;
 	if ((status = api->SetSessionExecutionMode(options, gb_ort_sequential)) != NULL) return status;
@@ -50,7 +50,7 @@ char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefi
 
 void gb_ort_cancel(gb_ort_session *s) {
 	OrtStatus *status = s->api->SessionOptionsSetLoadCancellationFlag(s->options, true);
-	// A build that cannot be told to end goes on to its end, as in older releases.
+	// A build that cannot be told to end runs to its end, as in older releases.
 	if (status != NULL) s->api->ReleaseStatus(status);
 }
 

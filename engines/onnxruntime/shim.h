@@ -17,8 +17,8 @@ char *gb_ort_words(const gb_ort_api *api, OrtStatus *status);
 char *gb_ort_open(const gb_ort_api *api, OrtEnv **env);
 void gb_ort_shut(const gb_ort_api *api, OrtEnv *env);
 
-// A gb_ort_tensor is an input or output. Its data lives as long as its session: on
-// the host it is made with it, on a GPU its owner brings it along.
+// A gb_ort_tensor is an input or output. Its data lives as long as its session: on the
+// host it is made with it, on a GPU its owner provides it.
 typedef struct {
 	const int64_t *shape; // lives as long as the session
 	size_t rank;
@@ -35,7 +35,7 @@ typedef struct {
 	OrtValue **values;
 } gb_ort_ports;
 
-// How far the profile of a session's first inference is.
+// How far the profile of a session's first inference has got.
 enum { gb_ort_unprofiled, gb_ort_profiling, gb_ort_profiled };
 
 typedef struct {
@@ -48,7 +48,7 @@ typedef struct {
 	OrtIoBinding *binding;
 	OrtRunOptions *run_options;
 	int profile;
-	int profile_all; // the profile goes on beyond the first inference
+	int profile_all; // the profile continues beyond the first inference
 	int unfused;     // nodes stay what the model says
 	int exact;       // sums of 8-bit products do not overflow
 	OrtStatus *failure; // of the last inference that failed
@@ -59,8 +59,8 @@ typedef struct {
 // the build on.
 char *gb_ort_configure(gb_ort_session *s, int threads, const char *profile_prefix);
 
-// gb_ort_use_cuda and gb_ort_use_tensorrt put a provider behind those that the
-// options have: a node goes to the first that can run it, and to the CPU if none can.
+// gb_ort_use_cuda and gb_ort_use_tensorrt put a provider after those that the options
+// have: a node goes to the first that can run it, and to the CPU if none can.
 char *gb_ort_use_cuda(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count);
 char *gb_ort_use_tensorrt(gb_ort_session *s, const char *const *keys, const char *const *values, size_t count);
 
@@ -77,7 +77,7 @@ void gb_ort_configured(gb_ort_session *s);
 
 // gb_ort_learn finds out what outputs look like, which a file need not say: it runs
 // one inference with these contents of the inputs, in the host's memory, and fills in
-// the outputs' types and shapes, which the caller frees. The profile is of it.
+// the outputs' types and shapes, which the caller frees. It is the one profiled.
 char *gb_ort_learn(gb_ort_session *s, void *const *contents);
 
 // gb_ort_bind binds inputs and outputs, for which it allocates memory if they are on
@@ -85,8 +85,8 @@ char *gb_ort_learn(gb_ort_session *s, void *const *contents);
 char *gb_ort_bind(gb_ort_session *s);
 
 // gb_ort_run and gb_ort_submit are entries of the timed loop: one inference of a
-// gb_ort_session, which gives 0 or an OrtErrorCode. The first has ended it when it
-// returns; the second, of a session on a GPU, has put it into the stream.
+// gb_ort_session, which gives 0 or an OrtErrorCode. When the first returns, the
+// inference has ended; when the second does, for a session on a GPU, it is in the stream.
 int gb_ort_run(void *session);
 int gb_ort_submit(void *session);
 

@@ -11,7 +11,7 @@ import (
 type crew struct {
 	threads int
 	need    int         // elements of scratch that the hungriest step asked for
-	scratch [][]float32 // one a goroutine
+	scratch [][]float32 // one per goroutine
 }
 
 // reserve asks for scratch while steps are compiled.

@@ -144,7 +144,7 @@ func mul(c *crew, a, b, out models.Tensor) func() {
 			})
 		}
 	}
-	return func() { // b has one value a channel
+	return func() { // b has one value per channel
 		c.each(len(b.Data), func(task int, _ []float32) {
 			x, y := a.Data[task*plane:(task+1)*plane], out.Data[task*plane:(task+1)*plane]
 			gate := b.Data[task]
@@ -263,7 +263,7 @@ func radixSoftmax(op models.RadixSoftmax, in, out models.Tensor) func() {
 			x := in.Data[image*op.Radix*channels:][:op.Radix*channels]
 			y := out.Data[image*op.Radix*channels:][:op.Radix*channels]
 			for c := range channels {
-				largest := x[c] // taken off, so that no exponential overflows
+				largest := x[c] // subtracted, so that no exponential overflows
 				for i := c; i < len(x); i += channels {
 					largest = max(largest, x[i])
 				}

@@ -1,7 +1,7 @@
 // Package reference is an engine in plain Go that the others are checked against.
 // It follows the definition of each operator, needs no library, and computes the
-// same bits at any number of threads. It is correct, not fast: a latency of it
-// says nothing about the machine.
+// same bits at any number of threads. It is correct, not fast: its latencies say
+// nothing about the machine.
 package reference
 
 import (

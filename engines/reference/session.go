@@ -19,7 +19,7 @@ type session struct {
 	nodes  []string        // of the folded network, in order
 	kinds  []string        // of the nodes' operators
 	values []models.Tensor // of each node, until a later one takes its memory
-	steps  []func()        // one a node
+	steps  []func()        // one per node
 	crew   *crew
 	bytes  int64
 	call   *callback // nil once closed
@@ -89,7 +89,7 @@ func (s *session) load(source models.WeightSource, node models.Node) ([][]float3
 }
 
 // layOut gives every node a tensor. Memory goes back to a pool when a value's
-// last reader has run; the smallest free piece that fits is taken again.
+// last reader has run; the smallest free piece that fits is reused.
 func layOut(n *models.Network, shapes []models.Shape) (values []models.Tensor, bytes int64) {
 	last := make([]int, len(n.Nodes)) // the node that reads a value last
 	for i := range last {
@@ -187,7 +187,7 @@ func (s *session) Output() (models.Tensor, error) {
 	return models.Tensor{Shape: slices.Clone(s.output.Shape), Data: slices.Clone(s.output.Data)}, nil
 }
 
-// Explain has nothing to add: a step cannot fail once it was built.
+// Explain has nothing to add: a step cannot fail once it is built.
 func (s *session) Explain(e *native.CallError) error {
 	return fmt.Errorf("run on reference: %w", e)
 }

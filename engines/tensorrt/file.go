@@ -23,7 +23,7 @@ var _ engines.FileEngine = (*engine)(nil)
 
 // BuildFile implements engines.FileEngine through TensorRT's own ONNX parser, which
 // takes the operators it knows. The contents' shapes are fixed in the network before it
-// is built. A model of which some shape depends on values is refused: its memory could
+// is built. A model with a shape that depends on values is refused: its memory could
 // not be laid out before an inference.
 func (e *engine) BuildFile(ctx context.Context, f *models.File, inputs []models.Value, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	s, err := e.buildFile(ctx, f, inputs, stream, o)
@@ -90,7 +90,7 @@ func digestFiles(dir string, names []string) (string, error) {
 	var parts [][]byte
 	for _, name := range names {
 		h := sha256.New()
-		// Names that lead elsewhere models.OpenONNX refuses. Links are the user's own:
+		// models.OpenONNX refuses names that lead elsewhere. Links are the user's own:
 		// caches of downloads are made of them.
 		if err := copyFile(h, filepath.Join(dir, name)); err != nil {
 			return "", err
@@ -119,7 +119,7 @@ func copyFile(w io.Writer, path string) error {
 }
 
 // fill copies the contents of a file's inputs to the device. An input that the parser
-// found unused is none of the plan's.
+// found unused is not in the plan.
 func (s *session) fill(inputs []models.Value) error {
 	for _, in := range s.inputs {
 		at := slices.IndexFunc(inputs, func(v models.Value) bool { return v.Name == in.name })

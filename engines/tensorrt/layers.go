@@ -27,7 +27,7 @@ type layer struct {
 	Name     string
 	Type     string `json:"LayerType"`
 	Tactic   string `json:"TacticName"`
-	Metadata string // such as "[ONNX Layer: stem.conv]", one behind the other
+	Metadata string // such as "[ONNX Layer: stem.conv]", one after another
 	Outputs  []struct {
 		Format string `json:"Format/Datatype"`
 	}
@@ -50,7 +50,7 @@ func parseLayers(text []byte) []layer {
 	return plan.Layers
 }
 
-// precision is that of the layer's first output; empty where no format is told.
+// precision is that of the layer's first output; empty where no format is given.
 func (l layer) precision() string {
 	if len(l.Outputs) == 0 {
 		return ""
@@ -63,8 +63,8 @@ func (l layer) precision() string {
 	return p
 }
 
-// summary counts layers by their precision and gives a digest of all tactics. Layers of
-// which the library tells no format are left out of the first.
+// summary counts layers by their precision and gives a digest of all tactics. Layers
+// for which the library gives no format are left out of the first.
 func summary(layers []layer) (precisions map[string]int, tactics string) {
 	if layers == nil {
 		return nil, ""
@@ -179,7 +179,7 @@ func (s *session) watchedRun() ([]layerTime, error) {
 	return parseTimes(s.e.take(&times))
 }
 
-// describe adds what the inspector tells of layers; where it tells nothing they stay
+// describe adds what the inspector says of layers; where it says nothing they stay
 // names and times.
 func (s *session) describe(layers []engines.Layer) []engines.Layer {
 	known := map[string]layer{}

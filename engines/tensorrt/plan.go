@@ -14,7 +14,7 @@ import (
 
 // A cache keeps plans and the timing cache from which they follow, in files that
 // are named by what they depend on. Each begins with the digest of the rest: one that a
-// crash of the machine or a full disk left damaged counts as none, and is made anew.
+// crash of the machine or a full disk left damaged counts as missing, and is made again.
 type cache struct{ dir string }
 
 // cacheFormat is that of the files: versions of genbench that differ in it, such as those
@@ -48,7 +48,7 @@ func digest(parts ...[]byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// read gives a file's bytes, or none where there is no such file, or none that is whole.
+// read gives a file's bytes; none where it is missing or damaged.
 func (c cache) read(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

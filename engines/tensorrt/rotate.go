@@ -62,7 +62,7 @@ func (s *session) Rotate(bytes int64) ([]native.Call, error) {
 	return calls, nil
 }
 
-// away gives memory on the device that holds what an input does.
+// away gives memory on the device with a copy of an input's values.
 func (s *session) away(values []byte) (uint64, error) {
 	memory, err := s.e.device.Alloc(int64(max(len(values), 1)))
 	if err != nil {

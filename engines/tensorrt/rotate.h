@@ -21,11 +21,11 @@ typedef struct {
 enum { gb_trt_not_bound = -2 }; // the engine refused an address
 
 // gb_trt_run_rotated is a gb_func: one inference of a gb_trt_rotated. TensorRT takes a
-// tensor's address when an inference is enqueued, so that every input is bound once before
+// tensor's address when an inference is enqueued, so every input is bound once before
 // and once after, which costs the host two short calls of TensorRT's. On an idle stream
 // they lie between the events of a sample, as all that it takes to submit an inference
-// does, and the sample is longer by the first of them. A replayed graph and a held stream
-// have none of it.
+// does, and the sample is longer by the first of them. A replayed graph and a held
+// stream have none of it.
 int gb_trt_run_rotated(void *rotated);
 
 #endif

@@ -26,7 +26,7 @@ type session struct {
 	inputs, outputs []port
 	file            string // that it was built from; empty for a network
 	plan            engines.Plan
-	planBytes       int64 // of the plan, which are weights for the most part
+	planBytes       int64 // of the plan, which is mostly weights
 	watched         bool  // its runs record what layers take
 	rotation        rotation
 }
@@ -78,7 +78,7 @@ type order struct {
 	precision models.Precision
 	path      string         // of the file that the model is from; empty for a network
 	inputs    []models.Value // of a file, whose shapes they fix
-	depends   string         // a digest of what the plan depends on beside all this
+	depends   string         // a digest of what the plan depends on besides all this
 	build     int
 }
 
@@ -97,7 +97,7 @@ func (e *engine) build(ctx context.Context, n *models.Network, stream hardware.S
 	if err != nil {
 		return nil, err
 	}
-	// Checked here, where a plan from the cache is as any other.
+	// Checked here, where a plan from the cache is like any other.
 	if len(s.inputs) != 1 || s.inputs[0].name != models.InputName || len(s.outputs) != 1 || s.outputs[0].name != models.OutputName ||
 		!s.inputs[0].kind.float() || !s.outputs[0].kind.float() {
 		return nil, errors.Join(fmt.Errorf("the plan is not one from %s to %s, both of floats", models.InputName, models.OutputName), s.Close())
@@ -129,10 +129,9 @@ func (e *engine) compile(ctx context.Context, o order, stream hardware.Stream) (
 	return s, nil
 }
 
-// plan gives a model's plan, cached or built. Nothing but the first build of a model
-// makes one: a plan that is there is taken as it is. Builds with different numbers know
-// nothing of each other's timing either, as else the second would choose what the first
-// did.
+// plan gives a model's plan, cached or built. Only the first build of a model makes
+// one: a plan that is there is taken as it is. Builds with different numbers do not
+// share timing either, or the second would choose what the first did.
 func (e *engine) plan(o order) ([]byte, engines.Plan, error) {
 	gpu := e.device.Info().Name
 	number := max(o.build, 1)
@@ -345,10 +344,10 @@ func (s *session) Explain(e *native.CallError) error {
 	return fmt.Errorf("run on tensorrt: %w", e)
 }
 
-// Executed counts the plan's layers by what they write, as TensorRT's inspector
-// tells it. A plan that cannot be inspected counts none. TensorRT does not tell what its
-// weights take on the device; the size of the plan, which it mostly is made of, stands
-// for them.
+// Executed counts the plan's layers by what they write, as TensorRT's inspector reports
+// it. A plan that cannot be inspected counts none. TensorRT does not say what its
+// weights take on the device; the size of the plan, which is mostly weights, stands for
+// them.
 func (s *session) Executed() engines.Execution {
 	if s.c == nil {
 		return engines.Execution{}

@@ -26,9 +26,8 @@ var includeDirs = []string{
 
 // CompileShim compiles the shim against the TensorRT headers in a folder, or, where
 // include is empty, in one of the usual places, and puts it into genbench's cache
-// directory, where Driver finds it. It gives the library's path and tells on log
-// what it does. It needs a C++ compiler, $CXX or c++, and neither CUDA nor
-// TensorRT's libraries.
+// directory, where Driver finds it. It returns the library's path and says on log what
+// it does. It needs a C++ compiler, $CXX or c++, and neither CUDA nor TensorRT's libraries.
 func CompileShim(ctx context.Context, include string, log io.Writer) (string, error) {
 	path, err := compileShim(ctx, include, log)
 	if err != nil {
@@ -87,7 +86,7 @@ func compileShim(ctx context.Context, include string, log io.Writer) (string, er
 	return target, nil
 }
 
-// findHeaders gives the folder of NvInfer.h and the version that the headers say.
+// findHeaders gives the folder of NvInfer.h and the version that the headers state.
 func findHeaders(include string) (dir, version string, err error) {
 	dirs := includeDirs
 	if include != "" {

@@ -1,9 +1,8 @@
 // Package tensorrt runs networks on NVIDIA TensorRT 8.6, 10 or 11. TensorRT is C++
 // and its classes' layout changes with every major version, so a small shim library
-// stands between: compiled where TensorRT's headers are (CompileShim, `genbench
-// setup tensorrt`), opened at run time, and spoken to through one table of C
-// functions (shim/abi.h). genbench itself needs neither the headers nor the library
-// to be built.
+// stands in between: compiled where TensorRT's headers are (CompileShim, `genbench
+// setup tensorrt`), opened at run time, and spoken to through one table of C functions
+// (shim/abi.h). genbench itself needs neither the headers nor the library to be built.
 //
 // Precision is written into the ONNX model and the network is strongly typed, so
 // that every major version, and every other engine, measures the same model.
@@ -139,7 +138,7 @@ func find() (pair, *library.Library, error) {
 // shimABI is the version of shim/abi.h that is spoken here.
 const shimABI = C.GB_TRT_ABI
 
-// askShim gives a shim's table; of one with another abi nothing else is to be read.
+// askShim gives a shim's table; nothing else of one with another abi may be read.
 func askShim(shim *native.Library) (*C.gb_trt_table, error) {
 	symbol, err := shim.Symbol("gb_trt")
 	if err != nil {
@@ -221,7 +220,7 @@ func (e *engine) Supports(o engines.BuildOptions) error {
 	return nil
 }
 
-// computes tells why the library does not compute in a precision here; nil where it
+// computes says why the library does not compute in a precision here; nil where it
 // does.
 func (e *engine) computes(p models.Precision) error {
 	gpu := e.device.Details()
@@ -263,8 +262,8 @@ func code(p models.Precision) (number int, known bool) {
 // Build takes the plan of an earlier build of the same model, options, library and
 // GPU from the cache, or builds and keeps one. TensorRT times candidates while it
 // builds, so two builds of one model may differ; a cached plan pins the choice,
-// and its digest stands in Execution. A build cannot be ended from outside, so ctx
-// counts before and after it.
+// and its digest is in Execution. A build cannot be ended from outside, so ctx is
+// checked before and after it.
 func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.Stream, o engines.BuildOptions) (engines.Session, error) {
 	s, err := e.build(ctx, n, stream, o)
 	if err != nil {
@@ -274,7 +273,7 @@ func (e *engine) Build(ctx context.Context, n *models.Network, stream hardware.S
 }
 
 // enter makes the GPU's context current for the shim, whose library expects it on
-// the calling thread, until leave is called, which there is in any case.
+// the calling thread, until leave is called, which is never nil.
 func (e *engine) enter() (leave func(), err error) {
 	runtime.LockOSThread()
 	if status := C.gb_trt_enter((*C.gb_cuda_device)(e.device.C())); status != 0 {

@@ -18,10 +18,10 @@ var source []byte
 var graphSource []byte
 
 // Fake compiles a double of cuDNN and gives its path, which lasts as long as the
-// test. It looks for the double of the driver where $GENBENCH_CUDA says, when it is
-// loaded. The engine's kernels are in it, compiled from the source that their PTX
-// comes from. Its answers are set by the environment, as the head of its source says.
-// Flags go to the compiler: "-DcudnnSoftmaxForward=gone" takes a symbol away.
+// test. When loaded, it looks for the double of the driver where $GENBENCH_CUDA says.
+// The engine's kernels are in it, compiled from the source that their PTX comes from.
+// Its answers are set by the environment, as the head of its source says. Flags go to
+// the compiler: "-DcudnnSoftmaxForward=gone" removes a symbol.
 func Fake(t testing.TB, flags ...string) string {
 	t.Helper()
 	return hardwaretest.Compile(t, filepath.Join(t.TempDir(), "libcudnn.so.9"), map[string][]byte{

@@ -1,5 +1,5 @@
-// Package kernels holds the few GPU kernels that the cudnn engine needs beside
-// cuDNN: their source, for tests, and the PTX that the driver compiles.
+// Package kernels holds the few GPU kernels that the cudnn engine needs besides cuDNN:
+// their source, for tests, and the PTX that the driver compiles.
 package kernels
 
 import _ "embed"

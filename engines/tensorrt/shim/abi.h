@@ -66,8 +66,8 @@ typedef struct {
 	int abi; // GB_TRT_ABI of the shim
 	int headers; // NV_TENSORRT_VERSION that it was compiled with
 
-	// load takes handles of dlopen: libnvinfer and libnvonnxparser. It refuses another
-	// major version than that of the headers, and an older one, whose classes lack
+	// load takes handles of dlopen: libnvinfer and libnvonnxparser. It refuses a major
+	// version other than the headers', and an older version, whose classes lack
 	// functions that the headers have. It comes before all else.
 	char *(*load)(void *infer, void *parser);
 
@@ -105,9 +105,9 @@ typedef struct {
 	char *(*inspect)(gb_trt_engine *engine, gb_trt_blob *json);
 
 	// watch has every further run record when its layers begin and end, which makes it
-	// slower. layers then gives what those of the last run took, once the stream was
-	// waited for: for each, in the order of execution, the milliseconds in decimal, a
-	// blank, the layer's name, and a zero byte.
+	// slower. layers then gives what those of the last run took, once the stream has
+	// been waited for: for each, in the order of execution, the milliseconds in
+	// decimal, a space, the layer's name, and a zero byte.
 	char *(*watch)(gb_trt_engine *engine);
 	char *(*layers)(gb_trt_engine *engine, gb_trt_blob *times);
 } gb_trt_table;

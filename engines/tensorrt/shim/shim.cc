@@ -120,8 +120,8 @@ void free_blob(gb_trt_blob *blob) {
 	*blob = gb_trt_blob{nullptr, 0};
 }
 
-// Precision is written into the model. TensorRT 8 must be allowed it beside that;
-// version 10 is told to take the model's types as they stand, 11 knows no other way.
+// Precision is written into the model. TensorRT 8 must also be allowed it; version 10
+// is told to take the model's types as they stand, 11 knows no other way.
 uint32_t network_flags() {
 #if NV_TENSORRT_MAJOR < 10
 	return 1U << static_cast<uint32_t>(NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
@@ -209,7 +209,7 @@ char *build(const gb_trt_build *what, gb_trt_blob *plan, gb_trt_blob *timing) {
 			return cache && config->setTimingCache(*cache, false);
 		};
 		if (!use_timing(what->timing, what->timing_size)) {
-			lib.words.take(); // the cache is torn, or the GPU is not what it was: all is timed anew
+			lib.words.take(); // the cache is torn, or the GPU is not what it was: all is timed again
 			if (!use_timing(nullptr, 0)) return message("use an empty timing cache");
 		}
 		std::unique_ptr<IHostMemory> bytes(builder->buildSerializedNetwork(*network, *config));
@@ -346,7 +346,7 @@ char *inspect(gb_trt_engine *engine, gb_trt_blob *json) {
 char *watch(gb_trt_engine *engine) {
 	return guarded([&]() -> char * {
 		engine->context->setProfiler(&engine->times);
-		// Else enqueueV3 would wait for the stream itself.
+		// Otherwise enqueueV3 would wait for the stream itself.
 		engine->context->setEnqueueEmitsProfile(false);
 		return nullptr;
 	});
