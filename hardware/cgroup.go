@@ -13,13 +13,13 @@ import (
 // CgroupLimits is what the control groups of this process grant it. A nil field
 // is no limit.
 type CgroupLimits struct {
-	CPUs        *float64 `json:"cpus,omitempty"`         // CPU seconds a second
+	CPUs        *float64 `json:"cpus,omitempty"`         // CPU seconds per second
 	MemoryBytes *int64   `json:"memory_bytes,omitempty"` //
 }
 
-// cgroupLimits reads the tightest limits on the way from this process's groups up
-// to what this mount of the hierarchy shows. It knows version 2, version 1 and
-// both side by side. A kernel without control groups limits nothing.
+// cgroupLimits reads the tightest limits from this process's groups up to the top of
+// what this mount of the hierarchy shows. It knows version 2, version 1 and both side
+// by side. A kernel without control groups limits nothing.
 func cgroupLimits(t tree) (CgroupLimits, error) {
 	var limits CgroupLimits
 	groups, err := t.text("proc/self/cgroup")
@@ -207,7 +207,7 @@ func (m cgroupMount) directories(groups string) []string {
 	return nil
 }
 
-// has tells whether a line of /proc/self/cgroup speaks of this hierarchy.
+// has reports whether a line of /proc/self/cgroup is about this hierarchy.
 func (m cgroupMount) has(controllers string) bool {
 	if m.controllers == nil {
 		return controllers == ""

@@ -20,15 +20,14 @@ import (
 	"genbench/hardware/native"
 )
 
-// A ClockRequest says at which clocks a GPU shall run. Of SMMHz and Base one is
-// set.
+// A ClockRequest says which clocks a GPU is to run at. Either SMMHz or Base is set.
 type ClockRequest struct {
 	GPU   string `json:"gpu"`              // UUID
 	SMMHz int    `json:"sm_mhz,omitempty"` // one of the board's graphics clocks
 	// Base asks for the highest clock that the board holds at its power limit
 	// (NVML_CLOCK_LIMIT_ID_TDP in nvml.h), whichever that is.
 	Base bool `json:"base,omitempty"`
-	// MemoryMHz locks the memory's clock, too. It needs Ampere or newer.
+	// MemoryMHz locks the memory's clock, too, which takes Ampere or newer.
 	MemoryMHz int `json:"memory_mhz,omitempty"`
 }
 
@@ -67,7 +66,7 @@ type ClockCheck struct {
 	Locked       bool    `json:"locked"`    // within 1 %
 }
 
-// CheckClock judges a clock measured under load, such as from a stream's timer and
+// CheckClock judges a clock measured under load, for example by a stream's timer and
 // the SM's cycle counter.
 func CheckClock(requestedMHz int, effectiveMHz float64) ClockCheck {
 	c := ClockCheck{RequestedMHz: requestedMHz, EffectiveMHz: effectiveMHz}
@@ -76,8 +75,8 @@ func CheckClock(requestedMHz int, effectiveMHz float64) ClockCheck {
 	return c
 }
 
-// MeterClock implements EventStream by the GPU's cycle counters and its timer: lap gives
-// the median over the multiprocessors of their mean clocks.
+// MeterClock implements EventStream with the GPU's cycle counters and its timer: lap
+// gives the median over the multiprocessors of their mean clocks.
 func (s *CUDAStream) MeterClock() (lap func() (mhz float64, err error), err error) {
 	from, err := s.Ticks()
 	if err != nil {
@@ -97,7 +96,7 @@ func (s *CUDAStream) MeterClock() (lap func() (mhz float64, err error), err erro
 	}, nil
 }
 
-// tell makes one call that answers by its code alone.
+// tell makes one call whose only answer is its code.
 func (n *NVML) tell(call func() nvml.Return, symbols ...string) error {
 	_, err := ask(n, func() (struct{}, nvml.Return) { return struct{}{}, call() }, symbols...)
 	var refused *nvmlError
@@ -107,8 +106,8 @@ func (n *NVML) tell(call func() nvml.Return, symbols ...string) error {
 	return err
 }
 
-// lockClocks sets what the request says. If it fails, partly tells that the SM clock
-// is locked and the memory's was refused.
+// lockClocks sets what the request says. If it fails, partly says that the SM clock is
+// locked and the memory's was refused.
 func (n *NVML) lockClocks(r ClockRequest) (partly bool, err error) {
 	device, err := n.find(r.GPU)
 	if err != nil {
@@ -147,9 +146,9 @@ func (n *NVML) unlockMemory(device nvml.Device) error {
 	return n.tell(device.ResetMemoryLockedClocks, "nvmlDeviceResetMemoryLockedClocks")
 }
 
-// CheckClockRequest refuses what the board can't do before anything is touched, by a
-// *ClockRequestError; whether this user may is not asked. A board that lists no clocks
-// is asked without.
+// CheckClockRequest refuses what the board can't do, with a *ClockRequestError, before
+// anything is touched; it does not ask whether this user may. A board that lists no
+// clocks is asked without.
 func (n *NVML) CheckClockRequest(r ClockRequest) error {
 	refuse := func(format string, args ...any) error { return &ClockRequestError{fmt.Errorf(format, args...)} }
 	device, err := n.find(r.GPU)
@@ -230,19 +229,19 @@ func (n *NVML) listed(mhz []int, code int, err error, symbol string) ([]int, err
 	return mhz, nil
 }
 
-// A ClockLease is clocks held for as long as this process lives. Its owner closes
-// it. A guardian, a process of its own session, gives the clocks back when the
-// owner dies by whatever signal; only a machine that stops at once, or a container
-// all of whose processes are killed together, can leave them locked, and then the
-// lease's file stays as the witness that `genbench clocks reset` needs (if it is not
-// gone with the container: its directory should be the host's).
+// A ClockLease is clocks held for as long as this process lives. Its owner closes it. A
+// guardian, a process in a session of its own, gives the clocks back when the owner
+// dies, whatever the signal; only a machine that stops at once, or a container all of
+// whose processes are killed together, can leave them locked, and then the lease's file
+// stays as the witness that `genbench clocks reset` needs (if it is not gone with the
+// container: its directory should be the host's).
 type ClockLease struct {
 	Record LeaseRecord
 
 	nvml     *NVML
 	file     *leaseFile
 	guardian *exec.Cmd
-	tell     io.WriteCloser // to the guardian; its closing is the owner's death
+	tell     io.WriteCloser // to the guardian, to which its closing is the owner's death
 	answers  *json.Decoder
 	listen   io.Closer
 	ended    chan struct{} // closed when the guardian has ended
@@ -269,7 +268,7 @@ func answerOf(err error) guardianAnswer {
 	return guardianAnswer{err.Error(), errors.Is(err, ErrClockRights), errors.Is(err, ErrGPULost)}
 }
 
-// A guardianError is a failure that the guardian told.
+// A guardianError is a failure that the guardian reported.
 type guardianError struct{ guardianAnswer }
 
 func (e *guardianError) Error() string { return e.guardianAnswer.Error }
@@ -339,7 +338,7 @@ func (l *ClockLease) start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start the guardian: %w", err), tell.Close(), listen.Close(), l.file.remove())
 	}
 	go func() {
-		// How it ended is told by its answers, or by the lack of them.
+		// Its answers, or the lack of them, say how it ended.
 		_ = g.Wait()
 		close(l.ended)
 	}()
@@ -354,7 +353,8 @@ func (l *ClockLease) start(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &told):
-		// It has put everything back and removed the file, or left it with what went wrong.
+		// It has put everything back and removed the file, or left it and noted in it
+		// what went wrong.
 		<-l.ended
 		return errors.Join(err, l.hangUp(), l.file.close())
 	}
@@ -404,7 +404,7 @@ func (l *ClockLease) answer(ctx context.Context) error {
 
 func (l *ClockLease) hangUp() error { return errors.Join(l.tell.Close(), l.listen.Close()) }
 
-// Held says whether the guardian still stands. A guardian that was ended by SIGTERM,
+// Held reports whether the guardian still lives. A guardian that was ended by SIGTERM,
 // as at shutdown, has given the clocks back, which may be another's by now; one that
 // was killed, or that the driver refused, has not, and then Close does.
 func (l *ClockLease) Held() bool {
@@ -416,8 +416,9 @@ func (l *ClockLease) Held() bool {
 	}
 }
 
-// Close gives the clocks back and ends the guardian. If that is gone, and its file is
-// not, Close uses the NVML that the lease was taken with. A failure leaves the file.
+// Close gives the clocks back and ends the guardian. If the guardian is gone and its
+// file is not, Close uses the NVML that the lease was taken with. A failure leaves the
+// file.
 func (l *ClockLease) Close() error {
 	l.close.Do(func() {
 		if err := l.giveBack(); err != nil {
@@ -479,7 +480,7 @@ func GuardClocks(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	partly, err := n.lockClocks(order.Record.Request)
 	if partly {
-		order.Record.Request.MemoryMHz = 0 // which was refused, so that there is nothing to give back
+		order.Record.Request.MemoryMHz = 0 // which was refused, so there is nothing to give back
 		return answers.Encode(answerOf(errors.Join(err, giveBack(n, file, order.Record))))
 	}
 	if err != nil {
@@ -507,7 +508,7 @@ func GuardClocks(ctx context.Context, in io.Reader, out io.Writer) error {
 	return err
 }
 
-// giveBack unlocks and removes the witness, or leaves it with what went wrong.
+// giveBack unlocks and removes the witness, or notes in it what went wrong.
 func giveBack(n *NVML, file *leaseFile, record LeaseRecord) error {
 	if err := n.unlockClocks(record.Request); err != nil {
 		record.Failure = err.Error()

@@ -55,10 +55,9 @@ func CUDADevices() ([]Info, error) {
 	return infos, nil
 }
 
-// openCUDA starts the driver. What it reads from the environment it reads once, when
-// a process starts it first: the GPUs that CUDA shows are set to stand in nvidia-smi's
-// order, and a MIG instance is made visible, because CUDA shows only those that are
-// named.
+// openCUDA starts the driver. It reads the environment only once, when a process first
+// starts it: the GPUs that CUDA shows are put in nvidia-smi's order, and a MIG instance
+// is made visible, because CUDA shows only those that are named.
 func openCUDA(id string) (*native.CUDA, error) {
 	settings := map[string]string{"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 	if strings.HasPrefix(id, "MIG-") {
@@ -123,7 +122,7 @@ type CUDADevice struct {
 	cuda    *native.CUDA
 	details native.CUDADeviceInfo
 	info    Info
-	clock   *native.CUDAModule // loaded by the first that needs it
+	clock   *native.CUDAModule // loaded when first needed
 }
 
 func openCUDADevice(id string) (*CUDADevice, error) {
@@ -158,7 +157,7 @@ func openCUDADevice(id string) (*CUDADevice, error) {
 
 func (d *CUDADevice) Info() Info { return d.info }
 
-// Details says more of the GPU than results need: its compute capability, its L2
+// Details says more about the GPU than results need: its compute capability, its L2
 // cache, and the driver's version.
 func (d *CUDADevice) Details() native.CUDADeviceInfo { return d.details }
 
@@ -209,8 +208,8 @@ type CUDAStream struct {
 	*native.CUDAStream
 	device *CUDADevice
 	flush  uint64             // memory that the loop overwrites; 0 for none
-	hold   *native.CUDALaunch // what holds the stream; nil where it runs
-	gate   []byte             // that lets it go
+	hold   *native.CUDALaunch // what holds the stream; nil where the stream runs freely
+	gate   []byte             // that releases it
 	// counter reads cycle counters into memory; nil before the first reading.
 	counter       *native.CUDALaunch
 	counterMemory uint64
@@ -219,12 +218,12 @@ type CUDAStream struct {
 // Device is the stream's.
 func (s *CUDAStream) Device() *CUDADevice { return s.device }
 
-// Time takes one sample an inference, with events of the stream around each.
+// Time takes one sample per inference, with events of the stream around each.
 func (s *CUDAStream) Time(c native.Call, out []Sample) error { return s.TimeGroups(c, 1, out) }
 
 // TimeGroups takes one sample per group of back-to-back inferences, divided by the
 // group's size. It is for inferences so short that the events' resolution, about
-// half a microsecond, would show (protocol M4); such figures are called amortised.
+// half a microsecond, would matter (protocol M4); such figures are called amortised.
 func (s *CUDAStream) TimeGroups(c native.Call, group int, out []Sample) error {
 	if group < 1 {
 		return fmt.Errorf("time inferences: groups of %d, want at least 1", group)
@@ -235,8 +234,9 @@ func (s *CUDAStream) TimeGroups(c native.Call, group int, out []Sample) error {
 	return nil
 }
 
-// explain adds the device to a failure of the driver. Apart, because what errors.As
-// writes to is allocated, and a timed block that went well allocates nothing.
+// explain adds the device to a failure of the driver. It is a function of its own
+// because what errors.As writes to is allocated, and a timed block that succeeds
+// allocates nothing.
 func (s *CUDAStream) explain(err error) error {
 	if errors.Is(err, native.ErrHoldExpired) {
 		return &HeldError{holdFor}
@@ -248,9 +248,9 @@ func (s *CUDAStream) explain(err error) error {
 	return err
 }
 
-// Capture implements EventStream. What the driver refuses to record, a recording of
-// nothing, and one with work of the host in it is a *CaptureError; so is an engine's own failure, whose call may do what
-// cannot be recorded.
+// Capture implements EventStream. Its error is a *CaptureError where the driver refuses
+// to record, nothing was recorded or the recording holds work of the host; and where
+// the engine itself fails, as its call may do what cannot be recorded.
 func (s *CUDAStream) Capture(c native.Call) (Graph, error) {
 	g, err := s.CUDAStream.Capture(c)
 	var refused *native.CUDAError
@@ -266,17 +266,17 @@ func (s *CUDAStream) Capture(c native.Call) (Graph, error) {
 	return g, nil
 }
 
-// The range of CUresult that speaks of captures: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
+// The range of CUresult that is about captures: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
 // to CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD in cuda.h.
 const captureUnsupported, captureWrongThread = 900, 908
 
-// holdFor is when a held stream lets go by itself: nobody submits an inference for so
-// long (protocol M5).
+// holdFor is after how long a held stream lets go by itself: submitting an inference
+// never takes that long (protocol M5).
 const holdFor = 30 * time.Second
 
-// Hold has a kernel run before each sample that ends when all of the sample is
-// submitted. The driver has room for about a thousand launches behind it; a call that
-// submits more waits until it lets go, as one that synchronises does.
+// Hold has a kernel run before each sample that ends once the whole sample is
+// submitted. The driver has room for about a thousand launches after it; a call that
+// submits more waits until it lets go, as does one that synchronises.
 func (s *CUDAStream) Hold(on bool) error {
 	switch {
 	case on && s.hold == nil:
@@ -304,12 +304,12 @@ func (s *CUDAStream) Hold(on bool) error {
 	return nil
 }
 
-// CacheBytes is the size of the L2 cache; 0 where the driver does not tell.
+// CacheBytes is the size of the L2 cache; 0 where the driver does not say.
 func (s *CUDAStream) CacheBytes() int64 { return int64(s.device.details.L2Bytes) }
 
 // FlushL2 has the loop overwrite twice the size of the L2 cache before each sample,
-// outside its events, so that an inference finds nothing there (protocol M6, cold).
-// Twice, because a cache need not replace the oldest lines first.
+// outside its events, so that an inference finds nothing of its own there (protocol M6,
+// cold). Twice the size, because a cache need not replace the oldest lines first.
 func (s *CUDAStream) FlushL2(on bool) error {
 	switch {
 	case on && s.flush == 0:
@@ -334,7 +334,7 @@ func (s *CUDAStream) FlushL2(on bool) error {
 	return nil
 }
 
-// poll is how often a wait that can be cancelled looks: it is never in a sample.
+// poll is how often a wait that can be cancelled checks: it is never in a sample.
 const poll = 100 * time.Microsecond
 
 func (s *CUDAStream) Synchronize(ctx context.Context) error {
@@ -399,11 +399,11 @@ type Ticks []tick
 type tick struct{ multiprocessor, nanoseconds, cycles uint64 }
 
 // Ticks reads the counters in the stream: after all that was submitted, by a kernel
-// of some microseconds. Two readings around a block give its effective clock, which
-// no sampling from outside can miss a part of. The first reading takes the memory for
-// all, so that later ones are short enough to stand between the windows of a round.
+// of some microseconds. Two readings around a block give its effective clock, without
+// the gaps of sampling from outside. The first reading allocates the memory for all, so
+// that later ones are short enough to fit between the windows of a round.
 func (s *CUDAStream) Ticks() (ticks Ticks, err error) {
-	// Blocks go where there is room; two for each leave hardly a multiprocessor out.
+	// Blocks go where there is room; two for each leave out hardly any multiprocessor.
 	blocks := 2 * s.device.details.Multiprocessors
 	raw := make([]byte, blocks*24)
 	if s.counter == nil {
@@ -430,7 +430,7 @@ func (s *CUDAStream) Ticks() (ticks Ticks, err error) {
 }
 
 // effectiveClock is the median clock of the multiprocessors between two readings,
-// in MHz: cycles counted by time passed. It is false where no multiprocessor is in
+// in MHz: cycles counted over time passed. It is false where no multiprocessor is in
 // both.
 func effectiveClock(from, to Ticks) (mhz float64, ok bool) {
 	first := make(map[uint64]tick, len(from))

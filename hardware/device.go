@@ -1,6 +1,6 @@
 // Package hardware is the machine: devices and the streams that order work on
-// them, the one clock, and the counters that tell in which state a number was
-// taken. It knows nothing of networks or engines.
+// them, the one clock, and the counters that say in what state the machine was when a
+// number was taken. It knows nothing of networks or engines.
 package hardware
 
 import (
@@ -36,31 +36,31 @@ type Stream interface {
 	Close() error
 }
 
-// An EventStream is a stream of a device with events of its own, a GPU's: work can be
-// submitted to it in more than one way, and found by more than one state of its cache.
+// An EventStream is a stream of a device with events of its own, a GPU: work can be
+// submitted to it in more than one way, and with its cache in more than one state.
 type EventStream interface {
 	Stream
 	// TimeGroups takes one sample per group of back-to-back inferences, divided by the
 	// group's size: for inferences that are too short for the events (protocol M4).
 	TimeGroups(c native.Call, group int, s []Sample) error
 	// Capture records what a call submits; nothing runs. Its owner closes the graph
-	// before the stream. Where the engine cannot be recorded it is a *CaptureError.
+	// before the stream. Where the engine cannot be recorded the error is a *CaptureError.
 	Capture(c native.Call) (Graph, error)
-	// FlushL2 has each sample find a cache that holds nothing of the inference, outside
-	// of its events (protocol M6, cold).
+	// FlushL2 has each sample, outside its events, find a cache that holds nothing of
+	// the inference (protocol M6, cold).
 	FlushL2(on bool) error
-	// Hold keeps the stream from running until all of a sample is submitted, so that no
-	// launch is waited for (protocol M5, blocked). A call that waits for the stream
+	// Hold keeps the stream from running until a whole sample is submitted, so that the
+	// GPU waits for no launch (protocol M5, blocked). A call that waits for the stream
 	// inside ends the block with a *HeldError.
 	Hold(on bool) error
 	// CacheBytes is the size of the last cache before the device's memory.
 	CacheBytes() int64
 	// Transfer prepares copies of an inference's input and output from and to pinned
-	// memory of the host, which begins with what lies in the device (protocol M2). Its
-	// owner closes it before the stream.
+	// memory of the host, which starts as a copy of what is on the device (protocol
+	// M2). Its owner closes it before the stream.
 	Transfer(inputs, outputs []Memory) (Transfer, error)
-	// MeterClock begins to measure at which clock the device's multiprocessors run, by
-	// their own counters: lap gives the mean since it was called last, or since the
+	// MeterClock begins to measure the clock of the device's multiprocessors by their
+	// own counters: lap gives the mean since it was last called, or since the
 	// beginning, in MHz. Both wait for what was submitted before.
 	MeterClock() (lap func() (mhz float64, err error), err error)
 }
@@ -103,8 +103,8 @@ func (e *CaptureError) Error() string {
 }
 func (e *CaptureError) Unwrap() error { return e.Err }
 
-// A HeldError says that a call waits for the stream it submits to, or for room in the
-// queue before it, and so does not end while the stream is held.
+// A HeldError says that a call waits for the stream it submits to, or for room in that
+// stream's queue, and so does not end while the stream is held.
 type HeldError struct{ After time.Duration }
 
 func (e *HeldError) Error() string {
@@ -134,9 +134,9 @@ type Info struct {
 	Fake bool `json:"fake,omitempty"`
 }
 
-// Find gives the Info of the device that Open would open, and opens none: of a GPU it
-// asks what needs no context, because one in this process would be another's work on the
-// board to a measurement that runs there.
+// Find gives the Info of the device that Open would open, without opening it: it asks a
+// GPU only what needs no context, because to a measurement that runs there a context of
+// this process would be foreign work.
 func Find(id string) (Info, error) {
 	if id == string(Host) {
 		return hostInfo()

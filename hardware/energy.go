@@ -17,17 +17,17 @@ import (
 )
 
 // An EnergyMeter measures what a device takes from its supply, in windows that begin
-// and end with a tick of the device's own counter, so that a window is wrong by one
-// tick at most. It counts all that the device does, whoever asked for it. One
-// goroutine uses it at a time, and while a GPU's is in use no other may call its NVML.
+// and end with a tick of the device's own counter, so a window is wrong by one tick at
+// most. It counts everything that the device does, whoever asked for it. One goroutine
+// uses it at a time, and while a GPU's is in use no other may call its NVML.
 type EnergyMeter struct {
 	device string
 	joules func() (float64, error) // cumulative
 	// watts is the power at this moment, to check the counter by; nil where there is
-	// none but the counter.
+	// only the counter.
 	watts       func() (float64, error)
 	celsius     func() (float64, error)
-	poll        time.Duration // between two looks for a tick; 0 looks without rest
+	poll        time.Duration // between two looks for a tick; 0 looks without pause
 	uncheckable string        // why watts is nil
 
 	now    func() int64
@@ -50,8 +50,8 @@ type EnergyWindow struct {
 	StartNS int64   `json:"t_start_ns"` // native.Now at the ticks
 	EndNS   int64   `json:"t_end_ns"`
 	GrossJ  float64 `json:"gross_j"`
-	// PeriodNS is the time between ticks, and Ticks how many the window spans: what
-	// is not known of a window is one part in so many.
+	// PeriodNS is the time between ticks, and Ticks how many the window spans: a window
+	// is uncertain by one part in that many.
 	PeriodNS int64   `json:"counter_period_ns"`
 	Ticks    float64 `json:"counter_ticks"`
 	// CrossCheckJ integrates the momentary power; CrossCheckPct is by how much it
@@ -80,14 +80,14 @@ func (w *EnergyWindow) UnmarshalJSON(b []byte) error {
 // Seconds is the length of the window.
 func (w EnergyWindow) Seconds() float64 { return float64(w.EndNS-w.StartNS) / 1e9 }
 
-// MeanW is the mean power; that of a window in which nothing was asked of the device
-// is its idle power.
+// MeanW is the mean power; over a window in which the device has nothing to do it is
+// the idle power.
 func (w EnergyWindow) MeanW() float64 { return w.GrossJ / w.Seconds() }
 
 const (
-	// minTicks bounds what is not known of a window to 1 % (protocol J1, J2).
+	// minTicks bounds the uncertainty of a window to 1 % (protocol J1, J2).
 	minTicks = 100
-	// maxEnergyDeviation is between the counter and the power (protocol J3).
+	// maxEnergyDeviation is that of the counter from the power (protocol J3).
 	maxEnergyDeviation = 0.05
 	// learnedTicks are watched for their period, for no longer than learnTime.
 	learnedTicks = 20
@@ -95,13 +95,13 @@ const (
 	// stillTime without a tick says that the counter does not count.
 	stillTime = 5 * time.Second
 	// The power is looked at twice a tick, but within these bounds: NVML's calls are
-	// not free, and a window has but a few hundred looks.
+	// not free, and a window has only a few hundred looks.
 	minLook, maxLook = 10 * time.Millisecond, 100 * time.Millisecond
 )
 
 // NewHostEnergyMeter reads the RAPL counters of the processor packages, and of their
 // memory where it has its own, from the /sys below root; the empty root is "/". AMD's
-// processors have them under the same name. A machine without is an
+// processors have them under the same name. On a machine without them the error is an
 // *EnergyUnavailableError: virtual machines show none, and only root may read them.
 func NewHostEnergyMeter(root string) (*EnergyMeter, error) {
 	t := openTree(root)
@@ -117,8 +117,8 @@ func NewHostEnergyMeter(root string) (*EnergyMeter, error) {
 }
 
 // NewGPUEnergyMeter reads the energy counter of a GPU, which Volta and newer boards
-// have. It is an *EnergyUnavailableError where the driver tells none, and on a board
-// that is cut up (MIG), whose parts have no counters of their own.
+// have. The error is an *EnergyUnavailableError where the driver reports none, and on a
+// board that is split up (MIG), whose parts have no counters of their own.
 func NewGPUEnergyMeter(n *NVML, uuid string) (*EnergyMeter, error) {
 	name := "GPU " + uuid
 	device, err := n.find(uuid)
@@ -168,7 +168,7 @@ func (n *NVML) momentaryPower(d nvml.Device) (float64, error) {
 
 // Measure watches the device for a time, and for a hundred ticks at least. It returns
 // after the tick that follows. Work that is to be measured runs all the while, beside
-// this call; how much of it fell into the window is told by StartNS and EndNS.
+// this call; StartNS and EndNS say how much of it fell into the window.
 func (m *EnergyMeter) Measure(ctx context.Context, atLeast time.Duration) (EnergyWindow, error) {
 	fail := func(err error) (EnergyWindow, error) {
 		return EnergyWindow{}, fmt.Errorf("measure energy of %s: %w", m.device, err)
@@ -201,7 +201,7 @@ func (m *EnergyMeter) Measure(ctx context.Context, atLeast time.Duration) (Energ
 		if err := m.sleep(ctx, min(look, time.Duration(until-now))); err != nil {
 			return fail(err)
 		}
-		// A counter that wraps around must be seen once a turn.
+		// A counter that wraps around must be read at least once per turn.
 		if _, err := m.joules(); err != nil {
 			return fail(err)
 		}
@@ -217,7 +217,7 @@ func (m *EnergyMeter) Measure(ctx context.Context, atLeast time.Duration) (Energ
 	return w, nil
 }
 
-// A power is one look at it.
+// A power is one reading of it.
 type power struct {
 	at    int64
 	watts float64
@@ -255,7 +255,7 @@ func (w *EnergyWindow) check(powers []power, why string) {
 	w.Suspect = !(math.Abs(deviation) <= maxEnergyDeviation)
 }
 
-// learn finds the period of the counter's ticks: the median distance of a score.
+// learn finds the period of the counter's ticks: the median distance of twenty.
 func (m *EnergyMeter) learn(ctx context.Context) (time.Duration, error) {
 	var distances []int64
 	last, _, err := m.tick(ctx)
@@ -306,18 +306,18 @@ func (m *EnergyMeter) tick(ctx context.Context) (at int64, joules float64, err e
 // powercap/powercap.rst), in microjoules.
 type raplZone struct {
 	energy string // the file
-	turn   int64  // where the counter starts anew
+	turn   int64  // where the counter wraps around
 	last   int64  // as read
 	turned int64  // what came before, since the first reading
 }
 
-// raplCounters are zones that count apart from each other.
+// raplCounters are zones that count independently of each other.
 type raplCounters struct {
 	tree  tree
 	zones []raplZone
 }
 
-// raplZones finds the packages and the memory that counts beside them. Their parts
+// raplZones finds the packages and the memory that is counted separately. Their parts
 // (core, uncore) are in the packages' sum, psys holds the whole platform, and
 // intel-rapl-mmio shows the packages a second time.
 func raplZones(t tree) (*raplCounters, error) {

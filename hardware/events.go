@@ -6,7 +6,7 @@ import (
 )
 
 // EventReasons is NVML's mask of why a GPU's clocks are what they are. The bits
-// are the driver's, so a mask of a later driver is kept whole.
+// are the driver's, so the mask of a later driver is kept whole.
 type EventReasons uint64
 
 // The reasons, with the values of nvmlClocksEventReasons in nvml.h (API 13), under

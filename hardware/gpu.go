@@ -29,10 +29,10 @@ type GPU struct {
 
 	MaxSMClockMHz     *int `json:"max_sm_clock_mhz"`
 	MaxMemoryClockMHz *int `json:"max_memory_clock_mhz"`
-	// BaseSMClockMHz is the default applications clock, the one by which makers
-	// state a board's base. CUDA 14 is to drop it (nvml.h, API 13).
+	// BaseSMClockMHz is the default applications clock, which makers state as a board's
+	// base clock. CUDA 14 is to drop it (nvml.h, API 13).
 	BaseSMClockMHz *int `json:"base_sm_clock_mhz"`
-	// SMClocksMHz are those that can be locked beside the highest memory clock.
+	// SMClocksMHz are those that can be locked with the highest memory clock.
 	SMClocksMHz     []int `json:"supported_sm_clocks_mhz"`
 	MemoryClocksMHz []int `json:"supported_memory_clocks_mhz"`
 
@@ -49,7 +49,7 @@ type GPU struct {
 
 	Persistence *bool `json:"persistence"` // the driver stays loaded while nobody uses the GPU
 	MIG         *bool `json:"mig"`
-	// MIGInstances are the parts of a board that is cut up; empty where it is not.
+	// MIGInstances are the parts of a board that is split up; empty where it is not.
 	MIGInstances          []MIGInstance `json:"mig_instances"`
 	ECC                   *bool         `json:"ecc"`
 	ConfidentialComputing *bool         `json:"confidential_compute"`
@@ -87,10 +87,10 @@ func (g *GPU) UnmarshalJSON(b []byte) error {
 }
 
 // GPUs describes all GPUs that the driver shows, in the order of the PCI bus; CUDA's
-// order may be another. One that this user may not open, as in a container that was
-// given others, is left out, see Withheld. A GPU that can't be opened for another reason
-// or has no UUID makes an error, because nothing measured on it could be told from
-// another's; a lost one wraps ErrGPULost.
+// order may differ. One that this user may not open, as in a container that was given
+// others, is left out, see Withheld. A GPU that can't be opened for another reason or
+// has no UUID is an error, because nothing measured on it could be told from another's;
+// a lost one wraps ErrGPULost.
 func (n *NVML) GPUs() ([]GPU, error) {
 	fail := func(err error) ([]GPU, error) { return nil, fmt.Errorf("list GPUs: %w", err) }
 	devices, err := ask(n, n.library.DeviceGetCount, "nvmlDeviceGetCount_v2", "nvmlDeviceGetCount")
@@ -119,7 +119,7 @@ func (n *NVML) GPUs() ([]GPU, error) {
 	return gpus, nil
 }
 
-// Withheld is why GPUs of this machine are not among those that GPUs gave last; nil if
+// Withheld is why GPUs of this machine are not among those that GPUs last gave; nil if
 // all are.
 func (n *NVML) Withheld() error { return n.withheld }
 
@@ -134,7 +134,7 @@ func (n *NVML) find(uuid string) (nvml.Device, error) {
 		"nvmlDeviceGetHandleByUUID")
 }
 
-// A system is what the driver tells of itself.
+// A system is what the driver says of itself.
 type system struct {
 	driver, cuda attempt[string]
 	confidential attempt[bool]
@@ -257,7 +257,7 @@ func (n *NVML) describeMIG(d nvml.Device, g *GPU) {
 	}
 }
 
-// migInstances lists the parts that the places of a board hold.
+// migInstances lists the parts that a board's slots hold.
 func (n *NVML) migInstances(d nvml.Device) ([]MIGInstance, error) {
 	places, err := ask(n, d.GetMaxMigDeviceCount, "nvmlDeviceGetMaxMigDeviceCount")
 	if err != nil {
@@ -268,7 +268,7 @@ func (n *NVML) migInstances(d nvml.Device) ([]MIGInstance, error) {
 		part, err := ask(n, func() (nvml.Device, nvml.Return) { return d.GetMigDeviceHandleByIndex(i) }, "nvmlDeviceGetMigDeviceHandleByIndex")
 		var refused *nvmlError
 		if errors.As(err, &refused) && refused.code == nvml.ERROR_NOT_FOUND {
-			continue // an empty place
+			continue // an empty slot
 		}
 		if err != nil {
 			return nil, err
@@ -288,7 +288,7 @@ func (n *NVML) migInstances(d nvml.Device) ([]MIGInstance, error) {
 	return instances, nil
 }
 
-// numaNode asks the kernel which memory a PCI device hangs on.
+// numaNode asks the kernel which memory a PCI device is attached to.
 func (n *NVML) numaNode(busID string) (int, error) {
 	node, err := n.tree.integer("sys/bus/pci/devices/" + busID + "/numa_node")
 	if err == nil && node < 0 {
@@ -297,7 +297,7 @@ func (n *NVML) numaNode(busID string) (int, error) {
 	return int(node), err
 }
 
-// shortHash tells names apart without publishing them.
+// shortHash distinguishes names without publishing them.
 func shortHash(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:])[:12]

@@ -23,8 +23,8 @@ func hostInfoOf(t tree) (Info, error) {
 	if err != nil {
 		return fail(err)
 	}
-	// Limits that can't be read are taken for none, as they are without control groups;
-	// the host record tells why (describeHost).
+	// Limits that can't be read are taken for none, as without control groups; the host
+	// record says why (describeHost).
 	limits, _ := cgroupLimits(t)
 	model, err := cpuModel(t)
 	if err != nil {
@@ -40,8 +40,8 @@ func hostInfoOf(t tree) (Info, error) {
 }
 
 // UsableCores is how many of the CPUs allowed a process can keep busy at once under the
-// quota of its control groups, in CPUs; nil is none. A quota is rounded down, because one
-// thread more than it feeds gets all of them stopped in every period.
+// quota of its control groups, in CPUs; nil is none. A quota is rounded down, because
+// one thread more than it feeds has all of them stopped in every period.
 func UsableCores(allowed int, quota *float64) int {
 	if quota != nil && int(*quota) < allowed {
 		return max(1, int(*quota))
@@ -62,7 +62,7 @@ type HostDescription struct {
 	Cores        *int    `json:"cores"`       // physical, online
 	CPUs         *int    `json:"cpus"`        // logical, online
 	SMT          *bool   `json:"smt"`         // two CPUs share a core somewhere
-	Governor     *string `json:"governor"`    // of the CPUs this process may use; several are comma-separated
+	Governor     *string `json:"governor"`    // of the CPUs this process may use; comma-separated if several
 	Turbo        *bool   `json:"turbo"`       // clocks above the nominal are allowed
 	Kernel       *string `json:"kernel"`      // release
 	Distro       *string `json:"distro"`      //
@@ -71,11 +71,11 @@ type HostDescription struct {
 	Hypervisor   *string `json:"hypervisor"`  // by name; "none" on bare metal
 	MemTotal     *int64  `json:"mem_total_bytes"`
 	Container    *string `json:"container"` // which kind this process runs in; "none" outside of one
-	// ContainerImage is the digest of the image, where the container tells it.
+	// ContainerImage is the digest of the image, where the container states it.
 	ContainerImage *string `json:"container_image_digest"`
 
-	// KernelParameters are those of the boot command line that change timing; the
-	// rest of the line may hold what does not belong into a public result.
+	// KernelParameters are those of the boot command line that change timing; the rest
+	// of the line may hold what does not belong in a public result.
 	KernelParameters []string `json:"cmdline"`
 	// CgroupLimits has a field for each limit that is set.
 	CgroupLimits *CgroupLimits `json:"cgroup_limits"`
@@ -217,7 +217,7 @@ func allowedCPUs(t tree) ([]int, error) {
 	return cpus, nil
 }
 
-// turbo tells whether the processor may exceed its nominal clock.
+// turbo reports whether the processor may exceed its nominal clock.
 func turbo(t tree) (bool, error) {
 	if off, err := t.flag("sys/devices/system/cpu/intel_pstate/no_turbo"); err == nil {
 		return !off, nil
@@ -243,8 +243,7 @@ func governor(t tree, cpus []int) (string, error) {
 	return strings.Join(slices.Compact(names), ","), nil
 }
 
-// virtualisation tells whether, and under which hypervisor, this machine is a
-// guest.
+// virtualisation says whether this machine is a guest, and of which hypervisor.
 func virtualisation(t tree, r *Reasons) (*bool, *string) {
 	guest, host := true, false
 	none := "none"
@@ -284,10 +283,10 @@ func virtualisation(t tree, r *Reasons) (*bool, *string) {
 	return nil, nil
 }
 
-// container tells in what kind of container this process runs, by the marks that
-// those who make them leave: Podman a file that may name the image (podman-run(1)),
-// Docker an empty one, Kubernetes a service account, and systemd a name for whatever
-// started the first process.
+// container says what kind of container this process runs in, by the marks that their
+// makers leave: Podman a file that may name the image (podman-run(1)), Docker an empty
+// one, Kubernetes a service account, and systemd a name for whatever started the first
+// process.
 func container(t tree, r *Reasons) (kind, image *string) {
 	is := func(name string) *string { return &name }
 	exists := func(path string) bool {

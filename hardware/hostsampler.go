@@ -20,13 +20,14 @@ const userHZ = 100
 // wait 10 ms for each (APERFMPERF_REFRESH_DELAY_MS in arch/x86/kernel/cpu/aperfmperf.c).
 const maxClocks = 8
 
-// A hostSampler reads the counters of the kernel. Which files there are is found
-// once; a file that goes away later, as of a CPU taken offline, leaves its part out.
+// A hostSampler reads the counters of the kernel. It looks once for the files that
+// there are; where one goes away later, such as that of a CPU taken offline, its part
+// is left out.
 type hostSampler struct {
 	tree      tree
 	now       func() int64
 	allowed   []int    // CPUs that this process may use
-	clocks    []string // scaling_cur_freq, one a cpufreq policy
+	clocks    []string // scaling_cur_freq, one per cpufreq policy
 	sensors   []string // temperatures of the processor, in thousandths of a degree
 	throttles []string // events counted since boot
 }
@@ -92,7 +93,7 @@ func (h *HostReading) readStat(stat string) {
 				h.Running = &n
 			}
 		default:
-			// The lines of the CPUs come first, so another one says that all were seen.
+			// The lines of the CPUs come first, so any other means that all were seen.
 			complete = true
 		}
 	}
@@ -115,7 +116,7 @@ func (h *HostReading) readStat(stat string) {
 	h.BusySeconds, h.StealSeconds = &busy, &steal
 }
 
-// parseTicks reads numbers up to the first word that is none.
+// parseTicks reads numbers up to the first word that is not one.
 func parseTicks(fields []string) []float64 {
 	var ticks []float64
 	for _, f := range fields {
@@ -167,10 +168,10 @@ func clockFiles(t tree, cpus []int) []string {
 
 // frequency is the mean of the clocks found, or, where there is no cpufreq, of what
 // /proc/cpuinfo prints for the CPUs that this process may use. That is a clock only
-// where the kernel has the counters APERF and MPERF to observe one by. Without them, as
-// in most guests, it prints the frequency that it counts time by, the same for ever
-// (cpu_khz, to which arch_freq_get_on_cpu in arch/x86/kernel/cpu/aperfmperf.c falls
-// back; before Linux 5.18 show_cpuinfo in proc.c beside it).
+// where the kernel has the counters APERF and MPERF to observe one with. Without them,
+// as in most guests, it prints the frequency that it counts time by, which never
+// changes (cpu_khz, to which arch_freq_get_on_cpu in arch/x86/kernel/cpu/aperfmperf.c
+// falls back; before Linux 5.18 show_cpuinfo in proc.c next to it).
 func (s *hostSampler) frequency() (float64, error) {
 	var sum float64
 	var n int
@@ -213,7 +214,7 @@ func (s *hostSampler) frequency() (float64, error) {
 	return sum / float64(n), nil
 }
 
-// sensorFiles finds the processor's thermometers: the drivers' own first, else the
+// sensorFiles finds the processor's thermometers: the drivers' own first, otherwise the
 // thermal zones that stand for a processor.
 func sensorFiles(t tree) []string {
 	drivers := []string{"coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal"}
@@ -235,8 +236,7 @@ func sensorFiles(t tree) []string {
 	return files
 }
 
-// temperature is that of the hottest sensor which reads something a processor can
-// have.
+// temperature is that of the hottest sensor with a plausible reading for a processor.
 func (s *hostSampler) temperature() (float64, error) {
 	hottest, found := 0.0, false
 	for _, file := range s.sensors {
@@ -251,7 +251,7 @@ func (s *hostSampler) temperature() (float64, error) {
 	return hottest, nil
 }
 
-// throttleFiles finds one counter a core and one a package: the CPUs that share
+// throttleFiles finds one counter per core and one per package: the CPUs that share
 // either count the same events.
 func throttleFiles(t tree) []string {
 	topology, err := readTopology(t)

@@ -19,8 +19,8 @@ type LeaseRecord struct {
 	Request ClockRequest `json:"request"`
 	PID     int          `json:"pid"` // of the holder
 	Since   time.Time    `json:"since"`
-	// Boot is the kernel's id of the boot. Clocks do not stay locked over one, so a
-	// lease from before speaks of nothing.
+	// Boot is the kernel's id of the boot. Clocks do not stay locked across one, so a
+	// lease from an earlier boot means nothing.
 	Boot string `json:"boot_id"`
 	NVML string `json:"nvml"` // the library's file
 	// Before is what the clocks were when the lease was taken. NVML can't tell
@@ -68,9 +68,9 @@ func (e *LeaseLeftoverError) Error() string {
 
 const rootLeases = "/run/genbench"
 
-// LeaseDirectory is where this user's leases are: /run/genbench for root, in which
-// everybody can read them, and for others, to whom few drivers grant a lock at all,
-// the place of their locks, see userDirectory. It may not be there yet.
+// LeaseDirectory is where this user's leases are: /run/genbench for root, where
+// everybody can read them, and for others, to whom few drivers grant a lock at all, the
+// place of their locks, see userDirectory. It may not exist yet.
 func LeaseDirectory() string {
 	if os.Geteuid() == 0 {
 		return rootLeases
@@ -91,7 +91,7 @@ func bootID() (string, error) { return openTree("").text("proc/sys/kernel/random
 const leasePrefix, leaseSuffix = "clocks-", ".json"
 
 // Leases lists the leases in the directories, without those of an earlier boot. A
-// directory that is not there has none; a file that can't be read is an error that
+// directory that does not exist has none; a file that can't be read is an error that
 // names it.
 func Leases(directories ...string) ([]Lease, error) {
 	boot, err := bootID()
@@ -125,15 +125,15 @@ func Leases(directories ...string) ([]Lease, error) {
 	return found, nil
 }
 
-// readLease reads one lease. Where its text can't be read the path and whether it is
-// held are given beside the error: a damaged lease may be a live one.
+// readLease reads one lease. Where its text can't be read, the path and whether it is
+// held are given with the error: a damaged lease may be a live one.
 func readLease(path string) (Lease, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Lease{}, err
 	}
 	defer f.Close()
-	// The owner's lock is one for writing; asking with one for reading is not misled
+	// The owner's lock is one for writing; asking with one for reading is not confused
 	// by other readers.
 	ask := unix.Flock_t{Type: unix.F_RDLCK}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &ask); err != nil {
@@ -158,8 +158,8 @@ type leaseFile struct {
 	file *os.File
 }
 
-// createLease takes the lease of a GPU. Files are readable to all, so that who may
-// not lock can see who did.
+// createLease takes the lease of a GPU. Files are readable by all, so that those who
+// may not lock can see who did.
 func createLease(directory string, record LeaseRecord) (*leaseFile, error) {
 	if directory == userDirectory() {
 		if _, err := makeUserDirectory(); err != nil {
@@ -207,7 +207,7 @@ func createLease(directory string, record LeaseRecord) (*leaseFile, error) {
 	return taken, nil
 }
 
-// status tells of the open file itself, wherever its path leads by now.
+// status is that of the open file itself, wherever its path leads by now.
 func (f *leaseFile) status() (unix.Stat_t, error) {
 	var status unix.Stat_t
 	if err := unix.Fstat(int(f.file.Fd()), &status); err != nil {
@@ -216,8 +216,8 @@ func (f *leaseFile) status() (unix.Stat_t, error) {
 	return status, nil
 }
 
-// write replaces the text. A file without text says that no clock is locked, so where
-// the disk is full the old text stays, whole or damaged.
+// write replaces the text. A file without text says that no clock is locked, so on a
+// full disk the old text stays, whole or damaged.
 func (f *leaseFile) write(record LeaseRecord) error {
 	text, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
@@ -233,7 +233,7 @@ func (f *leaseFile) write(record LeaseRecord) error {
 	return f.file.Sync()
 }
 
-// remove ends the lease. A guardian that was told to end removed the file already.
+// remove ends the lease. A guardian that was told to end has already removed the file.
 func (f *leaseFile) remove() error {
 	err := os.Remove(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -266,7 +266,7 @@ func ResetClocks(n *NVML, uuid string, directories ...string) error {
 		case lease.Request.MemoryMHz != 0:
 			request.MemoryMHz = lease.Request.MemoryMHz
 		}
-		left = append(left, path) // a damaged one, too: its clocks are given back now
+		left = append(left, path) // a damaged one, too: its clocks have now been given back
 	}
 	if err := n.unlockClocks(request); err != nil {
 		return fail(err)

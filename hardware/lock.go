@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A DeviceHolder says who measures on a device.
+// A DeviceHolder says who is measuring on a device.
 type DeviceHolder struct {
 	PID       int       `json:"pid"`
 	Since     time.Time `json:"since"`
 	Directory string    `json:"directory"` // that the result goes to
 }
 
-// A DeviceHeldError says that a device is being measured on already: a second run
+// A DeviceHeldError says that a device is already being measured on: a second run
 // beside the first would spoil both.
 type DeviceHeldError struct {
 	Device string
@@ -42,20 +42,20 @@ func (h DeviceHolder) String() string {
 	return fmt.Sprintf("process %d measures on it since %s, into %s", h.PID, h.Since.Format(time.RFC3339), h.Directory)
 }
 
-// A DeviceLock keeps other runs of this user off a device. The kernel gives it back
+// A DeviceLock keeps other runs of this user off a device. The kernel releases it
 // however its holder ends.
 type DeviceLock struct{ f *os.File }
 
 // userDirectory names the place of this user's locks and leases: genbench-UID in the
-// directory of temporary files (TMPDIR). Every run of the user on this machine must find
-// the same. The runtime directory of a session is not that of a cron job and ends with
-// the session, and a home may be other machines', too.
+// directory of temporary files (TMPDIR). Every run of the user on this machine must
+// find the same one. The runtime directory of a session is not that of a cron job and
+// ends with the session, and a home may be shared with other machines.
 func userDirectory() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("genbench-%d", os.Geteuid()))
 }
 
-// makeUserDirectory makes it where it is not there. Others may write beside it, so it is
-// checked.
+// makeUserDirectory makes it if it does not exist. Others may write in the same place,
+// so it is checked.
 func makeUserDirectory() (string, error) {
 	dir, user := userDirectory(), os.Geteuid()
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -73,7 +73,7 @@ func makeUserDirectory() (string, error) {
 
 // lockDevice takes the lock of a device for a run whose result goes to directory.
 // The error is a *DeviceHeldError where another process has it. Its file stays: one
-// that is removed while others open it locks nobody out.
+// removed while others open it would lock nobody out.
 func lockDevice(id, directory string) (*DeviceLock, error) {
 	dir, err := makeUserDirectory()
 	if err != nil {
@@ -110,13 +110,13 @@ func lockDevice(id, directory string) (*DeviceLock, error) {
 	return &DeviceLock{f}, nil
 }
 
-// lockPoll is how often a device that is held is asked for again: seldom enough to
-// leave its holder alone, which measures.
+// lockPoll is how often a device that is held is asked for again: seldom enough not to
+// disturb its holder, which is measuring.
 const lockPoll = time.Second
 
-// AwaitDevice takes the lock of a device for a run whose result goes to directory. While
-// another process has the device it asks again, until ctx ends or limit has passed;
-// then the answer is a *DeviceHeldError. waiting is told of every new holder.
+// AwaitDevice takes the lock of a device for a run whose result goes to directory.
+// While another process has the device it keeps asking, until ctx ends or limit has
+// passed; then the error is a *DeviceHeldError. waiting is called with every new holder.
 func AwaitDevice(ctx context.Context, id, directory string, limit time.Duration, waiting func(DeviceHolder)) (*DeviceLock, error) {
 	until := time.Now().Add(limit)
 	var told DeviceHolder

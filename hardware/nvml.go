@@ -23,13 +23,13 @@ import (
 // looks first.
 type NVML struct {
 	library nvml.Interface
-	file    *native.Library // keeps the loaded file, and the answers of the looking up, in place
+	file    *native.Library // keeps the loaded file, and the results of looking it up, in place
 	path    string
 	system  system
 	tree    tree // what the kernel knows of the boards
 	// idsErr is why process ids of the driver can't be compared with ours, or nil.
 	idsErr error
-	// withheld is why GPUs left some out, or nil.
+	// withheld is why GPUs left out some, or nil.
 	withheld error
 	// kernelLog is the file in which the kernel writes the boards' faults.
 	kernelLog string
@@ -38,8 +38,8 @@ type NVML struct {
 // nvmlName is the file that the driver's packages install for programs.
 const nvmlName = "libnvidia-ml.so.1"
 
-// An NVMLUnavailableError says why there is no NVML here: most machines without a
-// GPU have none, and then it is no fault.
+// An NVMLUnavailableError says why there is no NVML here: most machines without a GPU
+// have none, and that is no fault.
 type NVMLUnavailableError struct {
 	Looked string // the file that was looked for
 	Cause  error  // the loader's or the driver's words
@@ -55,7 +55,7 @@ func (e *NVMLUnavailableError) Unwrap() error { return e.Cause }
 // refuses to until it is reset. It takes a reset or a reboot to get it back.
 var ErrGPULost = errors.New("the GPU is gone until it is reset; see the kernel's log for its Xid, and reset it or reboot")
 
-// An nvmlError is a call that NVML answered with something else than success.
+// An nvmlError is a call that NVML answered with anything but success.
 type nvmlError struct {
 	symbol string
 	code   nvml.Return
@@ -80,7 +80,7 @@ func (e *nvmlError) Unwrap() error {
 // errNoFunction is wrapped where the driver's library is older than what is asked of it.
 var errNoFunction = errors.New("this driver's NVML has no such function")
 
-// unsupported tells whether an error says that the board, or its driver, has no such
+// unsupported reports whether an error says that the board, or its driver, has no such
 // thing.
 func unsupported(err error) bool {
 	var refused *nvmlError
@@ -89,8 +89,8 @@ func unsupported(err error) bool {
 }
 
 // OpenNVML loads the library at path, or the one that the loader finds if path is
-// empty, and starts it. The error of a machine without one, or without a driver, is
-// an *NVMLUnavailableError.
+// empty, and starts it. On a machine without one, or without a driver, the error is an
+// *NVMLUnavailableError.
 func OpenNVML(path string) (*NVML, error) {
 	looked := path
 	if looked == "" {
@@ -108,8 +108,8 @@ func OpenNVML(path string) (*NVML, error) {
 	}
 	n := &NVML{library: nvml.New(nvml.WithLibraryPath(file.Path())), file: file, path: file.Path()}
 	if code := n.library.Init(); code != nvml.SUCCESS {
-		// go-nvml's own reference stays: it gives a file back only after a shutdown
-		// that succeeded.
+		// go-nvml's own reference stays: it releases a file only after a shutdown that
+		// succeeded.
 		cause := &nvmlError{"nvmlInit_v2", code, n.library.ErrorString(code)}
 		return nil, &NVMLUnavailableError{n.path, errors.Join(cause, file.Close())}
 	}
@@ -120,8 +120,8 @@ func OpenNVML(path string) (*NVML, error) {
 }
 
 // comparableProcessIDs says why the process ids that the driver reports mean
-// nothing here: it counts as the first PID namespace does, and a container has
-// another. The kernel gives the first one a fixed number (PROC_PID_INIT_INO in
+// nothing here: they are those of the first PID namespace, and a container has another.
+// The kernel gives the first one a fixed number (PROC_PID_INIT_INO in
 // include/linux/proc_ns.h).
 func comparableProcessIDs() error {
 	namespace, err := os.Readlink("/proc/self/ns/pid")
@@ -162,7 +162,7 @@ func convert[From, To any](value From, err error, to func(From) To) (To, error) 
 func (n *NVML) Close() error {
 	var err error
 	if code := n.library.Shutdown(); code != nvml.SUCCESS {
-		// Shutdown may have unloaded what would say it in words.
+		// Shutdown may have unloaded what would put it in words.
 		err = fmt.Errorf("close NVML: nvmlShutdown returned %d", int32(code))
 	}
 	return errors.Join(err, n.file.Close())
@@ -180,10 +180,10 @@ type gpuSampler struct {
 	faults *faultWatch // nil where nobody asks for what came between two readings
 }
 
-// NewNVMLSampler reads the counters of the GPU with the UUID. ours tells which
-// processes are those that measure; nil means this one alone. The sampler fails
-// with ErrGPULost when the GPU is gone; all else that is missing is nil with its
-// reason. The library stays its owner's.
+// NewNVMLSampler reads the counters of the GPU with the UUID. ours says which processes
+// are those that measure; nil means only this one. The sampler fails with ErrGPULost
+// when the GPU is gone; anything else that is missing is nil with its reason. The
+// library remains its owner's.
 func NewNVMLSampler(n *NVML, uuid string, ours func(pid int) bool) (EventSampler, error) {
 	s, err := newGPUSampler(n, uuid, ours)
 	if err != nil {
@@ -210,7 +210,7 @@ func (s *gpuSampler) Sample() (Reading, error) {
 	r := &g.Reasons
 	now := native.Now()
 	var lost error
-	// Every call of a GPU that is gone says so.
+	// Every call to a GPU that is gone says so.
 	seen := func(err error) error {
 		if errors.Is(err, ErrGPULost) {
 			lost = err
@@ -291,11 +291,11 @@ func known(state nvml.Pstates, err error) error {
 // reasonCounters is the first driver whose NVML is known to have the counters of clock
 // event reasons under the numbers that go-nvml asks by: 269 to 271, as in nvml.h 13.0.87,
 // the header of CUDA 13.0 Update 1, whose release notes go with this driver. In nvml.h
-// 12.9.40 to 13.0.39 these counters were 251 to 253, and 269 to 271 settings of power
-// smoothing, in watts and percents; in 12.8.90 there are no such counters.
+// 12.9.40 to 13.0.39 these counters were 251 to 253, and 269 to 271 were settings of
+// power smoothing, in watts and percent; in 12.8.90 there are no such counters.
 var reasonCounters = []int{580, 82, 7}
 
-// hasReasonCounters tells why the counters may not be asked for by their numbers, or nil.
+// hasReasonCounters says why the counters may not be asked for by their numbers, or nil.
 func (n *NVML) hasReasonCounters() error {
 	driver, err := n.system.driver.value, n.system.driver.err
 	if err != nil {
@@ -315,9 +315,9 @@ func (n *NVML) hasReasonCounters() error {
 	return nil
 }
 
-// powerViolation reads for how many nanoseconds the power cap has held clocks down, by the
-// field that API 13 names for it, or else by the function that it deprecates. The field
-// has the number of an old one and is asked for in every driver.
+// powerViolation reads for how many nanoseconds the power cap has held clocks down,
+// from the field that API 13 names for it, or otherwise from the function that it
+// deprecates. The field has the number of an old one and is asked for in every driver.
 func (n *NVML) powerViolation(d nvml.Device) (int64, error) {
 	ns, err := n.field(d, nvml.FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP)
 	if err == nil {
@@ -348,8 +348,8 @@ func (n *NVML) violation(d nvml.Device, policy nvml.PerfPolicyType, because erro
 }
 
 // hardwareSlowdown reads for how many nanoseconds the board itself has held clocks
-// down, for heat or by the power brake. Without one of the two the sum would jump when
-// that is told again.
+// down, for heat or by the power brake. If one of the two were left out while missing,
+// the sum would jump when it is reported again.
 func (n *NVML) hardwareSlowdown(d nvml.Device) (int64, error) {
 	if err := n.hasReasonCounters(); err != nil {
 		return 0, err
@@ -365,8 +365,8 @@ func (n *NVML) hardwareSlowdown(d nvml.Device) (int64, error) {
 	return sum, nil
 }
 
-// field reads one of the values that NVML gives by number and not by a function of
-// their own; all that are asked for here are whole numbers.
+// field reads one of the values that NVML gives by number, without a function of their
+// own; all that are asked for here are whole numbers.
 func (n *NVML) field(d nvml.Device, id uint32) (uint64, error) {
 	asked := []nvml.FieldValue{{FieldId: id}}
 	got, err := ask(n, func() (nvml.FieldValue, nvml.Return) {
@@ -389,8 +389,8 @@ func (n *NVML) field(d nvml.Device, id uint32) (uint64, error) {
 	return 0, fmt.Errorf("nvmlDeviceGetFieldValues: field %d has the type %d, which is no whole number", id, got.ValueType)
 }
 
-// temperature reads the core's sensor in degrees Celsius, by the function that API
-// 13 brought, or else by the one it deprecates.
+// temperature reads the core's sensor in degrees Celsius, by the function that API 13
+// introduced, or otherwise by the one it deprecates.
 func (n *NVML) temperature(d nvml.Device) (int, error) {
 	now, err := ask(n, d.GetTemperatureV().V1, "nvmlDeviceGetTemperatureV")
 	if err == nil {
@@ -403,7 +403,7 @@ func (n *NVML) temperature(d nvml.Device) (int, error) {
 	return int(old), nil
 }
 
-// eventReasons reads the mask by the name that API 12 gave it, or else by the old.
+// eventReasons reads the mask by the name that API 12 gave it, or otherwise by the old one.
 func (n *NVML) eventReasons(d nvml.Device) (EventReasons, error) {
 	now, err := ask(n, d.GetCurrentClocksEventReasons, "nvmlDeviceGetCurrentClocksEventReasons")
 	if err == nil {

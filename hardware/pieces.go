@@ -12,8 +12,8 @@ const submitTime = 40 * time.Microsecond
 
 // TimePieces runs one inference that is made of several calls and gives what each of
 // them took between two events, in nanoseconds. A delay in front holds the GPU until
-// all of them are submitted, so that none waits for the host. It is for finding out
-// which are heavy: the events between them make the whole slower.
+// all of them are submitted, so that none waits for the host. This is for finding out
+// which are expensive: the events between them make the whole slower.
 func (s *CUDAStream) TimePieces(pieces []native.Call, out []int64) error {
 	delay, err := s.NewDelay(time.Duration(len(pieces)) * submitTime)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // ParseCPUs reads a list of CPUs such as "0,2-5", each at most once. The result is
-// sorted. Whether the machine has them is found by Pin.
+// sorted. Pin finds out whether the machine has them.
 func ParseCPUs(list string) ([]int, error) {
 	cpus, err := listedCPUs(list)
 	if err != nil {
@@ -22,8 +22,8 @@ func ParseCPUs(list string) ([]int, error) {
 	return cpus, nil
 }
 
-// listedCPUs reads the format of such lists, which is the kernel's. Its error tells
-// what is wrong alone. The empty list is an error: nothing runs on no CPU.
+// listedCPUs reads the format of such lists, which is the kernel's. Its error says only
+// what is wrong. The empty list is an error: nothing runs on no CPU.
 func listedCPUs(list string) ([]int, error) {
 	fail := func(format string, args ...any) ([]int, error) { return nil, fmt.Errorf(format, args...) }
 	if strings.TrimSpace(list) == "" {
@@ -80,9 +80,9 @@ func AllowedCPUs() ([]int, error) { return allowedCPUs(openTree("")) }
 
 // Pin binds this whole process to CPUs: the threads it has, and those that it or a
 // library will start, which inherit the binding. A worker calls it before it opens an
-// engine. It fails, and leaves part of the threads bound, where a CPU is offline or
-// not granted by the control group: measuring on fewer CPUs than were asked for
-// would pass unseen.
+// engine. It fails, and leaves some of the threads bound, where a CPU is offline or not
+// granted by the control group: otherwise measuring on fewer CPUs than were asked for
+// would go unnoticed.
 func Pin(cpus []int) error {
 	fail := func(err error) error { return fmt.Errorf("bind to CPUs %s: %w", FormatCPUs(cpus), err) }
 	if len(cpus) == 0 {
@@ -118,7 +118,7 @@ func Pin(cpus []int) error {
 	return nil
 }
 
-// pinThread binds one thread and tells whether that changed anything.
+// pinThread binds one thread and reports whether that changed anything.
 func pinThread(thread int, wanted unix.CPUSetDynamic, cpus []int) (bool, error) {
 	granted, err := affinity(thread)
 	if err != nil || slices.Equal(granted, cpus) {
@@ -137,7 +137,7 @@ func pinThread(thread int, wanted unix.CPUSetDynamic, cpus []int) (bool, error) 
 	return true, nil
 }
 
-// notGranted says which CPUs the kernel left out, and why as far as it tells.
+// notGranted says which CPUs the kernel left out, and why, as far as it says.
 func notGranted(cpus, granted []int) error {
 	missing := slices.DeleteFunc(slices.Clone(cpus), func(cpu int) bool { return slices.Contains(granted, cpu) })
 	if len(missing) == 0 {

@@ -19,8 +19,8 @@ type Finding struct {
 	Advice string `json:"advice"` // what to do about it
 }
 
-// Passes tells whether the finding is about what others are doing just now, so that
-// waiting may mend it.
+// Passes reports whether the finding is about what others are doing just now, so that
+// waiting may help.
 func (f Finding) Passes() bool {
 	return f.Code == "foreign_load" || f.Code == "gpu_foreign_processes"
 }
@@ -33,8 +33,8 @@ const (
 	Fail Severity = "fail"
 )
 
-// The limits of the findings. In a round such a load costs the round, and so much steal
-// tags it (protocol section 14).
+// The limits of the findings. In a round such a load costs the round, and that much
+// steal tags it (protocol section 14).
 const (
 	maxForeignCPUs = 0.5  // cores
 	maxSteal       = 0.01 // of the machine's time
@@ -53,8 +53,8 @@ type hostState struct {
 	load1       *float64
 }
 
-// A hostCheck is one rule of the preflight. An empty text is no finding: all is
-// well, or the machine does not tell, and then the host record says why.
+// A hostCheck is one rule of the preflight. An empty text is no finding: all is well,
+// or the machine does not say, and then the host record has the reason.
 type hostCheck struct {
 	code     string
 	severity Severity
@@ -153,10 +153,10 @@ func hostChecks() []hostCheck {
 }
 
 // Preflight looks for what would disturb measurements on the host below root (the
-// empty root is "/"), with inferences of so many threads, in processes that will be
-// bound to cpus; none leaves them on those of this process. It watches the machine
-// for the time idle, in which the caller does nothing: half a second or more,
-// because the kernel counts in ticks of 10 ms. An error says that the machine
+// empty root is "/"), with inferences of that many threads, in processes that will be
+// bound to cpus; an empty list leaves them on those of this process. It watches the
+// machine for the time idle, during which the caller does nothing: half a second or
+// more, because the kernel counts in ticks of 10 ms. An error says that the machine
 // could not be watched, or that the context ended.
 func Preflight(ctx context.Context, root string, idle time.Duration, threads int, cpus []int) ([]Finding, error) {
 	t := openTree(root)

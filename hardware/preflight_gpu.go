@@ -129,14 +129,14 @@ func gpuChecks() []gpuCheck {
 // A GPUPreflight says which GPU to look at, and for whom.
 type GPUPreflight struct {
 	GPU string // UUID
-	// Ours tells which processes are those that measure; nil means this one alone.
+	// Ours says which processes are those that measure; nil means only this one.
 	Ours func(pid int) bool
 	// Leases are the directories in which leases of clocks may lie, see
 	// LeaseDirectories.
 	Leases []string
 }
 
-// LostGPU is the finding of a GPU that no longer answers, or of all if device is
+// LostGPU is the finding that a GPU no longer answers, or all of them if device is
 // empty; err wraps ErrGPULost.
 func LostGPU(device string, err error) Finding {
 	return Finding{
@@ -146,7 +146,7 @@ func LostGPU(device string, err error) Finding {
 }
 
 // PreflightGPU looks for what would disturb measurements on a GPU. A GPU that is gone
-// is a finding by itself. What the machine does not tell is none.
+// is a finding in itself. What the machine does not say is none.
 func PreflightGPU(n *NVML, p GPUPreflight) ([]Finding, error) {
 	fail := func(err error) ([]Finding, error) { return nil, fmt.Errorf("check GPU: %w", err) }
 	sampler, err := newGPUSampler(n, p.GPU, p.Ours)
@@ -204,8 +204,8 @@ func leaseOf(uuid string, directories []string) (*Lease, error) {
 // capSysAdmin is the bit of CAP_SYS_ADMIN (kernel's include/uapi/linux/capability.h).
 const capSysAdmin = 21
 
-// mayAdminister tells whether this process has what the driver asks of one that sets
-// clocks. Root in a container usually has not.
+// mayAdminister reports whether this process has the capability that the driver asks
+// for to set clocks. Root in a container usually does not.
 func mayAdminister(t tree) (bool, error) {
 	word, err := t.value("proc/self/status", "CapEff")
 	if err != nil {
@@ -220,7 +220,7 @@ func mayAdminister(t tree) (bool, error) {
 
 // around splits the CPUs that this process may use into those of a NUMA node and
 // those of other nodes. If none of the node's is allowed, near is all of the node's.
-// A machine that does not tell has neither.
+// On a machine that does not say, both are empty.
 func around(t tree, node int) (near, far []int) {
 	allowed, err := allowedCPUs(t)
 	if err != nil {
@@ -229,7 +229,7 @@ func around(t tree, node int) (near, far []int) {
 	for _, file := range t.glob("sys/devices/system/node/node*/cpulist") {
 		cpus, err := t.cpuList(file)
 		if err != nil {
-			continue // a node of memory alone has an empty list
+			continue // a node with only memory has an empty list
 		}
 		of, err := strconv.Atoi(strings.TrimPrefix(path.Base(path.Dir(file)), "node"))
 		switch {

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Reasons says why a field of a record is null, by the field's JSON key. In JSON
-// each reason stands beside its field as "<key>_reason", so that a reader never
-// mistakes "not known" for zero or for "forgotten".
+// Reasons says why a field of a record is null, by the field's JSON key. In JSON each
+// reason is beside its field as "<key>_reason", so that a reader never mistakes "not
+// known" for zero or for "forgotten".
 type Reasons map[string]string
 
 const reasonSuffix = "_reason"
@@ -63,8 +63,8 @@ func unmarshalWithReasons(object []byte, record any, reasons *Reasons) error {
 		return err
 	}
 	*reasons = nil
-	// Most records have none, and decoding them once more for those takes as long as
-	// the first time. A key that is written with escapes is looked at.
+	// Most records have none, and decoding them again to find out takes as long as the
+	// first time. An object with escapes, which may hide a key, is decoded all the same.
 	if !bytes.Contains(object, []byte(reasonSuffix+`"`)) && !bytes.ContainsRune(object, '\\') {
 		return nil
 	}

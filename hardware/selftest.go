@@ -16,7 +16,7 @@ import (
 	"genbench/hardware/native"
 )
 
-// A SelfTest is how well this machine can be measured with: what the instrument
+// A SelfTest says how well one can measure with this machine: what the instrument
 // itself adds to a time. Times are in nanoseconds.
 type SelfTest struct {
 	Clock ClockTest `json:"clock"`
@@ -64,7 +64,7 @@ type TruthTest struct {
 // reading of the counters beside it.
 type TelemetryTest struct {
 	Pairs  int   `json:"pairs"`   // of a slice with a reading and one without
-	WorkNS int64 `json:"work_ns"` // how long a call takes, about
+	WorkNS int64 `json:"work_ns"` // roughly how long a call takes
 	// ReadingNS is how long it takes to read all samplers once, in the median.
 	ReadingNS int64 `json:"reading_ns"`
 	// Median and P99 are what readings do to the median and to the 99th percentile, as
@@ -73,8 +73,8 @@ type TelemetryTest struct {
 	P99    Shift `json:"p99"`
 }
 
-// A Shift is by which share readings lengthen a time, with an interval over batches of
-// pairs that holds the truth in 99 % of tests.
+// A Shift is the share by which readings lengthen a time, with an interval over batches
+// of pairs that holds the truth in 99 % of tests.
 type Shift struct {
 	Value float64 `json:"value"`
 	Low   float64 `json:"low"`
@@ -94,8 +94,8 @@ type SelfCheck struct {
 }
 
 // The limits. A loop of 100 ns is 0.05 % of the shortest inference that is timed
-// one by one (0.2 ms, protocol M4); its tail may hold an interrupt, and five
-// times the limit still is a quarter of a percent. 1 % is protocol M9.
+// one by one (0.2 ms, protocol M4); its tail may hold an interrupt, and five times the
+// limit is still a quarter of a percent. 1 % is protocol M9.
 const (
 	maxClockStepNS   = 100
 	maxClockReadNS   = 100
@@ -108,8 +108,8 @@ const (
 )
 
 // The telemetry test. What disturbs a shared machine lasts longer than a slice of
-// 10 ms and so meets both kinds of slices alike, whereas a reading is over well within
-// its own. Calls are as short as any that is timed one by one.
+// 10 ms and so affects both kinds of slices alike, whereas a reading ends well within
+// its own. Calls are as short as any that are timed one by one.
 const (
 	telemetryPeriod = 100 * time.Millisecond // between readings beside a measurement
 	telemetrySlice  = 10 * time.Millisecond
@@ -118,15 +118,15 @@ const (
 )
 
 // telemetryLooks are after how many batches the test ends if it is decided by then:
-// 2.4 to 19 s. Each look errs in a quarter of the cases that all of them may.
+// 2.4 to 19 s. Each look may err in a quarter of the cases allowed to all of them.
 func telemetryLooks() []int { return []int{10, 20, 40, 80} }
 
 // RunSelfTest measures the instrument on a stream of the host, in about a second, and
-// in 3 to 20 more what reading the samplers does to it, where any are given. It fails
-// only if the context ends, a call can't be timed or a sampler can't be read; what it
-// finds wrong is in the checks. The machine should be idle.
+// where samplers are given what reading them does to it, in 3 to 20 more. It fails only
+// if the context ends, a call can't be timed or a sampler can't be read; what it finds
+// wrong is in the checks. The machine should be idle.
 func RunSelfTest(ctx context.Context, s Stream, samplers ...Sampler) (SelfTest, error) {
-	// As in a round: the collector stays out, and the thread is the goroutine's.
+	// As in a round: no garbage collection, and the goroutine keeps its thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	runtime.GC()
@@ -246,7 +246,7 @@ func (t *SelfTest) allocations(ctx context.Context, s Stream) error {
 }
 
 // telemetry times slices with a reading and without, in turn; which comes first
-// alternates, so that a drift of the machine favours neither.
+// alternates, so that machine drift favours neither.
 func (t *SelfTest) telemetry(ctx context.Context, s Stream, samplers []Sampler) error {
 	work, length, err := workOf(ctx, s, telemetryWork)
 	if err != nil {
@@ -329,7 +329,7 @@ func mixedQuantile(a, b []int64, share, q float64) int64 {
 	}
 }
 
-// workOf makes a call that takes about so long here.
+// workOf makes a call that takes about that long here.
 func workOf(ctx context.Context, s Stream, length time.Duration) (*native.Work, int64, error) {
 	const trial = 100000
 	steps := int64(trial)
@@ -359,7 +359,7 @@ type reading struct {
 }
 
 // readBeside starts a reader. It reads a quarter of a slice after it was asked, so that
-// the slice has begun and what the reading does to it ends within.
+// the slice has begun and any effect of the reading ends within it.
 func readBeside(samplers []Sampler) reader {
 	r := reader{make(chan struct{}), make(chan reading)}
 	go func() {
@@ -409,7 +409,7 @@ func (t *TelemetryTest) checks() []SelfCheck {
 	return []SelfCheck{t.Median.check("readings move the median", maxMedianShift), t.P99.check("readings move the p99", maxP99Shift)}
 }
 
-// check holds a shift against its limit: the whole interval decides.
+// check holds a shift against its limit: its whole interval decides.
 func (s Shift) check(name string, limit float64) SelfCheck {
 	c := SelfCheck{Name: name, Value: 100 * s.Value, Limit: 100 * limit, Unit: "%"}
 	c.Passed = s.Low >= -limit && s.High <= limit
@@ -419,7 +419,7 @@ func (s Shift) check(name string, limit float64) SelfCheck {
 
 func (t *SelfTest) judge() {
 	check := func(name string, value, limit float64, unit string) {
-		// A value that is no number passes nothing.
+		// A value that is not a number passes nothing.
 		t.Checks = append(t.Checks, SelfCheck{Name: name, Value: value, Limit: limit, Unit: unit, Passed: value <= limit})
 	}
 	check("clock resolution", t.Clock.StepNS, maxClockStepNS, "ns")
@@ -461,8 +461,8 @@ func deviceTimes(samples []Sample) []int64 {
 	return times
 }
 
-// spread sorts the times. Its quantiles are times that were read: the smallest
-// that so large a share of all do not exceed.
+// spread sorts the times. Its quantiles are times that were read: the smallest that the
+// given share of all do not exceed.
 func spread(times []int64) Spread {
 	slices.Sort(times)
 	at := func(q float64) int64 { return times[int(math.Ceil(q*float64(len(times))))-1] }

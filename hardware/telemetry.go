@@ -15,23 +15,23 @@ type Sampler interface {
 	Close() error
 }
 
-// An EventSampler is the sampler of a GPU, which can be asked for one thing alone. It is
+// An EventSampler is the sampler of a GPU, which can be asked for a single thing. It is
 // the exception to the rule above: short limits of heat and power show in no reading
-// before or after a round, and in no counter of every board. So a worker asks beside
-// its timed blocks, on another thread, ten times a second; `genbench selftest` shows
-// what a whole reading as often does to what is timed.
+// before or after a round, and not every board counts them. So a worker asks beside its
+// timed blocks, on another thread, ten times a second; `genbench selftest` shows what a
+// whole reading at that rate does to what is timed.
 type EventSampler interface {
 	Sampler
-	// EventReasons tells why the clocks are what they are now, by one call of the driver.
+	// EventReasons says why the clocks are what they are now, by one call of the driver.
 	EventReasons() (EventReasons, error)
 }
 
-// An EventWatch is what a GPU told of its clocks between the ends of an interval.
+// An EventWatch is what a GPU reported about its clocks between the ends of an interval.
 type EventWatch struct {
 	Looks int `json:"looks"`
-	// Seen counts the looks at which a reason stood, by its name (EventReasons.Names).
+	// Seen counts the looks at which a reason held, by its name (EventReasons.Names).
 	Seen map[string]int `json:"seen"`
-	// Joined holds all bits that were seen.
+	// Joined has all bits that were seen.
 	Joined EventReasons `json:"event_reasons"`
 	// Failed counts the looks that the driver did not answer.
 	Failed int `json:"failed,omitempty"`
@@ -89,7 +89,7 @@ func (h *HostReading) UnmarshalJSON(b []byte) error {
 	return unmarshalWithReasons(b, (*plain)(h), &h.Reasons)
 }
 
-// GPUReading holds what NVML tells of one GPU.
+// GPUReading holds what NVML says about one GPU.
 type GPUReading struct {
 	SMClockMHz     *int     `json:"sm_clock_mhz"`
 	MemoryClockMHz *int     `json:"memory_clock_mhz"`
@@ -99,17 +99,17 @@ type GPUReading struct {
 	// EventReasons is NVML's clock event (throttle) bit mask; see EventReasons.Names.
 	EventReasons *EventReasons `json:"event_reasons"`
 	EnergyJ      *float64      `json:"energy_j"` // cumulative since the driver was loaded
-	// PowerViolationNS and ThermalViolationNS are for how long clocks were held down
-	// by the power limit and by heat; cumulative.
+	// PowerViolationNS and ThermalViolationNS are how long clocks were held down by the
+	// power limit and by heat; cumulative.
 	PowerViolationNS   *int64 `json:"power_violation_ns"`
 	ThermalViolationNS *int64 `json:"thermal_violation_ns"`
-	// HWSlowdownNS is for how long the board itself halved its clocks or more, for heat
-	// or because the power supply asked for it; cumulative.
+	// HWSlowdownNS is how long the board itself cut its clocks to half or less, because
+	// of heat or because the power supply asked for it; cumulative.
 	HWSlowdownNS *int64 `json:"hw_slowdown_ns"`
 	ECCErrors    *int64 `json:"ecc_uncorrectable"` // cumulative since the driver was loaded
 	PCIeReplays  *int64 `json:"pcie_replays"`      // packets sent again; cumulative
-	// Xids are the faults that the driver reported since the same sampler's reading
-	// before, by NVIDIA's numbers. Empty is none, nil is not known.
+	// Xids are the faults that the driver reported since the same sampler's previous
+	// reading, by NVIDIA's numbers. Empty is none, nil is not known.
 	Xids []int `json:"xids"`
 	// ForeignProcesses are the ids of processes with a compute or graphics context
 	// on the GPU, without those the sampler was told are ours. Empty is none, nil
@@ -158,9 +158,9 @@ type Interval struct {
 	// StealFraction is the time a hypervisor took away, as a share of what all CPUs
 	// online could have done.
 	StealFraction *float64 `json:"steal_fraction"`
-	// ForeignCPUs is how many CPUs other processes kept busy, on the mean. It
-	// counts in ticks of 10 ms a CPU, so intervals of less than a few tenths of a
-	// second say little.
+	// ForeignCPUs is how many CPUs other processes kept busy on average. It counts in
+	// ticks of 10 ms per CPU, so intervals of less than a few tenths of a second say
+	// little.
 	ForeignCPUs *float64 `json:"foreign_cpus"`
 	// MeanFrequencyMHz is the mean of the two ends.
 	MeanFrequencyMHz *float64 `json:"mean_frequency_mhz"`
@@ -188,8 +188,8 @@ func (i *Interval) UnmarshalJSON(b []byte) error {
 type GPUInterval struct {
 	// EventReasons joins the bits of both ends and of the looks between them.
 	EventReasons *EventReasons `json:"event_reasons"`
-	// Watch holds the looks between the ends; what came and went between two of them is
-	// not seen. Nil where nobody looked.
+	// Watch holds the looks between the ends; what came and went between two of them
+	// was not seen. Nil where nobody looked.
 	Watch        *EventWatch `json:"event_watch"`
 	EnergyJ      *float64    `json:"energy_j"`
 	TemperatureC *int        `json:"temperature_c"` // at the end
@@ -218,7 +218,7 @@ func (g *GPUInterval) UnmarshalJSON(b []byte) error {
 }
 
 // Between compares two readings of one sampler. ownCPUSeconds is what the
-// measuring processes used of the host between them, as Usage tells.
+// measuring processes used of the host between them, as Usage says.
 func Between(start, end Reading, ownCPUSeconds float64) Interval {
 	var i Interval
 	if end.Time > start.Time {
@@ -249,12 +249,12 @@ func (i *Interval) host(start, end HostReading, own float64) {
 		if steal, err := increase("steal_s", start.StealSeconds, end.StealSeconds, start.Reasons, end.Reasons); err != nil {
 			i.Reasons.add("steal_fraction", "%v", err)
 		} else {
-			// The hypervisor's ticks do not fall together with ours.
+			// The hypervisor's ticks do not coincide with ours.
 			fraction := min(1, steal/capacity)
 			i.StealFraction = &fraction
 		}
 		busy, err := increase("busy_s", start.BusySeconds, end.BusySeconds, start.Reasons, end.Reasons)
-		// What a tick more or less on every CPU, at both ends, can feign.
+		// What one tick more or less on every CPU, at both ends, can simulate.
 		ticks := 2 * float64(*end.CPUs) / userHZ
 		switch {
 		case err != nil:
@@ -357,8 +357,8 @@ func gpuBetween(start, end GPUReading) *GPUInterval {
 	return g
 }
 
-// increase is by how much a cumulative counter grew. Counters start anew when a
-// CPU goes offline or a driver is loaded again; what they lost is not known.
+// increase is by how much a cumulative counter grew. Counters restart when a CPU goes
+// offline or a driver is reloaded; what they lost is not known.
 func increase[T int64 | float64](key string, start, end *T, reasons ...Reasons) (T, error) {
 	if start == nil || end == nil {
 		return 0, fmt.Errorf("%s", reasonOf(key, reasons...))

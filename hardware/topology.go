@@ -43,7 +43,7 @@ func readTopology(t tree) (topology, error) {
 	return found, nil
 }
 
-// shared lists the cores of which the given CPUs hold more than one thread.
+// shared lists the cores of which the given CPUs include more than one thread.
 func (p topology) shared(cpus []int) [][]int {
 	var shared [][]int
 	for _, core := range p.cores {

@@ -22,7 +22,7 @@ func openTree(root string) tree {
 	return tree{os.DirFS(root)}
 }
 
-// text reads a file without the white space around it.
+// text reads a file without surrounding white space.
 func (t tree) text(path string) (string, error) {
 	b, err := fs.ReadFile(t.FS, path)
 	if err != nil {

@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// xidLine is how the driver writes a fault of a board into the kernel's log, as
+// xidLine is how the driver writes a fault of a board into the kernel's log, such as
 // "NVRM: Xid (PCI:0000:65:00): 79, …" (NVIDIA, "Xid Errors", viewing them).
 var xidLine = regexp.MustCompile(`NVRM: Xid \((?:PCI:)?([0-9a-fA-F:]+)[^)]*\): (\d+)`)
 
-// applicationXids are faults that end the program which met them and, as a rule, leave
-// the board well: an exception in a kernel (13), an access to memory that is not mapped
-// (31), a fault of the program's own that leaves the GPU healthy (43), and the removal
-// of a program that was killed or that another fault had ended, which then has its own
-// number (45). NVIDIA's catalog gives as the immediate action for 13 and 31
-// RESTART_APP, for 43 IGNORE, and for 45 to follow the other fault
-// (docs.nvidia.com/deploy/xid-errors: Xid Catalog, and Common Xid Errors). It says of 13
-// and 31 that a broken board can raise them as well, if rarely.
+// applicationXids are faults that end the program that met them and, as a rule, leave
+// the board healthy: an exception in a kernel (13), an access to memory that is not
+// mapped (31), a fault of the program's own that leaves the GPU healthy (43), and the
+// removal of a program that was killed or that another fault, which then has its own
+// number, had ended (45). The immediate action in NVIDIA's catalog is RESTART_APP for
+// 13 and 31, IGNORE for 43, and for 45 to follow the other fault
+// (docs.nvidia.com/deploy/xid-errors: Xid Catalog, and Common Xid Errors). It says of
+// 13 and 31 that a broken board can raise them as well, if rarely.
 var applicationXids = []int{13, 31, 43, 45}
 
 // xids lists the faults of a board in the kernel's log, each kind once, without
@@ -43,7 +43,7 @@ func xids(kernelLog, busID string) []int {
 	return slices.Compact(found)
 }
 
-// A faultWatch collects the faults of one board as the driver tells them to programs,
+// A faultWatch collects the faults of one board as the driver reports them to programs,
 // which takes no right to read the kernel's log. It may be closed while another
 // goroutine reads.
 type faultWatch struct {
@@ -53,7 +53,7 @@ type faultWatch struct {
 	err  error         // why nothing is collected
 }
 
-// watchFaults begins to collect; what came before is not told.
+// watchFaults begins to collect; what came before is not reported.
 func (n *NVML) watchFaults(d nvml.Device) *faultWatch {
 	w := &faultWatch{nvml: n}
 	if w.set, w.err = ask(n, n.library.EventSetCreate, "nvmlEventSetCreate"); w.err != nil {
@@ -66,7 +66,7 @@ func (n *NVML) watchFaults(d nvml.Device) *faultWatch {
 	return w
 }
 
-// mostFaults bounds one look: a board that fails without end is told of all the same.
+// mostFaults bounds one look: a board that fails without end is reported all the same.
 const mostFaults = 64
 
 // since lists the faults since the last look, by their numbers, in order; empty is
@@ -106,8 +106,8 @@ func (w *faultWatch) close() error {
 	return w.nvml.tell(set.Free, "nvmlEventSetFree")
 }
 
-// readKernelLog reads what /dev/kmsg holds now, one record a read (kernel's
-// Documentation/ABI/testing/dev-kmsg). Most systems let only root.
+// readKernelLog reads what /dev/kmsg holds now, one record per read (kernel's
+// Documentation/ABI/testing/dev-kmsg). Most systems let only root read it.
 func readKernelLog(path string) (string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

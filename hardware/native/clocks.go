@@ -26,17 +26,17 @@ import "unsafe"
 const maxClocks = 2048
 
 // MemoryClocks lists the memory clocks in MHz that the GPU with the UUID can be set
-// to, in NVML's order, from an NVML that has been started. go-nvml offers the
-// function with room for one clock, which no board's list fits in. The code is
-// NVML's; the error is that of a missing function.
+// to, in NVML's order, from an NVML that has been started. go-nvml offers the function
+// with room for a single clock, and every board's list is longer. The code is NVML's;
+// err says that the function is missing.
 func MemoryClocks(nvml *Library, uuid string) (mhz []int, code int, err error) {
 	return listClocks(nvml, "nvmlDeviceGetSupportedMemoryClocks", uuid, func(find, list unsafe.Pointer, id *C.char, count, out *C.uint) C.int {
 		return C.list_memory(find, list, id, count, out)
 	})
 }
 
-// GraphicsClocks lists the graphics clocks that go with a memory clock, as
-// MemoryClocks does.
+// GraphicsClocks lists the graphics clocks that go with a memory clock, in the manner
+// of MemoryClocks.
 func GraphicsClocks(nvml *Library, uuid string, memoryMHz int) (mhz []int, code int, err error) {
 	return listClocks(nvml, "nvmlDeviceGetSupportedGraphicsClocks", uuid, func(find, list unsafe.Pointer, id *C.char, count, out *C.uint) C.int {
 		return C.list_graphics(find, list, id, C.uint(memoryMHz), count, out)

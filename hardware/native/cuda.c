@@ -7,7 +7,7 @@
 
 static const gb_cuda_status well = {gb_call_none, 0};
 
-// TRY ends the function it stands in with the first call that fails.
+// TRY ends the function it is in with the first call that fails.
 #define TRY(api, name, ...) \
 	do { \
 		unsigned result = (api)->name(__VA_ARGS__); \
@@ -97,7 +97,7 @@ gb_cuda_status gb_cuda_open_stream(gb_cuda_stream *s, const gb_cuda_device *d) {
 	return well;
 }
 
-// keep notes the first failure and goes on, so that the rest is given back.
+// keep notes the first failure and continues, so that the rest is given back.
 static void keep(gb_cuda_status *first, int call, unsigned result) {
 	if (first->result == 0 && result != 0) *first = (gb_cuda_status){call, result};
 }
@@ -172,7 +172,7 @@ gb_cuda_status gb_cuda_fill(const gb_cuda_stream *s, gb_cu_pointer to, unsigned 
 gb_cuda_status gb_cuda_load_module(const gb_cuda_device *d, const char *ptx, char *log, size_t log_bytes, CUmodule *module) {
 	TRY(d->api, cuCtxSetCurrent, d->context);
 	unsigned options[] = {gb_cu_jit_error_log, gb_cu_jit_error_log_bytes};
-	// An option's value stands in the pointer itself.
+	// An option's value is in the pointer itself.
 	void *values[] = {log, (void *)(uintptr_t)log_bytes};
 	TRY(d->api, cuModuleLoadDataEx, module, ptx, 2, options, values);
 	return well;
@@ -215,8 +215,8 @@ int gb_cuda_run_copy(void *arg) {
 	return (int)result;
 }
 
-// on_host tells whether a side of a copy is memory of the host. What the driver knows by
-// its address alone may be pinned, of which it tells, or not, of which it knows nothing.
+// on_host says whether a side of a copy is memory of the host. Memory given only by an
+// address may be pinned, which the driver reports, or not, and then it knows nothing of it.
 static int on_host(const gb_cuda *api, const struct gb_cu_copy_side *side, gb_cuda_status *status) {
 	if (side->type != gb_cu_memory_unified) return side->type == gb_cu_memory_host;
 	unsigned type = 0;
@@ -261,7 +261,8 @@ static gb_cuda_status look_at(const gb_cuda *api, CUgraph graph, int *unsafe) {
 	return status;
 }
 
-// missing is the first function that a driver lacks to look at a graph, or gb_call_none.
+// missing is the first function that a driver lacks for looking at a graph, or
+// gb_call_none.
 static int missing(const gb_cuda *api) {
 #define X(name, params) \
 	if (api->name == NULL) return gb_call_##name;
@@ -281,7 +282,7 @@ gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb
 	}
 	keep(&end.status, gb_call_cuCtxSetCurrent, api->cuCtxSetCurrent(s->context));
 	if (end.status.result != 0) return end;
-	// Thread-local: another thread may allocate meanwhile, this one may not.
+	// Thread-local: another thread may allocate meanwhile, this one must not.
 	keep(&end.status, gb_call_cuStreamBeginCapture_v2, api->cuStreamBeginCapture_v2(s->stream, gb_cu_capture_thread_local));
 	if (end.status.result != 0) return end;
 	end.code = func(arg);
@@ -296,7 +297,7 @@ gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb
 		keep(&end.status, gb_call_cuGraphInstantiateWithFlags, api->cuGraphInstantiateWithFlags(&g->exec, graph, 0));
 	}
 	if (g->exec != NULL && end.status.result == 0) {
-		// Else the first replay would pay for the upload.
+		// Otherwise the first replay would pay for the upload.
 		keep(&end.status, gb_call_cuGraphUpload, api->cuGraphUpload(g->exec, s->stream));
 		keep(&end.status, gb_call_cuStreamSynchronize, api->cuStreamSynchronize(s->stream));
 	}
@@ -333,7 +334,7 @@ static gb_cuda_status submit_sample(const gb_cuda_stream *s, gb_func func, void 
 	return well;
 }
 
-// let_go ends the hold of a stream, whatever became of what was to be submitted.
+// let_go ends the hold of a stream, whatever became of the submission.
 static void let_go(const gb_cuda_stream *s) { __atomic_store_n(&s->gate->open, 1, __ATOMIC_RELEASE); }
 
 // time_sample takes one sample; *code is what the timed function returned.
@@ -364,7 +365,7 @@ static gb_cuda_status time_sample(const gb_cuda_stream *s, gb_func func, void *a
 gb_cuda_end gb_time_cuda(const gb_cuda_stream *s, gb_func func, void *arg, int64_t group, gb_sample *out, int64_t n) {
 	gb_cuda_end end = {.status = well};
 	keep(&end.status, gb_call_cuCtxSetCurrent, s->api->cuCtxSetCurrent(s->context));
-	// What earlier calls left in the stream is not the first sample's.
+	// What earlier calls left in the stream must not count for the first sample.
 	if (end.status.result == 0) keep(&end.status, gb_call_cuStreamSynchronize, s->api->cuStreamSynchronize(s->stream));
 	for (; end.done < n && end.status.result == 0; end.done++) {
 		end.status = time_sample(s, func, arg, group, &out[end.done], &end.code);

@@ -25,8 +25,8 @@ type CUDA struct {
 	version int
 }
 
-// minCUDA is the oldest driver that genbench works with, as cuDriverGetVersion
-// counts: 1000 times the major version of the CUDA it supports and 10 times the
+// minCUDA is the oldest driver that genbench works with, in cuDriverGetVersion's
+// numbering: 1000 times the major version of the CUDA it supports and 10 times the
 // minor.
 const minCUDA = 11080
 
@@ -101,7 +101,7 @@ func OpenCUDA(name string) (*CUDA, error) {
 	return c, nil
 }
 
-// CUDAVersion is a version as cuDriverGetVersion counts, in words: 12040 is 12.4.
+// CUDAVersion writes out a version of cuDriverGetVersion's numbering: 12040 is 12.4.
 func CUDAVersion(v int) string { return fmt.Sprintf("%d.%d", v/1000, v%1000/10) }
 
 // Path is the file that was loaded.
@@ -110,7 +110,7 @@ func (c *CUDA) Path() string { return c.path }
 // Version is the newest CUDA that the driver supports, such as "12.4".
 func (c *CUDA) Version() string { return CUDAVersion(c.version) }
 
-// Free releases the table; nothing of the driver may be used afterwards.
+// Free releases the table; no part of the driver may be used afterwards.
 func (c *CUDA) Free() {
 	C.free(unsafe.Pointer(c.api))
 	c.api = nil
@@ -162,7 +162,7 @@ type CUDADeviceInfo struct {
 // Capability is the compute capability as architectures count it: 75 for 7.5.
 func (d CUDADeviceInfo) Capability() int { return 10*d.CapabilityMajor + d.CapabilityMinor }
 
-// DeviceInfo describes the device of an ordinal.
+// DeviceInfo describes the device with an ordinal.
 func (c *CUDA) DeviceInfo(ordinal int) (CUDADeviceInfo, error) {
 	var info C.gb_cuda_info
 	if err := c.check(C.gb_cuda_describe(c.api, C.int(ordinal), &info)); err != nil {
@@ -180,8 +180,8 @@ func (c *CUDA) DeviceInfo(ordinal int) (CUDADeviceInfo, error) {
 	return d, nil
 }
 
-// A CUDADevice is a device with its primary context. Its methods may be called
-// from any goroutine, from one at a time.
+// A CUDADevice is a device with its primary context. Its methods may be called from any
+// goroutine, but only one at a time.
 type CUDADevice struct {
 	cuda *CUDA
 	c    *C.gb_cuda_device
@@ -231,7 +231,7 @@ func (d *CUDADevice) AllocPinned(bytes int) ([]byte, error) {
 	return unsafe.Slice((*byte)(p), bytes), nil
 }
 
-// FreePinned gives memory of AllocPinned back.
+// FreePinned gives back memory from AllocPinned.
 func (d *CUDADevice) FreePinned(memory []byte) error {
 	return d.cuda.check(C.gb_cuda_free_pinned(d.c, unsafe.Pointer(unsafe.SliceData(memory))))
 }
@@ -285,7 +285,7 @@ type CUDAStream struct {
 func (d *CUDADevice) OpenStream() (*CUDAStream, error) {
 	s := &CUDAStream{cuda: d.cuda, c: (*C.gb_cuda_stream)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_cuda_stream{}))))}
 	if err := d.cuda.check(C.gb_cuda_open_stream(s.c, d.c)); err != nil {
-		C.gb_cuda_close_stream(s.c) // what was made; the first failure is told
+		C.gb_cuda_close_stream(s.c) // what was made; the first failure is reported
 		C.free(unsafe.Pointer(s.c))
 		return nil, err
 	}
@@ -309,7 +309,7 @@ func (s *CUDAStream) Handle() uintptr { return uintptr(unsafe.Pointer(s.c.stream
 // Synchronize waits for all submitted work.
 func (s *CUDAStream) Synchronize() error { return s.cuda.check(C.gb_cuda_synchronize(s.c)) }
 
-// Done tells without waiting whether all submitted work has ended.
+// Done reports, without waiting, whether all submitted work has ended.
 func (s *CUDAStream) Done() (bool, error) {
 	status := C.gb_cuda_query(s.c)
 	if status.result == C.gb_cu_error_not_ready {
@@ -340,7 +340,7 @@ func (s *CUDAStream) Fill(to uint64, value byte, bytes int64) error {
 }
 
 // SetFlush has the timed loop overwrite device memory, which the stream then owns,
-// before each sample and outside its events. No bytes end that.
+// before each sample and outside its events. Zero bytes end that.
 func (s *CUDAStream) SetFlush(memory uint64, bytes int64) {
 	s.c.flush, s.c.flush_bytes = C.gb_cu_pointer(memory), C.size_t(bytes)
 }
@@ -348,9 +348,9 @@ func (s *CUDAStream) SetFlush(memory uint64, bytes int64) {
 // GateBytes is the size of the memory that holds a stream.
 const GateBytes = int(unsafe.Sizeof(C.gb_cuda_gate{}))
 
-// SetHold has the timed loop submit a launch of gb_hold before each sample, and let
-// it go through pinned memory of GateBytes once all of the sample is submitted. Both
-// stay their owner's. Nil ends that.
+// SetHold has the timed loop submit a launch of gb_hold before each sample, and release
+// it through pinned memory of GateBytes once the whole sample is submitted. Both remain
+// their owner's. Nil ends that.
 func (s *CUDAStream) SetHold(launch *CUDALaunch, gate []byte) {
 	if launch == nil {
 		s.c.hold, s.c.gate = nil, nil
@@ -359,12 +359,12 @@ func (s *CUDAStream) SetHold(launch *CUDALaunch, gate []byte) {
 	s.c.hold, s.c.gate = launch.c, (*C.gb_cuda_gate)(unsafe.Pointer(unsafe.SliceData(gate)))
 }
 
-// ErrHoldExpired says that a held stream let go before all of a sample was submitted:
-// what submits it waits for the stream.
+// ErrHoldExpired says that a held stream let go before the whole sample was submitted:
+// whatever submits it waits for the stream.
 var ErrHoldExpired = errors.New("the stream was held and let go by itself")
 
-// Time fills out in one C call: events around each group of inferences, enqueue and
-// host time beside them, each divided by the group's size. It allocates nothing. A
+// Time fills out in one C call: device time by events around each group of inferences,
+// with enqueue and host time, each divided by the group's size. It allocates nothing. A
 // failing inference ends the block with a *CallError, a failing driver call with a
 // *CUDAError.
 func (s *CUDAStream) Time(c Call, group int, out []Sample) error {
@@ -491,7 +491,7 @@ type CUDACopy struct {
 }
 
 // NewCopy prepares a copy of pinned memory into the device, or out of it. Both places
-// stay their owner's and outlive the copy.
+// remain their owner's and outlive the copy.
 func (s *CUDAStream) NewCopy(host []byte, device uint64, out bool) *CUDACopy {
 	c := &CUDACopy{stream: s, c: (*C.gb_cuda_copy)(C.calloc(1, C.size_t(unsafe.Sizeof(C.gb_cuda_copy{}))))}
 	c.c.stream, c.c.device, c.c.host, c.c.bytes = s.c, C.gb_cu_pointer(device), unsafe.Pointer(unsafe.SliceData(host)), C.size_t(len(host))

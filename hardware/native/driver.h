@@ -15,9 +15,8 @@
 #include "native.h"
 
 // Handles are declared as the vendor's header declares them, so that both may be
-// included in one file. Parameters that are enumerations there have here the
-// integer type that the compiler gives them: unsigned, as none has a negative
-// value.
+// included in one file. Parameters that are enumerations there have the compiler's
+// integer type for those here: unsigned, as none has a negative value.
 typedef struct CUctx_st *CUcontext;
 typedef struct CUmod_st *CUmodule;
 typedef struct CUfunc_st *CUfunction;
@@ -34,7 +33,7 @@ typedef struct gb_cu_uuid gb_cu_uuid;
 #endif
 typedef unsigned long long gb_cu_pointer;
 
-// gb_cu_copy is CUDA_MEMCPY3D. Only where it copies from and to is read here.
+// gb_cu_copy is CUDA_MEMCPY3D. Only the places that it copies from and to are read here.
 struct gb_cu_copy_side {
 	size_t x, y, z, level;
 	unsigned type; // CUmemorytype
@@ -51,7 +50,7 @@ struct gb_cu_copy {
 typedef struct gb_cu_copy gb_cu_copy;
 #endif
 
-// One line a function: name and parameters. All return a CUresult.
+// One line per function: name and parameters. All return a CUresult.
 #define GB_CUDA_FUNCTIONS(X) \
 	X(cuDriverGetVersion, (int *version)) \
 	X(cuInit, (unsigned flags)) \
@@ -95,7 +94,7 @@ typedef struct gb_cu_copy gb_cu_copy;
 	X(cuGraphExecDestroy, (CUgraphExec exec)) \
 	X(cuGraphDestroy, (CUgraph graph))
 
-// Functions without which nothing is captured, since what was cannot be looked at.
+// Functions without which nothing is captured, since a capture could not be inspected.
 #define GB_CUDA_OPTIONAL(X) \
 	X(cuGraphNodeGetType, (CUgraphNode node, unsigned *type)) \
 	X(cuGraphMemcpyNodeGetParams, (CUgraphNode node, gb_cu_copy *copy)) \
@@ -144,8 +143,8 @@ enum gb_cuda_call {
 // gb_cuda_name gives the name of a call, or "".
 const char *gb_cuda_name(int call);
 
-// gb_cuda_load looks all functions up and gives the first that is missing and must not
-// be, or gb_call_none.
+// gb_cuda_load looks up all functions and gives the first required one that is missing,
+// or gb_call_none.
 int gb_cuda_load(gb_cuda *api, void *library);
 
 // gb_cuda_status is how a service ended: the driver's code, 0 for success, and the
@@ -155,11 +154,11 @@ typedef struct {
 	unsigned result;
 } gb_cuda_status;
 
-// gb_cuda_driver_version is CUDA's as cuDriverGetVersion counts, or 0.
+// gb_cuda_driver_version is CUDA's in cuDriverGetVersion's numbering, or 0.
 int gb_cuda_driver_version(const gb_cuda *api);
 gb_cuda_status gb_cuda_init(const gb_cuda *api);
 
-// gb_cuda_words is the driver's name and text of a code; NULL where it has none.
+// gb_cuda_words is the driver's name and text for a code; NULL where it has none.
 typedef struct {
 	const char *name, *text;
 } gb_cuda_message;
@@ -191,9 +190,9 @@ typedef struct {
 	unsigned open, expired;
 } gb_cuda_gate;
 
-// gb_cuda_stream is a stream with the two events that its loop records. All below
-// make the context current on the calling thread first, because a goroutine
-// wanders between threads.
+// gb_cuda_stream is a stream with the two events that its loop records. All functions
+// below first make the context current on the calling thread, because a goroutine moves
+// between threads.
 typedef struct {
 	const gb_cuda *api;
 	CUcontext context;
@@ -201,7 +200,7 @@ typedef struct {
 	CUevent from, to;
 	gb_cu_pointer flush; // overwritten before each sample, to empty the L2 cache
 	size_t flush_bytes;  // 0: the cache is left as it is
-	struct gb_cuda_launch *hold; // submitted before each sample, to hold the stream; NULL: it runs
+	struct gb_cuda_launch *hold; // submitted before each sample, to hold the stream; NULL: not held
 	gb_cuda_gate *gate;          // that ends the hold
 } gb_cuda_stream;
 
@@ -221,7 +220,7 @@ gb_cuda_status gb_cuda_copy_out(const gb_cuda_stream *s, void *to, gb_cu_pointer
 gb_cuda_status gb_cuda_fill(const gb_cuda_stream *s, gb_cu_pointer to, unsigned char value, size_t bytes);
 
 // gb_cuda_load_module has the driver compile PTX text, which ends in a zero byte.
-// Where it cannot, its compiler's words are in log.
+// If that fails, its compiler's words are in log.
 gb_cuda_status gb_cuda_load_module(const gb_cuda_device *d, const char *ptx, char *log, size_t log_bytes, CUmodule *module);
 gb_cuda_status gb_cuda_find_function(const gb_cuda_device *d, CUmodule module, const char *name, CUfunction *function);
 gb_cuda_status gb_cuda_unload_module(const gb_cuda_device *d, CUmodule module);
@@ -250,7 +249,7 @@ typedef struct {
 	gb_cu_pointer device;
 	void *host; // pinned
 	size_t bytes;
-	int out; // of the device; else into it
+	int out; // out of the device; otherwise into it
 	gb_cuda_status status; // of the last copy that failed
 } gb_cuda_copy;
 
@@ -269,9 +268,9 @@ typedef struct {
 } gb_cuda_graph;
 
 // What makes a graph unsafe to replay, though it could be: work of the host that is part
-// of an inference. ONNX Runtime stages arguments of kernels in memory of the host, which
-// a copy reads and a host function frees; a replay reads what others wrote there since,
-// or frees it again (github.com/microsoft/onnxruntime/pull/32121).
+// of an inference. ONNX Runtime stages arguments of kernels in memory of the host,
+// which a copy reads and a host function frees; a replay reads what others have written
+// there since, or frees it again (github.com/microsoft/onnxruntime/pull/32121).
 enum gb_cuda_unsafe {
 	gb_cuda_safe,
 	gb_cuda_host_function, // it calls a function of the host
@@ -279,17 +278,17 @@ enum gb_cuda_unsafe {
 	gb_cuda_unseen,        // the driver lacks a function that would tell
 };
 
-// gb_cuda_end tells how a timed block or a capture ended: with a code of the timed
-// function, or with a driver call that failed, or well.
+// gb_cuda_end says how a timed block or a capture ended: with a code of the timed
+// function, with a driver call that failed, or well.
 typedef struct {
 	gb_cuda_status status;
 	int code;
 	int64_t done; // samples that are whole
-	int expired;  // a held stream had to be let go before all was submitted
+	int expired;  // a held stream had to be released before all was submitted
 } gb_cuda_end;
 
-// gb_cuda_capture records what func(arg) submits instead of running it. What must not be
-// replayed is no failure: g says why.
+// gb_cuda_capture records what func(arg) submits instead of running it. It is no
+// failure if that must not be replayed: g says why.
 gb_cuda_end gb_cuda_capture(const gb_cuda_stream *s, gb_func func, void *arg, gb_cuda_graph *g);
 // gb_cuda_run_graph is a gb_func whose argument is a gb_cuda_graph. The context
 // must be current, as it is in the timed loop.

@@ -20,7 +20,7 @@ import (
 )
 
 // A Library is a vendor library opened at run time. The binary links none, so it
-// starts on a box that has none.
+// starts on a box without them.
 type Library struct{ handle unsafe.Pointer }
 
 // Open loads a library by soname or path. The error is the loader's own words,

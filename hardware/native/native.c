@@ -57,8 +57,8 @@ int gb_work(void *arg) {
 	uint64_t x = (uint64_t)steps;
 	// Knuth's MMIX generator: each step waits for the one before.
 	while (steps-- > 0) x = x * 6364136223846793005u + 1442695040888963407u;
-	// The result is never all ones within any time a call takes, but the compiler
-	// does not know.
+	// The result is never all ones within any time a call takes, but the compiler does
+	// not know that.
 	return x == UINT64_MAX;
 }
 

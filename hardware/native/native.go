@@ -43,7 +43,7 @@ func (e *CallError) Error() string {
 }
 
 // Now reads CLOCK_MONOTONIC in nanoseconds. Every process of a machine reads the
-// same clock, so a worker's times can be laid beside its parent's readings.
+// same clock, so a worker's times can be compared with its parent's readings.
 func Now() int64 { return int64(C.gb_now()) }
 
 // A Sample is one inference, in nanoseconds: Device between the stream's events,
@@ -65,8 +65,8 @@ func TimeHost(c Call, out []Sample) error {
 	return nil
 }
 
-// Sleep idles the calling thread. Go's own timers are coarse where the pause is to
-// be a millisecond: they wake up to one later.
+// Sleep idles the calling thread. Go's own timers are too coarse for a pause of a
+// millisecond: they wake up to one late.
 func Sleep(d time.Duration) { C.gb_sleep(C.int64_t(d)) }
 
 // A ClockProbe says how well CLOCK_MONOTONIC resolves time on this machine.
@@ -103,7 +103,7 @@ func (s *Spin) Free() { C.free(unsafe.Pointer(s.ns)) }
 // is slower.
 type Work struct{ steps *C.int64_t }
 
-// NewWork makes a call of so many steps, each some nanoseconds. Free it when done.
+// NewWork makes a call of that many steps, of some nanoseconds each. Free it when done.
 func NewWork(steps int64) *Work { return &Work{newInt64(steps)} }
 
 // Call gives the call to hand to a timed loop.
@@ -114,7 +114,7 @@ func (w *Work) Call() Call {
 // Free releases the C memory; the Call must not be used afterwards.
 func (w *Work) Free() { C.free(unsafe.Pointer(w.steps)) }
 
-// A Cycle is a series of calls as one: each time it makes the next of them.
+// A Cycle is a series of calls as one call: each time, it makes the next of them.
 type Cycle struct {
 	calls *C.gb_call
 	c     *C.gb_cycle
@@ -139,7 +139,7 @@ func (c *Cycle) Call() Call {
 	return Call{Func: unsafe.Pointer(C.cycle_func()), Arg: unsafe.Pointer(c.c)}
 }
 
-// Last is the index of the call that was made last: where one fails, that one.
+// Last is the index of the call that was made last; where one fails, of that one.
 func (c *Cycle) Last() int { return int(c.c.last) }
 
 // Free releases the C memory; the Call must not be used afterwards.
@@ -148,14 +148,14 @@ func (c *Cycle) Free() {
 	C.free(unsafe.Pointer(c.c))
 }
 
-// A Chain is a series of calls as one: each time it makes all of them, in order, up to
-// the first that fails.
+// A Chain is a series of calls as one call: each time, it makes all of them in order,
+// up to the first that fails.
 type Chain struct {
 	calls *C.gb_call
 	c     *C.gb_chain
 }
 
-// NewChain is of one or more calls. Free it when done.
+// NewChain makes a chain of one or more calls. Free it when done.
 func NewChain(calls ...Call) *Chain {
 	n := C.size_t(len(calls))
 	c := &Chain{

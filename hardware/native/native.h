@@ -1,5 +1,5 @@
 // The one timed loop of genbench and the few C services that must not be
-// reached through Go while time is being taken. See native.go for the why.
+// reached through Go while time is being taken. native.go says why.
 #ifndef GENBENCH_NATIVE_H
 #define GENBENCH_NATIVE_H
 
@@ -20,9 +20,9 @@ typedef struct {
 // of one machine.
 int64_t gb_now(void);
 
-// gb_end tells how a timed block ended: the code of the failing call, or 0, and
-// how many calls succeeded before it. It is returned by value, because a pointer
-// to a result would make Go allocate one for every block.
+// gb_end says how a timed block ended: the code of the failing call, or 0, and how many
+// calls succeeded before it. It is returned by value, because a pointer to a result
+// would make Go allocate one for every block.
 typedef struct {
 	int code;
 	int64_t done;
@@ -65,8 +65,8 @@ typedef struct {
 
 int gb_run_cycle(void *arg);
 
-// gb_chain is a series of calls that gb_run_chain makes one after the other, as one. It
-// ends with the first that fails.
+// gb_chain is a series of calls that gb_run_chain makes one after another, as one call.
+// It ends with the first that fails.
 typedef struct {
 	const gb_call *calls;
 	int64_t count;

@@ -7,10 +7,10 @@ import "C"
 import "unsafe"
 
 // TimePieces runs one inference that is made of several calls and gives what each took
-// on the device, in nanoseconds. All is submitted before any of it is waited for; lead
-// comes first and is not timed: one that keeps the device busy meanwhile keeps the
-// host's time out of the pieces'. A call that fails ends it with a *CallError, whose
-// index is that of the piece, -1 for lead.
+// on the device, in nanoseconds. All of it is submitted before any is waited for. lead
+// comes first and is not timed: if it keeps the device busy meanwhile, the host's time
+// stays out of the pieces'. A call that fails ends it with a *CallError, whose index is
+// that of the piece, -1 for lead.
 func (s *CUDAStream) TimePieces(lead Call, pieces []Call, out []int64) error {
 	if len(pieces) == 0 {
 		return nil
