@@ -37,7 +37,7 @@ func depthwiseBottleneck(b *builder, x int, s spec) int {
 
 // splitBottleneck is ResNeSt's (arXiv:2004.08955) with two splits in one group: the
 // k×k convolution makes two halves, which a softmax over their pooled sum
-// weighs. Strides are average pools, behind the convolution and in the shortcut.
+// weighs. Strides are average pools, after the convolution and in the shortcut.
 func splitBottleneck(b *builder, x int, s spec) int {
 	const radix = 2
 	inner := s.width(s.out)
@@ -72,7 +72,7 @@ func splitBottleneck(b *builder, x int, s spec) int {
 }
 
 // inverted is MobileNetV2's block (arXiv:1801.04381): widen, depthwise k×k, narrow
-// without activation. Shapes decide about the shortcut.
+// without activation. Whether there is a shortcut depends on the shapes.
 func inverted(b *builder, x int, s spec) int {
 	s.expands = true
 	y := b.part(x, s, expansion, layer{out: s.width(b.channels(x)), kernel: 1, act: s.act})
@@ -93,7 +93,7 @@ func (b *builder) separate(x, y int, s spec) int {
 }
 
 // fused is EfficientNetV2's block (arXiv:2104.00298): one k×k convolution widens,
-// a pointwise one narrows; with ratio 1 the k×k convolution is alone.
+// a pointwise one narrows; with ratio 1 there is only the k×k convolution.
 func fused(b *builder, x int, s spec) int {
 	if s.ratio == 1 {
 		y := b.part(x, s, expansion, layer{out: s.out, kernel: s.kernel, stride: s.stride, act: s.act})
@@ -124,8 +124,8 @@ func ghost(b *builder, x int, s spec) int {
 	return b.add(s.name+".add", Add{}, "", y, x)
 }
 
-// ghostModule makes half of its channels by a pointwise convolution and the other
-// half from those by a cheap depthwise one.
+// ghostModule makes half of its channels with a pointwise convolution and the other
+// half from those with a cheap depthwise one.
 func (b *builder) ghostModule(x int, name string, out int, act ActivationFunc) int {
 	half := out / 2
 	primary := b.layer(x, layer{conv: name + ".primary_conv.0", norm: name + ".primary_conv.1", out: half, kernel: 1, act: act})
@@ -133,14 +133,14 @@ func (b *builder) ghostModule(x int, name string, out int, act ActivationFunc) i
 	return b.add(name+".concat", Concat{}, "", primary, cheap)
 }
 
-// part adds the convolution that has this place in the block.
+// part adds the convolution at this place in the block.
 func (b *builder) part(x int, s spec, p part, l layer) int {
 	l.conv, l.norm = s.style.keys(s, p)
 	return b.layer(x, l)
 }
 
 // residual adds the shortcut from x to y, projected where shapes differ, and the
-// activation behind the sum.
+// activation after the sum.
 func (b *builder) residual(x, y int, s spec) int {
 	if s.project || s.stride > 1 || b.channels(x) != s.out {
 		x = b.part(x, s, shortcut, layer{out: s.out, kernel: 1, stride: s.stride, bias: s.style.shortcutBias})

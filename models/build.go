@@ -2,12 +2,12 @@ package models
 
 import "fmt"
 
-// A builder adds nodes to a network and keeps their shapes, so that a block knows
-// what it is given and a mistake is reported where it is made. After its first
-// error it does nothing more, so that blocks need no error handling.
+// A builder adds nodes to a network and keeps their shapes, so that a block knows what
+// it is given and a mistake is reported where it is made. After its first error it does
+// nothing more, so blocks need no error handling.
 //
 // Values are node indices. Everything is named after the state dict: a node with
-// weights has their key, an activation hangs its own name behind the node it
+// weights has their key, an activation appends its own name to that of the node it
 // follows.
 type builder struct {
 	net     *Network
@@ -56,8 +56,8 @@ func (b *builder) add(name string, op Op, weights string, inputs ...int) int {
 }
 
 // checkStride refuses images so small that a layer strides over a single pixel:
-// from there on the network would compute padding, which measures nothing that it
-// stands for.
+// from there on the network would compute padding, and measuring that says nothing
+// about it.
 func checkStride(node Node, in Shape) error {
 	stride := 1
 	switch op := node.Op.(type) {

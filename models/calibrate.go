@@ -10,14 +10,13 @@ import (
 	"strings"
 )
 
-// CalibrationMethod is a rule by which the range of a tensor follows from its
-// values.
+// CalibrationMethod is a rule that derives the range of a tensor from its values.
 type CalibrationMethod string
 
 const (
 	// MinMax keeps the largest magnitude that was seen.
 	MinMax CalibrationMethod = "min-max"
-	// Percentile cuts the largest values off, so that a few outliers do not cost all
+	// Percentile cuts off the largest values, so that a few outliers do not cost all
 	// others their resolution.
 	Percentile CalibrationMethod = "percentile"
 	// Entropy takes the range whose 128 levels keep most of the distribution of the
@@ -141,7 +140,7 @@ func (c *Calibration) Ranges() (*Ranges, error) {
 }
 
 // histogramBins is how many equal bins hold the magnitudes of a tensor. The largest
-// one lies in their upper half, so that at least 1024 are in use.
+// one lies in their upper half, so at least 1024 are in use.
 const histogramBins = 2048
 
 // A histogram counts magnitudes. The width of its bins is a power of two, so that
@@ -168,7 +167,7 @@ func (h *histogram) add(values []float32) error {
 	}
 	h.widen(largest)
 	h.total += uint64(len(values))
-	if h.counts == nil { // nothing but zeros so far
+	if h.counts == nil { // only zeros so far
 		h.zeros += uint64(len(values))
 		return nil
 	}
@@ -189,7 +188,7 @@ func (h *histogram) widen(largest float32) {
 		return
 	}
 	if h.counts == nil {
-		// largest < 2^e, so that the bins end at 2^e
+		// largest < 2^e, so the bins end at 2^e
 		_, e := math.Frexp(float64(largest))
 		h.counts, h.width = make([]uint64, histogramBins), math.Ldexp(1, e)/histogramBins
 		h.counts[0] = h.total
@@ -204,8 +203,8 @@ func (h *histogram) widen(largest float32) {
 	}
 }
 
-// percentile gives the magnitude that this share of all values does not exceed, to
-// the next bin's end.
+// percentile gives the magnitude that this share of all values does not exceed, rounded
+// up to the end of a bin.
 func (h *histogram) percentile(percent float64) float32 {
 	// Rounded up, with a hair of tolerance for a share that has no exact float.
 	want := uint64(math.Ceil(percent/100*float64(h.total) - 1e-6))
@@ -220,12 +219,12 @@ func (h *histogram) percentile(percent float64) float32 {
 
 // entropy gives the limit whose 128 levels lose least. For every candidate, what lies
 // beyond it counts as lying in its last bin, as saturation puts it there; the
-// candidate's bins are joined to 128 levels, and what a level holds is spread
-// evenly over its bins that hold anything. The divergence of the second from the
+// candidate's bins are joined into 128 levels, and what a level holds is spread evenly
+// over those of its bins that hold anything. The divergence of the second from the
 // first says what is lost.
 //
-// Exact zeros are left out, as every scale represents them; behind a ReLU they are
-// half of the values and would outvote the rest.
+// Exact zeros are left out, as every scale represents them; after a ReLU they are half
+// of the values and would outvote the rest.
 func (h *histogram) entropy() float32 {
 	const (
 		levels = 128
@@ -263,8 +262,8 @@ func (h *histogram) entropy() float32 {
 	}
 }
 
-// divergence is that of counts, whose last one takes in beyond, from themselves
-// joined to levels: the sum of p·log(p/q), infinite where q is zero and p is not.
+// divergence is that of counts, whose last one takes in beyond, from the same counts
+// joined into levels: the sum of p·log(p/q), infinite where q is zero and p is not.
 func divergence(counts []float64, beyond float64, levels int) float64 {
 	var total, kept float64
 	for _, n := range counts {

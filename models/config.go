@@ -11,14 +11,14 @@ type config struct {
 	resolution int // the network's own input height and width
 	top1       accuracy
 	style      style
-	others     []namedStyle // further namings of the weights
-	stem       int          // channels behind the stem
+	others     []namedStyle // other namings of the weights
+	stem       int          // channels after the stem
 	stages     []stage
 	features   int // channels of the 1×1 convolution before the pooling; 0: none
-	embedding  int // channels of the layer behind the pooling; 0: none
+	embedding  int // channels of the layer after the pooling; 0: none
 }
 
-// A namedStyle is a style with the name of the implementation whose keys it has.
+// A namedStyle is a style and the name of the implementation whose keys it has.
 type namedStyle struct {
 	name  string
 	style style
@@ -35,7 +35,7 @@ type accuracy struct {
 type stage struct {
 	block  block
 	depth  int // blocks; 0 means 1
-	out    int // channels behind each block
+	out    int // channels after each block
 	stride int // 0 means 1
 	// Channels inside a block: a ratio of its output (of its input for inverted
 	// blocks), or a number where the source gives one.
@@ -45,8 +45,8 @@ type stage struct {
 	groups int            // of the k×k convolution; 0 means 1
 	act    ActivationFunc // empty: the style's
 	se     bool           // squeeze and excite
-	// project puts a convolution in the first block's shortcut even where the
-	// shapes fit without.
+	// project puts a convolution in the first block's shortcut even where the shapes
+	// fit without one.
 	project bool
 	// choices replaces depth, kernel and ratio in networks found by a search that
 	// chose block by block.
@@ -63,7 +63,7 @@ type choice struct {
 	ratio  float64
 }
 
-// A block adds its nodes behind x and gives its output.
+// A block adds its nodes after x and gives its output.
 type block func(b *builder, x int, s spec) int
 
 // A spec is what one block is told.
@@ -125,11 +125,11 @@ type style struct {
 
 // squeezeStyle is how a style squeezes and excites.
 type squeezeStyle struct {
-	// width is the number of channels between, given the block's input and the
+	// width is the number of channels in between, given the block's input and the
 	// channels that are weighed.
 	width     func(in, weighed int) int
 	act, gate ActivationFunc
-	last      bool // in a bottleneck, behind the last convolution, not the k×k one
+	last      bool // in a bottleneck, after the last convolution, not the k×k one
 }
 
 func (c config) ends() ActivationFunc {

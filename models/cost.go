@@ -7,14 +7,14 @@ import "fmt"
 // MACs are the multiply-accumulates of convolutions and linear layers (what
 // papers call FLOPs); biases, norms, activations, pools and sums are not counted.
 // Params are the learnable ones, with the affine pair of batch norms and without
-// their running statistics, as papers, torchvision and timm count them. Bytes are
-// at 4 bytes an element.
+// their running statistics, as papers, torchvision and timm count them. Bytes are at 4
+// bytes per element.
 type Cost struct {
 	Model      string `json:"model"`
 	Resolution int    `json:"resolution"`
 	Params     int64  `json:"params"`
 	MACs       int64  `json:"macs"`
-	// WeightBytes is everything that is stored, running statistics included.
+	// WeightBytes covers everything that is stored, running statistics included.
 	WeightBytes int64 `json:"weight_bytes"`
 	// ActivationBytes is what the layers read and write if each runs on its own.
 	ActivationBytes int64       `json:"activation_bytes"`

@@ -4,7 +4,7 @@ import "fmt"
 
 // densenets is DenseNet-121 (Huang et al., arXiv:1608.06993, Table 1) with the keys
 // and the accuracy of torchvision 0.14.1. Norm and activation come ahead of the
-// convolutions, so that most norms cannot be folded.
+// convolutions, so most norms cannot be folded.
 func densenets() []definition {
 	return []definition{{
 		name: "densenet-121", family: "densenet", source: "arXiv:1608.06993, torchvision 0.14.1", resolution: 224,

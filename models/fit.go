@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A WeightStore is a source of weights that can tell what it has.
+// A WeightStore is a source of weights that can say what it has.
 type WeightStore interface {
 	WeightSource
 	// Keys lists the tensors that can be loaded.
@@ -30,10 +30,10 @@ type naming struct {
 
 // WithWeights gives the network with weights from a store, which must stay open
 // as long as the network is used. The store's keys may follow any naming in use
-// for the network; the one that most of them fit is taken. A network of the zoo
-// is taken as New gives it, not folded. Its batch norms get the epsilon of the
-// naming's own models; weights that were ported to it from elsewhere cannot be told by
-// their keys, such as timm's tf_efficientnet ones, which had another epsilon and padding.
+// for the network; the one that fits most of them is used. A network of the zoo is to
+// be as New gives it, not folded. Its batch norms get the epsilon of the naming's own
+// models; weights that were ported to it from elsewhere, such as timm's tf_efficientnet
+// ones, which had another epsilon and padding, cannot be told by their keys.
 //
 // A tensor that is missing, has another shape or is not the network's gives a
 // *FitError that lists all of them.
@@ -74,7 +74,7 @@ func WithWeights(n *Network, store WeightStore) (*Network, error) {
 	return &out, nil
 }
 
-// A FitError lists the tensors by which a file does not fit a network.
+// A FitError lists the tensors in which a file does not fit a network.
 type FitError struct {
 	Network string
 	Origin  string // of the weights

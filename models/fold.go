@@ -6,9 +6,8 @@ import (
 )
 
 // Fold gives the network as it is deployed: a batch norm that directly follows a
-// convolution or linear layer, and is its only reader, disappears into that
-// layer's weights. A batch norm anywhere else stays (DenseNet's normalise a
-// concatenation).
+// convolution or linear layer, and is its only reader, is merged into that layer's
+// weights. A batch norm anywhere else stays (DenseNet's normalise a concatenation).
 //
 // The layer keeps its name and its key and gains a bias. Values are computed when
 // they are loaded, in float64, and rounded once to float32.

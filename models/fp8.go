@@ -4,9 +4,9 @@ import "math"
 
 // EncodeFP8 rounds to E4M3 of the OCP 8-bit Floating Point Specification (OFP8, revision
 // 1.0), to nearest with ties to even: four bits of exponent with bias 7, three of
-// mantissa, no infinity. What lies beyond 448, the largest number, saturates there, the
-// infinities too, as Cast and QuantizeLinear of ONNX do to FLOAT8E4M3FN unless they are
-// told otherwise; NaN stays NaN. dst is as long as src.
+// mantissa, no infinity. What lies beyond 448, the largest number, saturates there,
+// infinities too, as with ONNX's Cast and QuantizeLinear to FLOAT8E4M3FN unless they
+// are told otherwise; NaN stays NaN. dst is as long as src.
 func EncodeFP8(dst []byte, src []float32) {
 	_ = dst[:len(src)]
 	for i, v := range src {

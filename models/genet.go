@@ -56,7 +56,7 @@ func genetStyle() style {
 		act:     ReLU,
 		prefix:  func(stage, index, _ int) string { return fmt.Sprintf("stages.%d.%d", stage, index) },
 		keys: func(s spec, p part) (string, string) {
-			// timm counts the convolutions of a block and tells their kernel. Only
+			// timm numbers the convolutions of a block and names their kernel. Only
 			// XX-blocks, which begin with a k×k convolution, have ratio 1.
 			name := "shortcut"
 			switch {

@@ -2,15 +2,15 @@
 // cost, deterministic or loaded weights, and the ONNX files written from them.
 // It knows nothing of engines or hardware.
 //
-// New makes a network of the zoo by its name and List tells of all; the families'
-// files, such as genet.go, have them as data. ONNX writes a network as it is
+// New makes a network of the zoo by its name and List describes all of them; the
+// families' files, such as genet.go, hold them as data. ONNX writes a network as it is
 // deployed, in any Precision; for int8 and fp8 a Calibration first finds the Ranges of
 // its activations. OpenSafetensors and WithWeights give it trained weights.
 //
 // OpenONNX reads a file that anyone's exporter wrote. File.Resolve settles the
 // shapes of its inputs, File.Cost counts what an inference takes, and File.Network
-// makes it a Network where its operators are ones of this package. Files are taken
-// for hostile: a damaged one gives a *DamagedError with the byte.
+// turns it into a Network where this package has its operators. Files are taken to be
+// hostile: a damaged one gives a *DamagedError with the byte.
 package models
 
 import (
@@ -41,7 +41,7 @@ func (s Shape) Elements() int {
 	return n
 }
 
-// Equal tells whether two shapes have the same rank and extents.
+// Equal reports whether two shapes have the same rank and extents.
 func (s Shape) Equal(t Shape) bool {
 	if len(s) != len(t) {
 		return false
@@ -104,8 +104,8 @@ type Network struct {
 	// Nodes are in topological order. The last node is the output.
 	Nodes   []Node
 	Weights WeightSource
-	// namings lists the ways in which files keep its weights; nil: under the keys of
-	// Params alone.
+	// namings lists the ways in which files keep its weights; nil: only under the keys
+	// of Params.
 	namings func() []naming
 }
 
@@ -186,8 +186,8 @@ func (n Node) Params() []Param {
 	return params
 }
 
-// A Role tells what a tensor is for; the published rule for deterministic
-// weights depends on it.
+// A Role says what a tensor is for; the published rule for deterministic weights
+// depends on it.
 type Role int
 
 const (

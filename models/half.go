@@ -78,7 +78,7 @@ func fromFP16(h uint16) float32 {
 func bf16(v float32) uint16 {
 	b := math.Float32bits(v)
 	if v != v {
-		return uint16(b>>16) | 0x40 // quiet, so that cutting the payload off leaves a NaN
+		return uint16(b>>16) | 0x40 // quiet, so that cutting off the payload leaves a NaN
 	}
 	return uint16((b + 0x7FFF + b>>16&1) >> 16)
 }

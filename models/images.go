@@ -15,8 +15,7 @@ import (
 	"golang.org/x/image/draw"
 )
 
-// Images is a sequence of inputs of a network, one image each, made or read when
-// it is asked for.
+// Images is a sequence of inputs of a network, one image each, made or read on demand.
 type Images struct {
 	Source string // "synthetic", or the directory
 	count  int
@@ -32,9 +31,9 @@ func (s Images) At(i int) (Tensor, error) { return s.at(i) }
 
 // SyntheticImages gives seeded images that differ from each other as photographs
 // do: patches of colour of all sizes, from the whole image down to a 28th, with a
-// little noise. White noise would not do: a network averages it away, so that all
-// images come to the same logits. The values have about the mean 0 and the variance 1
-// of normalised photographs. Images of different seeds have nothing in common.
+// little noise. White noise would not do: a network averages it away, so all images
+// would give the same logits. The values have roughly mean 0 and variance 1, as
+// normalised photographs do. Images of different seeds have nothing in common.
 func SyntheticImages(n *Network, count int, seed uint64) Images {
 	return Images{Source: "synthetic", count: count, at: func(i int) (Tensor, error) {
 		t := Tensor{Shape: n.InputShape(1), Data: make([]float32, n.InputShape(1).Elements())}
@@ -47,8 +46,8 @@ func SyntheticImages(n *Network, count int, seed uint64) Images {
 	}}
 }
 
-// addPatches adds random colours on a lattice of so many cells in height and width,
-// with the colours between its points interpolated.
+// addPatches adds random colours on a lattice of the given number of cells in height
+// and width, with the colours between its points interpolated.
 func addPatches(t Tensor, key string, cells int) {
 	channels, size := t.Shape[1], t.Shape[2]
 	side := cells + 1
@@ -85,10 +84,10 @@ func mix(a, b, share float32) float32 {
 // as the networks' sources feed them: the shorter side resized to 8/7 of the
 // resolution, the centre cut out, values normalised with ImageNet's mean and standard
 // deviation (torchvision's reference transforms for classification, 256 and 224).
-// Rotation marks of cameras are not obeyed, transparency shows black.
+// Orientation tags of cameras are ignored, transparency shows black.
 //
-// A directory without such files is an error; one with a file that cannot be read
-// gives an error where it is asked for.
+// A directory without such files is an error; a file that cannot be read is one when it
+// is asked for.
 func ImageDir(path string, n *Network) (Images, error) {
 	if n.Channels != len(imageNet) {
 		return Images{}, fmt.Errorf("read images of %s: network %s takes %d channels, images have %d", path, n.Name, n.Channels, len(imageNet))

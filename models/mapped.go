@@ -19,11 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A mapped file is memory that the kernel fills from the file as it is touched, so
-// that a file of several gigabytes opens at once and costs what is read of it.
+// A mapped file is memory that the kernel fills from the file as it is touched, so a
+// file of several gigabytes opens at once and costs only what is read of it.
 type mapped struct {
 	path string
-	lock sync.RWMutex // held for reading while bytes are looked at
+	lock sync.RWMutex // held for reading while bytes are in use
 	data []byte       // nil once closed
 }
 
@@ -52,9 +52,9 @@ func openMapped(path string) (*mapped, error) {
 	return &mapped{path: path, data: data}, nil
 }
 
-// look calls f with the file's bytes, which are valid during the call alone.
-// Touching a page that the file no longer has, because another process cut it
-// off, is an error instead of the end of the process.
+// look calls f with the file's bytes, which are valid only during the call. Touching a
+// page that the file no longer has, because another process cut it off, is an error
+// instead of the end of the process.
 func (m *mapped) look(f func(data []byte) error) (err error) {
 	m.lock.RLock()
 	defer m.lock.RUnlock()
@@ -68,7 +68,7 @@ func (m *mapped) look(f func(data []byte) error) (err error) {
 			return
 		}
 		start := uintptr(unsafe.Pointer(unsafe.SliceData(m.data)))
-		// What the runtime panics with at a memory fault tells its address.
+		// What the runtime panics with at a memory fault has its address.
 		memory, ok := fault.(interface{ Addr() uintptr })
 		if !ok || memory.Addr() < start || memory.Addr()-start >= uintptr(len(m.data)) {
 			panic(fault)
@@ -125,8 +125,8 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 func shorten(s string) string { return shortenTo(s, 120) }
 
 func shortenTo(s string, most int) string {
-	// What will not be shown is not looked at: a name may have megabytes, and be asked for
-	// with each of a node's fields.
+	// What will not be shown is not looked at: a name may take megabytes, and be asked
+	// for with each of a node's fields.
 	s = s[:min(len(s), most+utf8.UTFMax)]
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		s = strconv.QuoteToGraphic(s)

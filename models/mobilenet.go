@@ -74,8 +74,8 @@ func mobilenetV2(name string, width float64, st style, top1 accuracy) config {
 	}
 }
 
-// mobilenetV2Style counts blocks from 1 behind the stem; inside, a convolution
-// with its norm and activation is one module, the last one is not.
+// mobilenetV2Style counts blocks from 1 after the stem; inside, a convolution with its
+// norm and activation is one module, the last one is not.
 func mobilenetV2Style() style {
 	return style{
 		epsilon: 1e-5,
@@ -96,8 +96,7 @@ func mobilenetV2Style() style {
 	}
 }
 
-// mobilenetV2Others has both usual namings; which of them is a network's own
-// depends on its width.
+// mobilenetV2Others has both usual namings; a network's own depends on its width.
 func mobilenetV2Others() []namedStyle {
 	return []namedStyle{{"torchvision keys", mobilenetV2Style()}, {"timm keys", timmStyle(ReLU6)}}
 }

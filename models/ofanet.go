@@ -162,8 +162,8 @@ func proxylessStyle() style {
 	}
 }
 
-// ofaStyle is that of networks in Once-for-All's MobileNetV3 search space. Behind
-// the pooling follows a convolution on single pixels without norm or bias.
+// ofaStyle is that of networks in Once-for-All's MobileNetV3 search space. After the
+// pooling comes a convolution on single pixels without norm or bias.
 func ofaStyle() style {
 	st := proxylessStyle()
 	st.epsilon, st.act = 1e-5, HardSwish

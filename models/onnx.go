@@ -15,7 +15,7 @@ import (
 type ExportOptions struct {
 	Batch     int // images per inference; shapes in the file are static
 	Precision Precision
-	// Ranges of the activations; needed by int8 and fp8 alone.
+	// Ranges of the activations; needed only by int8 and fp8.
 	Ranges *Ranges
 	// Kernels that an int8 model is written for; an fp8 model is written for FusedKernels.
 	Kernels Kernels
@@ -71,14 +71,14 @@ func (p Precision) element() ElemType {
 // output "logits", weights inside. The precision is that of the file: in fp16 and
 // bf16 every tensor has that type, the input and the output too; tf32 is fp32, as
 // it is a way to multiply; int8 takes and gives float32, keeps the weights as 8-bit
-// integers, one scale to an output channel, and marks with pairs of QuantizeLinear and
+// integers, one scale per output channel, and marks with pairs of QuantizeLinear and
 // DequantizeLinear where Quantization rounds. Biases stay float32: ONNX Runtime
 // quantises them itself and TensorRT takes them no other way. fp8 does the same with
-// E4M3 in the place of the integers, and one scale to a kernel.
+// E4M3 in place of the integers, and one scale per kernel.
 //
-// The same network and options give the same bytes on every machine. A weight that is no
-// number or that the precision cannot hold, and an activation without a range for int8 or
-// fp8, are errors that name it.
+// The same network and options give the same bytes on every machine. A weight that is
+// not a number or that the precision cannot hold, or an activation without a range for
+// int8 or fp8, is an error that names it.
 //
 // Memory: the file once, and for each CPU the largest tensor once, as float32.
 func ONNX(n *Network, o ExportOptions) ([]byte, error) {
@@ -155,7 +155,7 @@ type onnxGraph struct {
 	nodes     []byte            // encoded fields of the GraphProto
 	constants []byte            // encoded initializers that are not weights
 	taken     map[string]bool   // names of nodes and values
-	shared    map[string]string // names of the constants that are there once for all nodes, by what was wanted
+	shared    map[string]string // names of the constants that all nodes share, by what was wanted
 	params    []exportedParam
 }
 
@@ -201,9 +201,9 @@ func (g *onnxGraph) addNodes() error {
 	return nil
 }
 
-// own names something that the exporter adds to the network's nodes: as wanted, or
-// with underscores behind that where the network has the name. A file from elsewhere
-// may well call a node as another one's weight is called here.
+// own names something that the exporter adds to the network's nodes: as wanted, or with
+// underscores appended where the network has the name. A file from elsewhere may well
+// call a node as another one's weight is called here.
 func (g *onnxGraph) own(wanted string) string {
 	for g.taken[wanted] {
 		wanted += "_"
@@ -212,7 +212,7 @@ func (g *onnxGraph) own(wanted string) string {
 	return wanted
 }
 
-// round adds a quantize/dequantize pair behind a tensor and names its end.
+// round adds a quantize/dequantize pair after a tensor and names its end.
 func (g *onnxGraph) round(tensor string, limit float32) string {
 	scale := g.constant(tensor+scaleSuffix, nil, ElemFloat32, floatBytes(limit/g.precision.steps()))
 	var zero string
@@ -231,7 +231,7 @@ func (g *onnxGraph) round(tensor string, limit float32) string {
 }
 
 // weight names a parameter as a node reads it. The kernels of an 8-bit model are
-// rounded numbers that a node brings back to float.
+// rounded numbers that a node converts back to float.
 func (g *onnxGraph) weight(p Param) string {
 	e := exportedParam{Param: p, name: g.own(p.Key)}
 	if g.rounding != nil && p.Role == Kernel {
@@ -240,9 +240,9 @@ func (g *onnxGraph) weight(p Param) string {
 			zero := g.once("zero/fp8", nil, ElemFloat8, []byte{0})
 			g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.rounded, e.scales, zero}, e.name)
 		} else {
-			// Every weight has zero points of its own: where ONNX Runtime makes weights unsigned
-			// it gives each new ones, by the name of the old, and fails on shared ones
-			// (QDQ::Int8TensorProto2Uint8).
+			// Every weight has zero points of its own: where ONNX Runtime makes weights
+			// unsigned it gives each new ones, named after the old, and fails on shared
+			// ones (QDQ::Int8TensorProto2Uint8).
 			channels := p.Shape[0]
 			zeros := g.constant(e.name+"/zeros", []int{channels}, ElemInt8, make([]byte, channels))
 			g.node(g.own(e.name+"/dequantize"), "DequantizeLinear", []string{e.rounded, e.scales, zeros}, e.name, attribute{"axis", 0})
@@ -255,8 +255,8 @@ func (g *onnxGraph) weight(p Param) string {
 // scaleSuffix ends the name of a tensor's scale, for 8-bit weights and activations.
 const scaleSuffix = "/scale"
 
-// inputs are what a node reads, with its weights behind its activations, of which the
-// shapes are.
+// inputs are what a node reads, its weights after its activations; shapes are those of
+// the activations.
 func (g *onnxGraph) inputs(node Node) (names []string, shapes []Shape) {
 	for _, j := range node.Inputs {
 		if j == Image {
@@ -271,8 +271,8 @@ func (g *onnxGraph) inputs(node Node) (names []string, shapes []Shape) {
 	return names, shapes
 }
 
-// addNode writes one node of the network and the helpers that it takes in ONNX. The
-// names of those have a slash, which no state-dict key has.
+// addNode writes one node of the network and the helpers that it takes in ONNX, whose
+// names have a slash, which no state-dict key has.
 func (g *onnxGraph) addNode(i int, node Node) error {
 	in, inShapes := g.inputs(node)
 	out := g.values[i]
@@ -350,7 +350,7 @@ func (g *onnxGraph) addNode(i int, node Node) error {
 	return nil
 }
 
-// addActivation writes an activation, of which some are several operators in ONNX.
+// addActivation writes an activation; some are several operators in ONNX.
 func (g *onnxGraph) addActivation(name string, op Activation, in []string, out string) error {
 	switch op.Func {
 	case ReLU:

@@ -5,15 +5,15 @@ import "math"
 // FileCost is what one inference of a file takes at given shapes of its inputs,
 // counted, not measured.
 type FileCost struct {
-	// Params are the constants that a training would have learned: floating-point
-	// tensors that nodes read, and integer ones where they stand for floats, without
-	// the running statistics of batch norms, scales and zero points.
+	// Params are the constants that training would have learned: floating-point tensors
+	// that nodes read, and integer ones where they stand for floats, without the
+	// running statistics of batch norms, scales and zero points.
 	Params int64 `json:"params"`
 	// MACs are the multiply-accumulates of convolutions and matrix products for the
 	// whole batch, products of two activations included; nil where a node is not
 	// understood.
 	MACs *int64 `json:"macs"`
-	// Unknown says of each node that stopped the counting why; only the first few.
+	// Unknown says why a node stopped the counting, for the first few.
 	Unknown []string    `json:"unknown,omitempty"`
 	Layers  []FileLayer `json:"layers"`
 }
@@ -28,8 +28,8 @@ type FileLayer struct {
 	MACs   *int64  `json:"macs"`
 }
 
-// Cost counts the file at shapes that Resolve gave. Nodes that compute nothing but
-// shapes and constants are left out of the layers.
+// Cost counts the file at shapes that Resolve gave. Nodes that compute only shapes and
+// constants are left out of the layers.
 func (f *File) Cost(shapes map[string]Shape) (FileCost, error) {
 	var cost FileCost
 	err := f.file.look(func([]byte) error {
@@ -98,7 +98,8 @@ func saturated(a, b int64) int64 {
 	return a + b
 }
 
-// isParameter tells whether a stored tensor is something learned, in this place.
+// isParameter reports whether a stored tensor is something learned, as this input of
+// the node.
 func isParameter(node *fileNode, place int, t *fileTensor) bool {
 	switch node.op {
 	case "DequantizeLinear": // integers that stand for floats

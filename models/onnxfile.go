@@ -7,14 +7,14 @@ import (
 )
 
 // A File is an open ONNX file that anyone's exporter wrote: what it takes and
-// gives, its nodes, what it costs. The file is mapped, not read; weights are
-// looked at when they are loaded. Methods may be called from several goroutines.
+// gives, its nodes, what it costs. The file is mapped, not read; weights are read when
+// they are loaded. Methods may be called from several goroutines.
 type File struct {
 	Path     string
 	IR       int64 // version of the file format
 	Producer string
 	Opsets   []Opset
-	// Inputs are those that must be given, without the ones that have a default.
+	// Inputs are those that must be given; ones with a default are left out.
 	Inputs, Outputs []ValueInfo
 	// External names files with tensors that are not in this one. Such tensors have
 	// a shape and no values here.
@@ -23,7 +23,7 @@ type File struct {
 	file    *mapped
 	nodes   []fileNode
 	tensors map[string]*fileTensor // initializers
-	values  map[string]ValueInfo   // what the file says of values inside
+	values  map[string]ValueInfo   // what the file says about its inner values
 }
 
 // Opset is a set of operators that a file uses.
@@ -32,7 +32,7 @@ type Opset struct {
 	Version int64
 }
 
-// ValueInfo is what a file says of a value.
+// ValueInfo is what a file says about a value.
 type ValueInfo struct {
 	Name string
 	Elem ElemType
@@ -97,8 +97,8 @@ type fileAttribute struct {
 }
 
 // OpenONNX opens a file and reads its graph. A file that is damaged gives a
-// *DamagedError. What genbench cannot run or count is no error here: Cost and
-// Network tell. The caller closes the file.
+// *DamagedError. What genbench cannot run or count is no error here: Cost and Network
+// report it. The caller closes the file.
 func OpenONNX(path string) (*File, error) {
 	file, err := openMapped(path)
 	if err != nil {
@@ -142,11 +142,11 @@ func (f *File) Opset() int64 {
 // Nodes is the number of nodes in the file's graph.
 func (f *File) Nodes() int { return len(f.nodes) }
 
-// IsFile tells the path of an ONNX file from the name of a network.
+// IsFile distinguishes the path of an ONNX file from the name of a network.
 func IsFile(model string) bool { return strings.HasSuffix(strings.ToLower(model), ".onnx") }
 
-// Precision is what the file computes in: where it quantises fp8 or int8, as it holds
-// tensors of E4M3 or not, else the type of most of its floating-point weights.
+// Precision is what the file computes in: where it quantises, fp8 if it holds tensors
+// of E4M3 and int8 if not; otherwise the type of most of its floating-point weights.
 func (f *File) Precision() Precision {
 	values := map[ElemType]int64{}
 	for _, t := range f.tensors {

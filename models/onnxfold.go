@@ -93,9 +93,9 @@ func broadcast(a, b Shape) (Shape, error) {
 	return y, nil
 }
 
-// affords tells whether so many more numbers may be computed ahead of time, and counts
-// them, whatever comes of it: shape arithmetic is short, and a file that pretends
-// otherwise must not take minutes.
+// affords reports whether that many more numbers may be computed ahead of time, and
+// counts them, whatever comes of it: shape arithmetic is short, and a file that
+// pretends otherwise must not take minutes.
 func (s *step) affords(n int) bool {
 	if n > maxFolded || n > maxFoldedTotal-s.in.ints {
 		return false

@@ -27,11 +27,11 @@ type inference struct {
 	macs    []int64        // by node
 	stopped []bool         // by node: it was not understood
 	stops   []string       // why, of the first few
-	ints    int            // how many numbers were computed by now
+	ints    int            // how many numbers have been computed so far
 }
 
-// infer goes once over the nodes. A node that is not understood stops nothing but
-// what depends on it.
+// infer goes once over the nodes. A node that is not understood stops only what depends
+// on it.
 func (f *File) infer(shapes map[string]Shape) (*inference, error) {
 	in := &inference{
 		file: f, values: make(map[string]knowledge, len(f.nodes)+len(f.tensors)),
@@ -118,13 +118,13 @@ func (in *inference) node(i int) {
 	}
 }
 
-// reason says why a node was not understood; behind the first few only that one
-// was not, as a file may have a million of them.
+// reason says why a node was not understood; after the first few only that it was not,
+// as a file may have a million of them.
 func (in *inference) reason(node *fileNode, err error) string {
 	var input *unknownInput
 	switch {
 	case errors.As(err, &input):
-		// An output that is not followed says so when a node reads it.
+		// An output that is not followed is reported when a node reads it.
 		if len(in.stops) < shownMisfits && !slices.Contains(in.stops, input.why) {
 			in.stops = append(in.stops, input.why)
 		}
@@ -142,7 +142,7 @@ type unknownInput struct{ why string }
 
 func (e *unknownInput) Error() string { return "the shape of its input is not known: " + e.why }
 
-// declared is what the file itself says of a value inside.
+// declared is what the file itself says about an inner value.
 func (in *inference) declared(name string) knowledge {
 	v, ok := in.file.values[name]
 	if !ok || v.Shape == nil {
@@ -348,7 +348,7 @@ func (s *step) operand(name string, input int) ([]int64, bool, error) {
 	return ints, true, nil
 }
 
-// axis brings an axis into 0..rank.
+// axis maps an axis into 0..rank.
 func axisOf(axis int64, rank int) (int, error) {
 	if axis < 0 {
 		axis += int64(rank)

@@ -58,10 +58,10 @@ func (e *ShapeError) Error() string {
 func (e *ShapeError) Unwrap() error { return e.Err }
 
 // Resolve gives every input a shape: what the file fixes, then what shapes says
-// (see ParseShapes), then the batch for the leading extent. Extents with one name
-// are one. Batch 0 is the file's own, or 1.
+// (see ParseShapes), then the batch for the leading extent. Extents with the same name
+// are the same. Batch 0 is the file's own, or 1.
 //
-// A shape that contradicts the file, and an extent that nothing tells, give a
+// A shape that contradicts the file, or an extent that nothing fixes, gives a
 // *ShapeError.
 func (f *File) Resolve(batch int, shapes map[string]Shape) (map[string]Shape, error) {
 	r := binding{
@@ -160,7 +160,7 @@ func (r *binding) bindBatch() error {
 	case own > 0 && r.batch > 0 && own != r.batch:
 		return r.fail(in.Name, "its batch is fixed to %d, %d is asked for", own, r.batch)
 	case own > 0:
-		r.batch = own // of the inputs behind this one, too
+		r.batch = own // of the inputs after this one, too
 	case d.Symbol != "":
 		r.bound[d.Symbol], r.by[d.Symbol] = max(r.batch, 1), "the batch"
 	}
@@ -227,13 +227,13 @@ type Value struct {
 }
 
 // maxValues is the size of all inputs together, in bytes, beyond which something is
-// wrong: a batch of a thousand images has half a gigabyte.
+// wrong: a batch of a thousand images takes half a gigabyte.
 const maxValues = 1 << 34
 
 // Values makes contents for all inputs at shapes that Resolve gave, the same for
-// the same seed. Floats are uniform in [-1,1) and rounded to their type; 8-bit integers,
-// which hold images, have all values; wider integers, which are indices more often than
-// not, lie in 0..7, so that they are valid for small tables; booleans are either.
+// the same seed. Floats are uniform in [-1,1) and rounded to their type; 8-bit
+// integers, which hold images, take all values; wider integers, which are mostly
+// indices, lie in 0..7, so that they are valid for small tables; booleans are either.
 //
 // With seed 0, a file's only input has the values of SyntheticInput.
 func (f *File) Values(shapes map[string]Shape, seed uint64) ([]Value, error) {
@@ -255,8 +255,8 @@ func (f *File) Values(shapes map[string]Shape, seed uint64) ([]Value, error) {
 	return values, nil
 }
 
-// layValues gives the inputs without their contents, once it is known that all of
-// them together find room.
+// layValues gives the inputs without their contents, if there is room for all of them
+// together.
 func (f *File) layValues(shapes map[string]Shape) ([]Value, error) {
 	values, total := make([]Value, len(f.Inputs)), 0
 	for i, in := range f.Inputs {
@@ -302,7 +302,8 @@ func (v *Value) fill(seed uint64) {
 	}
 }
 
-// put writes element i, made from a number in [-1,1), which rounding may have made 1.
+// put writes element i, made from a number in [-1,1), which rounding may have turned
+// into 1.
 func (v *Value) put(i int, f float32, half uint16) {
 	unit := (float64(f) + 1) / 2
 	upTo := func(n int) uint64 { return uint64(min(int(unit*float64(n)), n-1)) }

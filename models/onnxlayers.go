@@ -10,7 +10,7 @@ import (
 // windows is how a convolution or pool goes over its extents.
 type windows struct{ kernel, strides, dilations, before, after []int }
 
-// windows reads the attributes for so many extents; kernel may be nil.
+// windows reads the attributes for the extents of x; kernel may be nil.
 func (s *step) windows(x Shape, kernel []int) (windows, error) {
 	n := len(x) - 2
 	w := windows{kernel: kernel, before: make([]int, n), after: make([]int, n)}
@@ -76,7 +76,7 @@ func (s *step) windows(x Shape, kernel []int) (windows, error) {
 // span is how far a window reaches, dilation included.
 func (w windows) span(i int) int { return w.dilations[i]*(w.kernel[i]-1) + 1 }
 
-// out gives an extent behind the windows.
+// out gives an extent after the windows.
 func (w windows) out(i, extent int, ceil bool) (int, error) {
 	room := extent + w.before[i] + w.after[i] - w.span(i)
 	if room < 0 {
@@ -130,7 +130,7 @@ func (s *step) conv(input, kernel int) (Shape, error) {
 	return y, s.count(y, w[1:])
 }
 
-// count multiplies extents to MACs.
+// count multiplies extents into MACs.
 func (s *step) count(shapes ...Shape) error {
 	total := 1
 	for _, shape := range shapes {
@@ -238,7 +238,7 @@ func (s *step) matMul(left, right int) (Shape, error) {
 	if len(a) == 0 || len(b) == 0 {
 		return nil, fmt.Errorf("MatMul of %v and %v", a, b)
 	}
-	rows, columns := len(a) > 1, len(b) > 1 // else a vector, whose other extent is left out
+	rows, columns := len(a) > 1, len(b) > 1 // otherwise a vector, whose other extent is left out
 	if !rows {
 		a = Shape{1, a[0]}
 	}

@@ -41,7 +41,7 @@ func (l *lift) conv(s *step) error {
 	return l.weighted(node, op, v.node, params)
 }
 
-// ownBias takes a node's third input, which it need not have, for its bias.
+// ownBias takes a node's third input, if it has one, as its bias.
 func (l *lift) ownBias(node *fileNode, params *[]fileParam) (has bool, err error) {
 	if _, has = l.known(node, 2); !has {
 		return false, nil
@@ -59,8 +59,8 @@ func (l *lift) weighted(node *fileNode, op Op, x int, params []fileParam) error 
 		if params[i].transposed {
 			shape = Shape{shape[1], shape[0]}
 		}
-		// A vector may be stored with leading extents of 1. One that runs along the batch
-		// has as many numbers only by chance.
+		// A vector may be stored with leading extents of 1. If it runs along the batch,
+		// it has that many numbers only by chance.
 		vector := spec.role != Kernel && shape.Elements() == spec.shape.Elements() && (len(shape) == 0 || shape[len(shape)-1] == spec.shape[0])
 		if !shape.Equal(spec.shape) && !vector {
 			return l.unsupported(node, "its %s has shape %v, want %v", spec.suffix, shape, spec.shape)
@@ -114,8 +114,8 @@ func (l *lift) norm(s *step) error {
 	if err != nil {
 		return err
 	}
-	// Before opset 14 the node trains that gives the statistics too, and before opset 7
-	// the one that does not say is_test.
+	// Before opset 14 a node trains if it also gives the statistics, and before opset 7
+	// if it does not say is_test.
 	training := s.attributeInt("training_mode", 0) != 0 || l.file.Opset() < 7 && s.attributeInt("is_test", 0) == 0 ||
 		slices.ContainsFunc(node.out[1:], func(name string) bool { return name != "" })
 	if training || s.attributeInt("spatial", 1) != 1 || len(l.shape(x)) < 2 {
@@ -129,8 +129,8 @@ func (l *lift) norm(s *step) error {
 		}
 		params = append(params, fileParam{tensor: t})
 	}
-	// The attribute is a float32 that stands for a short decimal, 1e-5: at its own
-	// digits it is that number, which Fold would have used.
+	// The attribute is a float32 that stands for a short decimal, 1e-5: printed with
+	// its own digits it is that number, which Fold would have used.
 	epsilon, err := strconv.ParseFloat(strconv.FormatFloat(float64(s.attributeFloat("epsilon", 1e-5)), 'g', -1, 32), 64)
 	if err != nil || !(epsilon >= 0) {
 		return l.unsupported(node, "epsilon %g", epsilon)
@@ -138,7 +138,7 @@ func (l *lift) norm(s *step) error {
 	return l.weighted(node, BatchNorm{Channels: l.shape(x)[1], Epsilon: epsilon}, x, params)
 }
 
-// dropout passes its input on, as it does wherever nothing is trained.
+// dropout passes its input on, as it does outside training.
 func (l *lift) dropout(s *step) error {
 	node := s.node
 	training := l.file.Opset() < 7 && s.attributeInt("is_test", 0) == 0
@@ -224,7 +224,7 @@ func (l *lift) sum(node *fileNode) error {
 	return l.add(node, 0, Add{}, a, b)
 }
 
-// bias takes the sum of a layer and a constant for the layer's bias.
+// bias takes the constant in the sum of a layer and a constant as the layer's bias.
 func (l *lift) bias(node *fileNode, constant, x int) error {
 	t, err := l.stored(node, constant)
 	if err != nil {
@@ -245,7 +245,7 @@ func (l *lift) bias(node *fileNode, constant, x int) error {
 			}
 		}
 	}
-	// The constant must run along the channels alone.
+	// The constant must run only along the channels.
 	along := slices.Repeat(Shape{1}, len(l.shape(x)))
 	along[1] = channels
 	shape := slices.Concat(slices.Repeat(Shape{1}, max(0, len(along)-len(t.shape))), t.shape)
@@ -405,7 +405,7 @@ func (l *lift) pool(s *step) error {
 	switch {
 	case v.form == asNode:
 	case v.form == padded && node.op == "AveragePool" && v.pads[0] == v.pads[1] && slices.Max(win.before) == 0 && slices.Max(win.after) == 0:
-		// Zeros that were put around the image count, as padding that is counted does.
+		// Zeros that were put around the image count, as counted padding does.
 		countPad = true
 		for _, side := range [][]int{win.before, win.after} {
 			side[0], side[1] = v.pads[0], v.pads[1]
@@ -422,7 +422,7 @@ func (l *lift) pool(s *step) error {
 	if len(y) != 4 {
 		return l.unsupported(node, "it gives %v, want images", y)
 	}
-	// More padding behind than in front is how rounding up is written without
+	// More padding at the end than at the start is how rounding up is written without
 	// ceil_mode.
 	ceil := s.attributeInt("ceil_mode", 0) != 0 || slices.Max(win.after) > pad
 	want := Shape{poolExtent(x[2], kernel, stride, pad, ceil), poolExtent(x[3], kernel, stride, pad, ceil)}
@@ -436,7 +436,7 @@ func (l *lift) pool(s *step) error {
 	return l.add(node, 0, AvgPool{Kernel: kernel, Stride: stride, Pad: pad, Ceil: ceil, CountPad: countPad}, v.node)
 }
 
-// mean takes the mean over height and width for a global average pool.
+// mean takes the mean over height and width as a global average pool.
 func (l *lift) mean(s *step) error {
 	node := s.node
 	x, err := l.plain(node, 0)
@@ -468,7 +468,7 @@ func (l *lift) mean(s *step) error {
 	return l.add(node, 0, Flatten{}, len(l.net.Nodes)-1)
 }
 
-// pad keeps zeros around an image for the layer behind.
+// pad keeps zeros around an image for the layer that follows.
 func (l *lift) pad(s *step) error {
 	node := s.node
 	x, err := l.plain(node, 0)

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Network makes the file a network, at shapes that Resolve gave, where all that
-// its nodes do can be said in the operators of this package: a plain
-// convolutional network on square float32 images. Anything else gives an
-// *UnsupportedError that names the first node that stands in the way.
+// Network makes the file a network, at shapes that Resolve gave, where the operators of
+// this package can express all that its nodes do: a plain convolutional network on
+// square float32 images. Anything else gives an *UnsupportedError that names the first
+// node in the way.
 //
 // Batch norms stay nodes; activations, channel shuffles and biases that the file
 // spells out in several nodes become one. The weights are loaded from the file,
@@ -42,8 +42,8 @@ type lift struct {
 	names   map[string]int // how often a name was wanted
 	values  map[string]lifted
 	readers map[string]int // of the file's values
-	// reads counts what reads each node of the network, as far as names of it are
-	// known: the readers of all its names, but for nodes that only give it another.
+	// reads counts what reads each node of the network, as far as its names are known:
+	// the readers of all of them, except nodes that only give it another name.
 	reads   []int
 	weights fileWeights
 }
@@ -57,8 +57,8 @@ type lifted struct {
 	n    int       // grouped, swapped, halved, weighed: the number of groups
 }
 
-// A form is what a file's nodes have made of a value that only together are an
-// operator.
+// A form is what a file's nodes that only together are an operator have made of a value
+// so far.
 type form int
 
 const (
@@ -70,7 +70,7 @@ const (
 	grouped      // N×C×H×W as N×G×C/G×H×W
 	swapped      // the same, both extents of the channels swapped
 	halved       // N×C×1×1 as N×R×C/R
-	weighed      // the same behind a softmax over R
+	weighed      // the same after a softmax over R
 )
 
 func (l *lift) unsupported(node *fileNode, format string, a ...any) error {
@@ -161,7 +161,7 @@ func (l *lift) prune(last int) *Network {
 	return l.net
 }
 
-// known is what the inference says of a node's input.
+// known is what the inference says about a node's input.
 func (l *lift) known(node *fileNode, i int) (knowledge, bool) {
 	s := step{in: l.in, node: node}
 	return s.input(i)
@@ -285,7 +285,7 @@ func (l *lift) unique(name string) string {
 	return unique
 }
 
-// pass makes a value of the file another one under a new name.
+// pass gives a value of the file another name.
 func (l *lift) pass(node *fileNode, v lifted) {
 	l.values[node.out[0]] = v
 	if v.form != asNode || v.node == Image {

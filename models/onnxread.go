@@ -147,7 +147,7 @@ func (r *onnxReader) model(data []byte) error {
 	}
 	inputs := r.file.Inputs[:0]
 	for _, in := range r.file.Inputs {
-		if r.file.tensors[in.Name] == nil { // else it has a default
+		if r.file.tensors[in.Name] == nil { // otherwise it has a default
 			inputs = append(inputs, in)
 		}
 	}
@@ -155,7 +155,7 @@ func (r *onnxReader) model(data []byte) error {
 	return r.order()
 }
 
-// order checks that every node comes behind those that it reads from.
+// order checks that every node comes after those that it reads from.
 func (r *onnxReader) order() error {
 	written := make(map[string]bool, len(r.file.nodes))
 	for name := range r.file.tensors {
@@ -348,8 +348,8 @@ func (r *onnxReader) attribute(n *fileNode, f wireField) error {
 	return nil
 }
 
-// value reads what the file says of a value. A type that is no tensor has the
-// element type 0.
+// value reads what the file says about a value. A type that is not a tensor has element
+// type 0.
 func (r *onnxReader) value(f wireField) (ValueInfo, error) {
 	var v ValueInfo
 	part := func() string { return "value " + shorten(v.Name) }

@@ -108,7 +108,7 @@ func (t *fileTensor) eachChunk(size int, dst *[]float32, decode func([]float32, 
 	return nil
 }
 
-// ints gives the values of an integer tensor, at most so many.
+// ints gives the values of an integer tensor, if there are at most that many.
 func (t *fileTensor) ints(most int) ([]int64, error) {
 	n := t.shape.Elements()
 	switch {

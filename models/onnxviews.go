@@ -198,8 +198,8 @@ func (s *step) slice() ([]knowledge, error) {
 	return []knowledge{out}, nil
 }
 
-// sliceRange gives where a slice begins and how many elements it has; indices
-// behind the ends are taken back to them.
+// sliceRange gives where a slice begins and how many elements it has; indices beyond
+// the ends are clamped to them.
 func sliceRange(extent, start, end, step int64) (first, n int64, err error) {
 	if step == 0 || step == math.MinInt64 {
 		return 0, 0, fmt.Errorf("a slice with step %d", step)
@@ -398,7 +398,7 @@ func (s *step) tile() (Shape, error) {
 	return y, nil
 }
 
-// padding gives what Pad adds before and behind each axis.
+// padding gives what Pad adds before and after each axis.
 func (s *step) padding(x Shape) (before, after []int64, err error) {
 	pads, ok, err := s.operand("pads", 1)
 	if err != nil {

@@ -3,7 +3,7 @@ package models
 import "fmt"
 
 // An Op is one of a closed set of operators; engines switch on its concrete type.
-// Every operator works on N×C×H×W or, behind Flatten, on N×C.
+// Every operator works on N×C×H×W or, after Flatten, on N×C.
 type Op interface {
 	// Kind is the operator's name in tables and messages.
 	Kind() string
@@ -252,9 +252,9 @@ func poolExtent(n, kernel, stride, pad int, ceil bool) int {
 	return windowCount(n+2*pad-kernel, stride, n+pad, ceil)
 }
 
-// windowCount is how many windows lie in an extent, which has so much room for the first
-// to move. It is the rule of PyTorch and ONNX: with ceil, a window that would start behind
-// the end of the input, in the padding, is left out.
+// windowCount is how many windows lie in an extent, in which the first has that much
+// room to move. It is the rule of PyTorch and ONNX: with ceil, a window that would
+// start beyond the end of the input, in the padding, is left out.
 func windowCount(room, stride, end int, ceil bool) int {
 	if ceil {
 		room += stride - 1

@@ -1,7 +1,7 @@
 package models
 
-// Precision is the element type in which a model computes. It is a property of
-// the exported model, so that every engine measures the same one.
+// Precision is the element type that a model computes in. It is a property of the
+// exported model, so that every engine measures the same one.
 type Precision string
 
 const (
@@ -33,11 +33,11 @@ type PrecisionInfo struct {
 	Tolerance Tolerance `json:"tolerance"`
 }
 
-// A Tolerance is how far the logits of an image may lie from those of the same
-// network in fp32, for an engine to have computed the same network. It is several
-// times what rounding costs and far from what a wrong layer does.
+// A Tolerance is how far the logits of an image may lie from those of the same network
+// in fp32 for an engine to have computed the same network. It is several times what
+// rounding costs and far below what a wrong layer does.
 //
-// The same top-1 class is no part of it: with synthetic weights the two largest
+// It does not include the same top-1 class: with synthetic weights the two largest
 // logits can lie closer than any rounding (EfficientNet-B0's within 0.013 standard
 // deviations), and where they lie further apart than twice MaxRelErr the class follows
 // from it.
@@ -60,14 +60,14 @@ type Tolerance struct {
 	MaxRelErr float64 `json:"max_rel_err"`
 }
 
-// Calibrated tells whether a model in the precision has scales, which follow from the
+// Calibrated reports whether a model in the precision has scales, which follow from the
 // Ranges of its activations.
 func (p Precision) Calibrated() bool { return p.steps() != 0 }
 
 // steps is the largest magnitude of an 8-bit number, which the range of a tensor is
 // divided by for its scale; 0 in a precision without scales. With 127, not 128, a tensor
-// and its negative have one scale. Activations beyond their range exported models round to
-// -128, and cuDNN's kernels to -127.
+// and its negative have one scale. Exported models round activations beyond their range
+// to -128, and cuDNN's kernels to -127.
 func (p Precision) steps() float32 {
 	switch p {
 	case INT8:
@@ -78,8 +78,8 @@ func (p Precision) steps() float32 {
 	return 0
 }
 
-// Tolerance gives that of the precision, and one that no output meets for an unknown
-// precision.
+// Tolerance gives that of the precision; for an unknown one, a tolerance that no output
+// meets.
 func (p Precision) Tolerance() Tolerance {
 	for _, info := range Precisions() {
 		if info.Name == p {

@@ -7,23 +7,23 @@ import (
 	"slices"
 )
 
-// Kernels says for which 8-bit kernels a model places its roundings: the
-// quantize/dequantize pairs tell an engine what it may compute in integers, and
-// engines read them differently. Weights and scales are the same in both.
+// Kernels says which 8-bit kernels a model places its roundings for: the
+// quantize/dequantize pairs tell an engine what it may compute in integers, and engines
+// read them differently. Weights and scales are the same in both.
 type Kernels int
 
 const (
-	// FusedKernels round once behind a convolution, the residual sum it goes into and
-	// the activation behind it, in signed integers with zero point 0. It is the form
+	// FusedKernels round once after a convolution, the residual sum it goes into and
+	// the activation that follows, in signed integers with zero point 0. It is the form
 	// that TensorRT's guide asks for: a pair inside such a chain splits the kernel, a
 	// zero point or an int32 bias is refused (TensorRT documentation, "Explicit
 	// Quantization"; onnx-tensorrt, QuantDequantLinearHelper).
 	FusedKernels Kernels = iota
-	// OperatorKernels round behind every operator and store activations as unsigned
-	// integers with zero point 128, which are the same numbers. It is the form that ONNX
-	// Runtime runs in int8 on x86: it keeps a convolution in float if the reader of its
-	// result is an activation that the zero point does not make redundant, and an int8
-	// tensor with two readers has no fast kernel there (microsoft/onnxruntime,
+	// OperatorKernels round after every operator and store activations as unsigned
+	// integers with zero point 128, which are the same numbers. It is the form that
+	// ONNX Runtime runs in int8 on x86: it keeps a convolution in float if the reader
+	// of its result is an activation that the zero point does not make redundant, and
+	// an int8 tensor with two readers has no fast kernel there (microsoft/onnxruntime,
 	// qdq_selectors.cc and qdq_s8_to_u8.cc; tried with 1.32).
 	OperatorKernels
 )
@@ -33,16 +33,16 @@ type QuantizedNode struct {
 	Node string `json:"node"` // of the folded network
 	Kind string `json:"kind"`
 	Int8 bool   `json:"int8"` // computes on 8-bit integers
-	// Reason says why a node stays in float, or with which other it shares a kernel.
+	// Reason says why a node stays in float, or which other one it shares a kernel with.
 	Reason string `json:"reason,omitempty"`
 	// Limit is the largest magnitude of the node's 8-bit result; 0 where the result
 	// stays in float or the ranges are not known.
 	Limit float32 `json:"limit,omitempty"`
 }
 
-// Quantization tells node by node what an int8 export of the network computes in
-// integers, what stays in float and why. It is the exporter's own decision, which
-// does not depend on the ranges: without them the limits are left out.
+// Quantization says node by node what an int8 export of the network computes in
+// integers, what stays in float and why. It is the exporter's own decision, which does
+// not depend on the ranges: without them the limits are left out.
 func Quantization(n *Network, r *Ranges, k Kernels) ([]QuantizedNode, error) {
 	folded, err := Fold(n)
 	if err != nil {
@@ -92,8 +92,8 @@ type quantization struct {
 	imageLimit float32
 }
 
-// quantize decides about a folded network: what runs in integers and where a result
-// is rounded. Everything that writes or shows an int8 model follows it.
+// quantize decides what of a folded network runs in integers and where a result is
+// rounded. Everything that writes or shows an int8 model follows it.
 //
 // Convolutions and linear layers take their inputs rounded. So do sums, gates,
 // pools and operators that move data, so that what lies between two layers stays
@@ -158,7 +158,7 @@ func quantize(n *Network, k Kernels) *quantization {
 	return q
 }
 
-// takesIntegers tells whether an engine has an 8-bit kernel for the operator.
+// takesIntegers reports whether an engine has an 8-bit kernel for the operator.
 func (q *quantization) takesIntegers(op Op) bool {
 	switch op := op.(type) {
 	case Conv, Linear, Add, Mul, Concat, Slice, MaxPool, AvgPool, GlobalAvgPool, Flatten, Shuffle:
@@ -207,8 +207,8 @@ func (q *quantization) setLimits(r *Ranges) error {
 		case !(limit >= 0) || limit > math.MaxFloat32:
 			err = fmt.Errorf("the range of %s is %v, want a magnitude", name, limit)
 		case limit < fp8Max*0x1p-126:
-			// Nothing came but zeros, or numbers so small that their scale would be none that
-			// an engine can divide by: every scale represents them.
+			// There were only zeros, or numbers so small that an engine could not
+			// divide by their scale: any scale represents them.
 			limit = 1
 		}
 		return limit
@@ -243,9 +243,9 @@ func (q *quantization) setLimits(r *Ranges) error {
 	return err
 }
 
-// cutOff names the ReLU or ReLU6 that alone reads a node's result. What it cuts off
-// needs no range, and with one scale on both sides of it the function is that of one
-// rounding behind it.
+// cutOff names the ReLU or ReLU6 that is the only reader of a node's result. What it
+// cuts off needs no range, and with one scale on both sides of it the function is that
+// of one rounding after it.
 func (q *quantization) cutOff(i int) string {
 	if len(q.readers[i]) != 1 {
 		return ""
@@ -269,8 +269,8 @@ func (p Precision) quantize(v, scale float32) byte {
 }
 
 // WeightScales is how many scales a kernel of an 8-bit model has: one for each output
-// channel in int8. In fp8 it is one for all, as numbers that differ much keep their
-// digits by themselves, and as that is what NVIDIA's sample of an fp8 convolution
+// channel in int8. In fp8 it is one for all, as floats keep their digits even where
+// they differ much, and as that is what NVIDIA's sample of an fp8 convolution
 // multiplies its result with (cudnn-frontend, samples/cpp/convolution/fp8_fprop.cpp).
 func (p Precision) WeightScales(kernel Shape) int {
 	if p == FP8 {
@@ -280,7 +280,7 @@ func (p Precision) WeightScales(kernel Shape) int {
 }
 
 // QuantizeWeight rounds a kernel to the 8 bits of a calibrated precision and gives the
-// scales, each that of the largest weight among as many as share it. raw takes one byte
+// scales, each that of the largest among the weights that share it. raw takes one byte
 // per value.
 func QuantizeWeight(p Precision, raw []byte, scales, values []float32) error {
 	fan := len(values) / len(scales)

@@ -4,8 +4,8 @@ import "fmt"
 
 // regnets are those of Radosavovic et al., "Designing Network Design Spaces"
 // (arXiv:2003.13678), in pycls's form and with the keys of timm, whose
-// results-imagenet.csv (aa4b585) has the accuracies. torchvision rounds the
-// widths of two of them otherwise.
+// results-imagenet.csv (aa4b585) has the accuracies. torchvision rounds the widths of
+// two of them differently.
 func regnets() []definition {
 	results := func(percent float64, weights string) accuracy {
 		return accuracy{percent, "timm results-imagenet.csv " + weights + ".pycls_in1k @224"}

@@ -40,7 +40,8 @@ type repvggConv struct {
 
 func (c repvggConv) key() string { return c.block + ".reparam_conv" }
 
-// identity tells whether the training form has a third branch, a batch norm alone.
+// identity reports whether the training form has a third branch, which is only a batch
+// norm.
 func (c repvggConv) identity() bool { return c.stride == 1 && c.in == c.out }
 
 func repvggConvs(widths, depths [5]int) []repvggConv {

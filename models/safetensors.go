@@ -16,8 +16,7 @@ import (
 // mapped, not read: opening costs its header, loading a tensor costs that tensor.
 //
 // The format (github.com/huggingface/safetensors, README.md, "Format"): eight bytes
-// that give the length of a JSON header, the header, the tensors without gap or
-// overlap.
+// with the length of a JSON header, the header, and the tensors without gap or overlap.
 type Safetensors struct {
 	file    *mapped
 	tensors map[string]storedTensor
@@ -28,7 +27,7 @@ type storedTensor struct {
 	dtype      string
 	shape      Shape
 	begin, end int // in the file
-	place      int // where its entry stands in the file
+	place      int // where its entry is in the file
 }
 
 // maxSafetensorsHeader is the reference implementation's limit in
@@ -36,8 +35,8 @@ type storedTensor struct {
 const maxSafetensorsHeader = 100_000_000
 
 // OpenSafetensors opens a file and checks its whole header. A file that breaks
-// the format gives a *DamagedError. The caller closes the file when nothing loads
-// from it any more.
+// the format gives a *DamagedError. The caller closes the file once nothing loads from
+// it any more.
 func OpenSafetensors(path string) (*Safetensors, error) {
 	file, err := openMapped(path)
 	if err != nil {
@@ -71,7 +70,7 @@ func (s *Safetensors) Close() error { return s.file.Close() }
 
 // Keys lists the tensors of a floating-point type, in alphabetical order, each
 // with its shape. Tensors of other types (num_batches_tracked of batch norms is
-// int64) are no weights.
+// int64) are not weights.
 func (s *Safetensors) Keys() []string {
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(s.tensors)) {
@@ -158,7 +157,7 @@ func (h *safetensorsHeader) damaged(at int, part, format string, a ...any) error
 	return &DamagedError{Path: h.path, Byte: int64(at), Part: part, Err: fmt.Errorf(format, a...)}
 }
 
-// at is the offset in the file behind the last token.
+// at is the offset in the file after the last token.
 func (h *safetensorsHeader) at() int { return headerStart + int(h.decoder.InputOffset()) }
 
 func (h *safetensorsHeader) parse() (map[string]storedTensor, error) {
@@ -373,7 +372,7 @@ func (h *safetensorsHeader) text(part string) (string, error) {
 	return s, nil
 }
 
-// numbers reads a list of at most so many integers from 0 up.
+// numbers reads a list of at most that many integers from 0 up.
 func (h *safetensorsHeader) numbers(part string, most int) ([]int, error) {
 	if err := h.delim('[', part); err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ func shufflenet(b *builder, stem int, outs, depths [3]int, features int) {
 	b.classifier(x, "fc")
 }
 
-// shuffleUnit works on half of the channels and leaves the other half alone; one
+// shuffleUnit works on half of the channels and leaves the other half as it is; one
 // with a stride works on all of them twice. Then it mixes the halves.
 func shuffleUnit(b *builder, x int, name string, out int, strided bool) int {
 	half, stride := out/2, 1

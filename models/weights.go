@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// Synthetic gives deterministic weights: every value follows from its tensor's
-// state-dict key and its index alone, so that a network can be rebuilt anywhere,
-// in any order, and its output checked without a download. Latency does not
-// depend on the values as long as they are ordinary numbers, which these are:
-// kernels have the variance 1/fan-in, statistics lie around their neutral value.
+// Synthetic gives deterministic weights: every value follows only from its tensor's
+// state-dict key and its index, so a network can be rebuilt anywhere, in any order, and
+// its output checked without a download. Latency does not depend on the values as long
+// as they are ordinary numbers, which these are: kernels have the variance 1/fan-in,
+// statistics lie around their neutral value.
 //
 // The rule, for element i of the tensor with key K: splitmix64 (Steele, Lea,
 // Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014) seeded
@@ -48,15 +48,15 @@ func (synthetic) Load(p Param, dst []float32) error {
 }
 
 // SyntheticInput is the input that goes with Synthetic: uniform in [-1,1), rounded. The
-// images of a batch follow each other in one sequence, so image 0 is the same in
-// every batch and is the one that golden outputs are given for.
+// images of a batch follow each other in one sequence, so image 0 is the same in every
+// batch; golden outputs are for it.
 func SyntheticInput(shape Shape) Tensor {
 	t := Tensor{Shape: append(Shape(nil), shape...), Data: make([]float32, shape.Elements())}
 	fill("input", 0, 1, t.Data)
 	return t
 }
 
-// grain is how many elements one goroutine fills at least: about 0.1 ms of work.
+// grain is the fewest elements that one goroutine fills: about 0.1 ms of work.
 const grain = 1 << 16
 
 // fill writes offset + scale·v for the sequence of a key.

@@ -50,7 +50,7 @@ func (e *ResolutionError) Error() string {
 func (e *ResolutionError) Unwrap() error { return e.Err }
 
 // maxResolution keeps a slip of the keyboard from asking for terabytes: at 4096
-// the first activation of a ResNet already has a gigabyte an image.
+// the first activation of a ResNet already takes a gigabyte per image.
 const maxResolution = 4096
 
 // A definition is a network of the zoo.
@@ -64,7 +64,7 @@ type definition struct {
 	derive func(WeightSource) WeightSource
 	// training lists the tensors of that form; nil without derive.
 	training func() []Param
-	// others are further namings of the weights in use.
+	// others are other namings of the weights in use.
 	others []otherKeys
 }
 
@@ -231,8 +231,8 @@ func Nearest(name string, candidates []string) []string {
 	return names
 }
 
-// Likely gives the candidate that a mistyped name must have meant, where there is
-// one: nothing that takes changing more than half of the name's letters.
+// Likely gives the candidate that a mistyped name must have meant, where there is one:
+// none that takes changing more than half of the name's letters.
 func Likely(name string, candidates []string) (string, bool) {
 	matches := ranked(name, candidates)
 	if len(matches) == 0 || matches[0].score > len(plain(name)) {
@@ -270,7 +270,7 @@ func ranked(name string, candidates []string) []match {
 	return matches
 }
 
-// abbreviates tells whether the letters of a are in b, in order.
+// abbreviates reports whether the letters of a are in b, in order.
 func abbreviates(a, b string) bool {
 	for i := 0; i < len(b) && a != ""; i++ {
 		if a[0] == b[i] {
