@@ -29,7 +29,7 @@ const (
 	// Rotate gives every inference an input that the cache does not hold, from buffers
 	// that together are twice its size.
 	Rotate = "rotate"
-	// Hot gives every inference the same input, so what the one before left is there.
+	// Hot gives every inference the same input, so it finds what the one before left.
 	Hot = "hot"
 	// Cold overwrites the whole cache before every inference.
 	Cold = "cold"
@@ -56,8 +56,8 @@ func (g Grid) On(kind hardware.DeviceKind) Grid {
 	return g
 }
 
-// ways are the points of the axes that say how a network is run, in grid order; what
-// is run they leave open.
+// ways are the points of the axes that say how a network is run, in grid order; they
+// leave open what is run.
 func (g Grid) ways() iter.Seq[Point] {
 	graphs, caches, gaps := g.Graph, g.Cache, g.Gaps
 	if len(graphs) == 0 {
@@ -86,9 +86,9 @@ func (g Grid) ways() iter.Seq[Point] {
 func onlyOnGPU(p Point) string {
 	switch {
 	case p.Graph == Graphed || p.Graph == Blocked:
-		return fmt.Sprintf("graph mode %s is one of GPUs: on the host a call has ended when it returns", p.Graph)
+		return fmt.Sprintf("graph mode %s is for GPUs: on the host a call has finished when it returns", p.Graph)
 	case p.Cache == Rotate || p.Cache == Cold:
-		return fmt.Sprintf("cache mode %s is one of GPUs: on the host an inference finds what the one before left (hot)", p.Cache)
+		return fmt.Sprintf("cache mode %s is for GPUs: on the host an inference finds what the one before left (hot)", p.Cache)
 	}
 	return ""
 }
@@ -115,15 +115,15 @@ func refused(err error) (reason string, ok bool) {
 // An arrangement is a session whose inferences run as its point's axes ask.
 type arrangement struct {
 	engines.Session
-	input  models.Tensor        // of the session; none of a file, which keeps its own
+	input  models.Tensor        // of the session; empty for a file, which keeps its own
 	stream hardware.EventStream // nil until it is arranged, and on a host
 	graphs []hardware.Graph     // one for each input
 	cycle  *native.Cycle        // through graphs or rotated calls; nil where there is one call
-	inputs int                  // that are rotated
+	inputs int                  // how many are rotated
 	asked  int                  // inputs that were to be rotated
-	group  int                  // inferences a sample; more than one are amortised (M4)
+	group  int                  // inferences per sample; more than one is amortised (M4)
 
-	buildNS int64 // that its engine took to build it (M7)
+	buildNS int64 // how long its engine took to build it (M7)
 }
 
 // Call implements engines.Session.
@@ -149,7 +149,7 @@ func (a *arrangement) Explain(e *native.CallError) error {
 	return fmt.Errorf("replay graph: %w: %w", e, a.graphs[at].Explain())
 }
 
-// Close gives back what the arrangement added, and the session.
+// Close releases what the arrangement added, and the session.
 func (a *arrangement) Close() error {
 	var errs []error
 	for _, g := range a.graphs {
@@ -173,8 +173,8 @@ func (a *arrangement) nodes() int {
 	return a.graphs[0].Nodes()
 }
 
-// arrange makes a session that has run once run as its point asks. What its engine
-// does not do is a *refusal.
+// arrange sets a session that has run once to run as its point asks. What its engine
+// cannot do is a *refusal.
 func (w *worker) arrange(ctx context.Context, a *arrangement, p Point) error {
 	stream, ok := w.stream.(hardware.EventStream)
 	if !ok {
@@ -215,29 +215,28 @@ func (w *worker) arrange(ctx context.Context, a *arrangement, p Point) error {
 	return nil
 }
 
-// rotate gives a call for each of inputs that fill twice the cache: with fewer, one
-// that replaces lines in another order than they came could still hold some.
+// rotate gives a call for each of the inputs that fill twice the cache: with fewer, a
+// cache that does not replace its oldest lines first could still hold some.
 func (a *arrangement) rotate(p Point) ([]native.Call, error) {
 	rotator, ok := a.Session.(engines.Rotator)
 	if !ok {
-		return nil, &refusal{fmt.Sprintf("engine %s reads its input from one place alone and cannot rotate it; ask for --cache %s or %s", p.Engine, Hot, Cold)}
+		return nil, &refusal{fmt.Sprintf("engine %s reads its input from one place only and cannot rotate it; ask for --cache %s or %s", p.Engine, Hot, Cold)}
 	}
 	if a.stream.CacheBytes() == 0 {
-		return nil, &refusal{fmt.Sprintf("the device does not tell how large its cache is, so how many inputs to rotate is not known; ask for --cache %s", Hot)}
+		return nil, &refusal{fmt.Sprintf("the device does not say how large its cache is, so it is not known how many inputs to rotate; ask for --cache %s", Hot)}
 	}
 	return rotator.Rotate(2 * a.stream.CacheBytes())
 }
 
-// mostGraphNodes is how many nodes the graphs of a point hold together, if those of
-// two inputs do not hold more: up to CUDA 12.4 with driver 550 each takes 64 KB of the
-// GPU's memory (PyTorch's documentation, "CUDAGraph Trees", Dynamic Shape Support),
-// which makes 2 GiB.
+// mostGraphNodes is the most nodes that the graphs of a point hold together, unless
+// those of two inputs already hold more: up to CUDA 12.4 with driver 550 each takes 64
+// KB of the GPU's memory (PyTorch's documentation, "CUDAGraph Trees", Dynamic Shape
+// Support), which makes 2 GiB.
 const mostGraphNodes = 1 << 15
 
 // capture records every call, or as many as mostGraphNodes allows: the inputs of a
 // small network that fill a large cache twice are thousands. Where the input can be
-// set, an inference of another one comes before, so that the output which is checked
-// later is a replay's own.
+// set, a blank one runs first, so the output checked later is a replay's own.
 func (w *worker) capture(ctx context.Context, a *arrangement, p Point, calls []native.Call) ([]native.Call, error) {
 	if a.input.Shape != nil {
 		blank := models.Tensor{Shape: a.input.Shape, Data: make([]float32, len(a.input.Data))}
@@ -276,8 +275,8 @@ func (w *worker) capture(ctx context.Context, a *arrangement, p Point, calls []n
 }
 
 // shortInference is the device time below which samples are amortised over blocks,
-// amortisedBlock how long such a block is at least (M4): against the half microsecond
-// that events resolve the one is 400 times, the other 2000 times as long.
+// amortisedBlock the least length of such a block (M4): 400 and 2000 times the half
+// microsecond that events resolve.
 const (
 	shortInference = 200 * time.Microsecond
 	amortisedBlock = time.Millisecond
@@ -285,8 +284,8 @@ const (
 
 // amortise decides how many inferences make a sample (M4), or takes what an earlier
 // visit decided: one point is measured in one way. Where something comes before every
-// inference, which a block back to back would leave out, a sample stays one. It gives
-// the median of an inference.
+// inference, which a block back to back would leave out, a sample stays a single
+// inference. It returns the median of one.
 func (w *worker) amortise(a *arrangement, p Point, inference time.Duration) (time.Duration, error) {
 	if a.stream == nil || p.Gap != 0 || p.Cache == Cold || p.Graph == Blocked {
 		return inference, nil
@@ -315,10 +314,11 @@ func (w *worker) amortise(a *arrangement, p Point, inference time.Duration) (tim
 }
 
 // mostAmortised is the largest block: no inference takes less than a tenth of a
-// microsecond, and a clock that says so is judged with the round.
+// microsecond, and a clock that says one did is judged with the round.
 const mostAmortised = 10_000
 
-// amortisedTrial is how many blocks tell how long an inference takes back to back.
+// amortisedTrial is how many blocks are timed to find how long an inference takes
+// back to back.
 const amortisedTrial = 5
 
 // amortisedOver is how many inferences each sample of a session is the mean of; 0 where
@@ -330,8 +330,8 @@ func amortisedOver(session engines.Session) int {
 	return 0
 }
 
-// lasts is how long a sample of a point takes, the gap before it included, where an
-// inference takes so long.
+// lasts is how long a sample of a point takes, the gap before it included, given how
+// long an inference takes.
 func lasts(session engines.Session, p Point, inference time.Duration) time.Duration {
 	return time.Duration(groupOf(session))*inference + p.Gap
 }

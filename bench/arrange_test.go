@@ -193,7 +193,7 @@ func TestAxesOfAHost(t *testing.T) {
 		if m.Point.Graph == Eager && m.Point.Cache == Hot {
 			want = Measured
 		}
-		if m.State != want || want == Skipped && !strings.Contains(m.Reason, "one of GPUs: on the host") {
+		if m.State != want || want == Skipped && !strings.Contains(m.Reason, "for GPUs: on the host") {
 			t.Errorf("%s: %s %q, want %s", m.Point, m.State, m.Reason, want)
 		}
 	}

@@ -10,22 +10,22 @@ import (
 	"gonum.org/v1/gonum/stat"
 )
 
-// bootstrapDraws is how often launches are drawn anew (E2).
+// bootstrapDraws is how many times launches are resampled (E2).
 const bootstrapDraws = 10_000
 
 // Sizes of the store of remade launches. On launches of 50 samples, 400 remakes
-// of each gave the same coverage as drawing every sample anew 10,000 times, at a
-// twentieth of the time; bootstrapWork bounds the time of long journals.
+// of each gave the same coverage as drawing every sample afresh 10,000 times, in a
+// twentieth of the time; bootstrapWork bounds the time that long journals take.
 const (
 	mostRemakes   = 400
 	fewestRemakes = 40
 	bootstrapWork = 2_000_000 // samples drawn for a point
 )
 
-// A bootstrap builds intervals for what is no mean: high quantiles and rates. It
+// A bootstrap builds intervals for what is not a mean: high quantiles and rates. It
 // draws launches, within each the rounds, within each blocks of samples, and
-// studentises each draw by the spread of its own launches (E2). Its draws are
-// seeded, so that a journal always gives the same interval.
+// studentises each draw by the spread of its own launches (E2). Its draws are seeded,
+// so that a journal always gives the same interval.
 //
 // Whatever is estimated, the value of a launch is one logarithm, and the estimate
 // the mean over launches; the truth that the interval is to cover is the mean over
@@ -34,7 +34,7 @@ const (
 // launches, and no interval from them covers it.
 //
 // A t interval over launches of the same values covers as well where launches
-// scatter symmetrically, and is narrower: by simulation the bootstrap is on the mean
+// scatter symmetrically, and is narrower: in simulation the bootstrap is on average
 // 1.4 to 3 times as wide with four launches of one round, 1.1 to 1.2 times with five
 // of four, and as wide with twelve. Where one launch in a few is slow, t covers 88 %
 // with four launches and the bootstrap 91. That is why tails and rates, which slow
@@ -55,13 +55,13 @@ type launchSamples struct {
 
 type roundSamples struct {
 	ns    []float64
-	wall  []float64 // of each sample, for the rate; on a host device the same
+	wall  []float64 // of each sample, for the rate; the same as ns on a host device
 	rank  []int32   // of each sample within the launch
 	block int       // length of the blocks that keep their order
 }
 
-// newBootstrap takes samples by launch and round, in the order of time, and what each
-// took of the wall clock, laid out alike; nil is the same.
+// newBootstrap takes samples by launch and round, in the order of time, and the wall
+// time of each, laid out alike; nil where that is the same.
 func newBootstrap(launches, walls [][][]float64, seed uint64, point string) *bootstrap {
 	h := fnv.New64a()
 	h.Write([]byte(point))
@@ -125,7 +125,7 @@ func (b *bootstrap) intervals(quantiles []float64, median Estimate) (rate Estima
 		longest = max(longest, n*len(l.rounds))
 	}
 	harmonic := harmonicNumbers(longest)
-	// Rounds differ in length, so that a remake can be shorter than its launch.
+	// Rounds differ in length, so a remake can be shorter than its launch.
 	ranks := make([]tailRank, 0, len(quantiles))
 	index := make([]int, len(quantiles)) // into ranks; -1 where there is none
 	for i, q := range quantiles {
@@ -153,16 +153,16 @@ func (b *bootstrap) intervals(quantiles []float64, median Estimate) (rate Estima
 }
 
 // order narrows intervals of the launches' values, which may be absurdly wide where few
-// launches fall into groups: a draw that takes one group alone has next to no spread, its
-// score is huge, and the studentised interval of one quantile ends far beyond that of
-// the next higher one, or where no sample ever was.
+// launches fall into groups: a draw from only one group has next to no spread, its score
+// is huge, and the studentised interval of one quantile ends far beyond that of the next
+// higher one, or where no sample ever was.
 //
 // At the fast end none reaches beyond the t interval of the same values: launches
-// scatter to the slow side, where t covers too little and the bootstrap is needed; to the
-// fast side t covers enough. And no launch can break that its median is no slower than
-// its 90th percentile, that no slower than its 95th, and so on to its slowest sample.
-// What holds in every launch holds of the means over launches, so that an end of one's
-// interval is one for its neighbours too.
+// scatter to the slow side, where t covers too little and the bootstrap is needed; on the
+// fast side t covers enough. And in every launch the median is no slower than the 90th
+// percentile, that no slower than the 95th, and so on to the slowest sample. What holds
+// in every launch holds for the means over launches, so the end of one interval bounds
+// its neighbours too.
 func (b *bootstrap) order(rate *Estimate, tails []*Estimate, values []drawn, median Estimate) {
 	if len(values) < 2 {
 		return
@@ -201,7 +201,7 @@ func (b *bootstrap) order(rate *Estimate, tails []*Estimate, values []drawn, med
 	}
 }
 
-// narrow cuts an interval, if there is one, off at bounds, but never its value.
+// narrow cuts an interval, if there is one, to bounds, but never cuts off its value.
 func (e *Estimate) narrow(low, high float64) {
 	if e.Low == nil || e.High == nil {
 		return
@@ -271,7 +271,7 @@ func (b *bootstrap) studentised(values []drawn, ranks []tailRank) []Estimate {
 		if errors[i] > 0 {
 			low, high = math.Exp(value-above*errors[i]), math.Exp(value-below*errors[i])
 		}
-		// Two launches, or launches that agree to the last bit but for one, can leave
+		// Two launches, or launches of which all but one agree to the last bit, can leave
 		// nothing to say; no interval is better than an infinite one.
 		if low > 0 && !math.IsInf(high, 0) {
 			estimates[i].Low, estimates[i].High = &low, &high
@@ -322,7 +322,7 @@ func (l *launchSamples) remake(random *rand.Rand, ranks []tailRank) drawn {
 				l.counts[r.rank[at]]++
 				taken++
 				if at++; at == n {
-					at = 0 // blocks run round, so that all samples are as likely
+					at = 0 // blocks wrap around, so all samples are equally likely
 				}
 			}
 		}
@@ -336,8 +336,8 @@ func (l *launchSamples) remake(random *rand.Rand, ranks []tailRank) drawn {
 	return d
 }
 
-// interpolated lies between two neighbouring order statistics of a remake of so
-// many samples. Tails are near the top, so it counts from there.
+// interpolated lies between two neighbouring order statistics of a remake of size
+// samples. Tails are near the top, so it counts from there.
 func (l *launchSamples) interpolated(size, lower int, weight float64) float64 {
 	above := int32(size - 1 - lower) // samples beyond the lower one
 	seen := int32(0)

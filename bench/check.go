@@ -21,7 +21,7 @@ type Check struct {
 
 // checkOutput compares the logits of one image. How far they may lie apart depends
 // on the precision they were computed in (models.Tolerance says by what measurements,
-// and why the same top-1 class is told and not asked for).
+// and why the same top-1 class is reported but not required).
 func checkOutput(got, want []float32, tolerance models.Tolerance) (*Check, error) {
 	if len(got) != len(want) {
 		return nil, fmt.Errorf("check output: got %d logits, the reference has %d", len(got), len(want))
@@ -45,7 +45,7 @@ func checkOutput(got, want []float32, tolerance models.Tolerance) (*Check, error
 		c.Top1Agreement = 1
 	}
 	if bad(c.MaxRelErr) || bad(c.Cosine) {
-		return nil, fmt.Errorf("check output: the logits hold values that are no numbers, or are all zero")
+		return nil, fmt.Errorf("check output: the logits hold values that are not numbers, or are all zero")
 	}
 	c.Pass = c.MaxRelErr <= c.Limit && c.Cosine >= c.MinCosine
 	return c, nil

@@ -36,7 +36,7 @@ func ParseClockPolicy(text string) (ClockPolicy, error) {
 	case p == AutoClocks, p == FloatClocks, p == BaseClocks, p.MHz() > 0 && p == LockedClocks(p.MHz()):
 		return p, nil
 	}
-	return "", fmt.Errorf("%q is no policy of clocks; want auto, float, lock:base, or lock: and a number of MHz, such as lock:1410", text)
+	return "", fmt.Errorf("%q is not a clock policy; want auto, float, lock:base, or lock: and a number of MHz, such as lock:1410", text)
 }
 
 // MHz is the clock that the policy names; 0 where it names none.
@@ -56,7 +56,7 @@ func (p ClockPolicy) MHz() int {
 // they hold is given back however the process ends.
 type Clocks interface {
 	// Supported lists the SM clocks that can be locked, in MHz, ascending; empty where
-	// the board does not tell.
+	// the board does not say.
 	Supported() []int
 	// Holder is the lease of another process that holds them; nil without one.
 	Holder() (*hardware.Lease, error)
@@ -66,12 +66,12 @@ type Clocks interface {
 	Lock(ctx context.Context, mhz int) error
 	// Release gives back what Lock holds.
 	Release() error
-	// Standing tells whether what Lock took is still held: whoever gives it back when
-	// the process ends can itself be ended.
+	// Standing tells whether what Lock took is still held: the guardian that gives it
+	// back when the process ends can itself be killed.
 	Standing() bool
 }
 
-// A ClocksRecord says how the clocks of the GPU are set from there on, and why.
+// A ClocksRecord says how the clocks of the GPU are set from then on, and why.
 type ClocksRecord struct {
 	Type string `json:"type"` // "clocks"
 	Time int64  `json:"t_ns"`
@@ -85,8 +85,8 @@ type ClocksRecord struct {
 	// Holder is the process that holds the clocks where that is another one.
 	Holder int    `json:"holder_pid,omitempty"`
 	Reason string `json:"reason"`
-	// Restarts is the launch that is begun anew under these clocks; what it gave before
-	// counts no more.
+	// Restarts is the launch that starts again under these clocks; what it gave before
+	// no longer counts.
 	Restarts int          `json:"restarts_launch,omitempty"`
 	Probes   []ClockProbe `json:"probes,omitempty"` // what was tried before
 }
@@ -104,8 +104,8 @@ func (c ClocksRecord) String() string {
 	return fmt.Sprintf("locked at %d MHz", c.LockMHz)
 }
 
-// ClockSetting says in words how a run set the clocks of its GPU, in the order in
-// which that changed; empty where it did not set any, as on a host device.
+// ClockSetting says in words how a run set the clocks of its GPU, in the order of the
+// changes; empty where it set none, as on a host device.
 func (l *Log) ClockSetting() string {
 	var settings []string
 	for _, c := range l.Clocks {
@@ -116,8 +116,8 @@ func (l *Log) ClockSetting() string {
 	return strings.Join(settings, ", then ")
 }
 
-// supersede drops what a launch gave that was begun anew under other clocks: a launch is
-// one state of the machine.
+// supersede drops what a launch gave before it started again under other clocks: a
+// launch is one state of the machine.
 func (l *Log) supersede(c ClocksRecord) {
 	if c.Restarts == 0 {
 		return
@@ -129,14 +129,14 @@ func (l *Log) supersede(c ClocksRecord) {
 		}
 		r.superseded = true
 		if r.Status == OK {
-			r.Status, r.DropReason = Dropped, fmt.Sprintf("launch %d was begun anew with clocks %s", c.Restarts, c)
+			r.Status, r.DropReason = Dropped, fmt.Sprintf("launch %d was started again with clocks %s", c.Restarts, c)
 		}
 	}
 	l.Copies = slices.DeleteFunc(l.Copies, func(r CopyRecord) bool { return r.Launch == c.Restarts })
 }
 
-// underLastLock leaves out the sentinel's rounds from before its clock was last set
-// anew: against another clock they show no drift.
+// underLastLock leaves out the sentinel's rounds from before its clock was last
+// changed: a difference between clocks is not drift.
 func underLastLock(rounds []RoundRecord) []RoundRecord {
 	var visits []RoundRecord
 	for _, r := range rounds {
@@ -190,7 +190,7 @@ func (m *Measurement) clockDoubt(log *Log) *Warning {
 	case unknown > 0:
 		return &Warning{ClockNotHeld, fmt.Sprintf("asked for %s MHz, not verified in %d of %d rounds: %s", strings.Join(locks, ", then "), unknown, kept, why)}
 	case len(locks) > 1:
-		return &Warning{ClockNotHeld, fmt.Sprintf("the lock was set anew on the way: %s MHz", strings.Join(locks, ", then "))}
+		return &Warning{ClockNotHeld, fmt.Sprintf("the lock was changed on the way: %s MHz", strings.Join(locks, ", then "))}
 	}
 	return nil
 }
@@ -205,7 +205,7 @@ func (l *Log) floatReason() string {
 	return "the journal holds no lock of the GPU's clocks"
 }
 
-// VerifiedClocks says by what the lock of a GPU's clocks was verified, and with what
+// VerifiedClocks says how the lock of a GPU's clocks was verified, and with what
 // outcome; empty where nothing was locked.
 func (r *Result) VerifiedClocks() string {
 	var rounds, held int
@@ -246,7 +246,7 @@ func (j *ruleJudge) clocks() []Rule {
 	}
 	rules := []Rule{met("C1", "%s: %s; %s", last.Asked, log.ClockSetting(), last.Reason)}
 	fixed := holding(j.measured, func(m *Measurement) bool { return m.floating(log.Run) == "" })
-	rules = append(rules, all("C2", fixed, len(j.measured), "points ran at the clock asked for in every round, verified under load"), met("C3", "the SM clock alone is locked"))
+	rules = append(rules, all("C2", fixed, len(j.measured), "points ran at the clock asked for in every round, verified under load"), met("C3", "only the SM clock is locked"))
 	if last.Holder != 0 {
 		rules = append(rules, notApplicable("C4", "process %d holds the clocks", last.Holder))
 	} else {
@@ -255,14 +255,14 @@ func (j *ruleJudge) clocks() []Rule {
 	return append(rules, j.rights(last.Asked))
 }
 
-// rights judges what a run does that may not lock (C5).
+// rights judges what a run that may not lock does (C5).
 func (j *ruleJudge) rights(asked ClockPolicy) Rule {
 	floating := holding(j.measured, func(m *Measurement) bool { return m.floating(j.r.Log.Run) != "" })
 	switch {
 	case floating == 0:
 		return notApplicable("C5", "no clock floats")
 	case asked == FloatClocks:
-		return met("C5", "floating was asked for and costs the class Q1, in every table")
+		return met("C5", "floating was asked for, and rules out class Q1 in every table")
 	}
-	return met("C5", "floating clocks cost the class Q1, in every table")
+	return met("C5", "floating clocks rule out class Q1 in every table")
 }

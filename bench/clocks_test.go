@@ -173,7 +173,7 @@ func TestClockPolicies(t *testing.T) {
 		},
 		{
 			name: "auto, a board that tells nothing", policy: AutoClocks, board: &simulatedBoard{silent: true}, setting: "floating",
-			reason: "does not tell what limits its clocks", calls: []string{"lock 1725", "release"}, doubt: FloatingClocks, detail: "does not tell",
+			reason: "does not say what limits its clocks", calls: []string{"lock 1725", "release"}, doubt: FloatingClocks, detail: "does not say",
 		},
 		{
 			name: "auto, held by another", policy: AutoClocks, board: &simulatedBoard{holder: held(hardware.ClockRequest{SMMHz: 1410})}, setting: "locked at 1410 MHz",
@@ -199,7 +199,7 @@ func TestClockPolicies(t *testing.T) {
 			calls: []string{"lock 0"},
 		},
 		{
-			name: "a base that is none of the board's", policy: BaseClocks, board: &simulatedBoard{base: 1350}, setting: "floating", reason: "1350.0 MHz, which is none that it lists",
+			name: "a base that is none of the board's", policy: BaseClocks, board: &simulatedBoard{base: 1350}, setting: "floating", reason: "1350.0 MHz, which is not one that it lists",
 			calls: []string{"lock 0", "release"}, doubt: FloatingClocks, detail: "asked for lock:base",
 		},
 		{
@@ -309,7 +309,7 @@ func TestLockLowered(t *testing.T) {
 		for _, round := range m.Rounds {
 			if slices.Contains(round.Disturbances, LockLost) {
 				lost++
-			} else if round.Status == Dropped && strings.Contains(round.DropReason, "launch 2 was begun anew with clocks locked at 1305 MHz") {
+			} else if round.Status == Dropped && strings.Contains(round.DropReason, "launch 2 was started again with clocks locked at 1305 MHz") {
 				superseded++
 			}
 			if round.Status == OK && round.LockMHz != map[bool]int{true: 1410, false: 1305}[round.Launch == 1] {
@@ -317,7 +317,7 @@ func TestLockLowered(t *testing.T) {
 			}
 		}
 		// Two clocks make one number, so it is not of class Q1.
-		if why := m.floating(r.Log.Run); !strings.Contains(why, "the lock was set anew on the way: 1410, then 1305 MHz") {
+		if why := m.floating(r.Log.Run); !strings.Contains(why, "the lock was changed on the way: 1410, then 1305 MHz") {
 			t.Errorf("floating: %q", why)
 		}
 	}
@@ -397,7 +397,7 @@ func TestLockLoweredNoFurther(t *testing.T) {
 	if want := []string{"lock 1305", "lock 1290", "lock 1275", "lock 1260", "lock 1245", "lock 1230", "release"}; !slices.Equal(b.calls, want) {
 		t.Errorf("calls %q, want %q", b.calls, want)
 	}
-	if last := r.Log.Clocks[len(r.Log.Clocks)-1]; last.Policy != clocksFloating || !strings.Contains(last.Reason, "was lowered 5 times already") {
+	if last := r.Log.Clocks[len(r.Log.Clocks)-1]; last.Policy != clocksFloating || !strings.Contains(last.Reason, "had already been lowered 5 times") {
 		t.Errorf("the record is %+v", last)
 	}
 }

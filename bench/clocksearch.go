@@ -49,7 +49,8 @@ func (c Config) clockSeconds() float64 {
 const maxLowered = 5
 
 // setClocks sets the GPU's clocks as the run was asked to, before anything is timed.
-// What cannot be locked floats, with the reason (C5): no clock is worth a run.
+// What cannot be locked floats, with the reason (C5): no clock is worth losing a run
+// for.
 func (r *Runner) setClocks(ctx context.Context, readings <-chan ReadingRecord) error {
 	if r.Clocks == nil || r.heaviest() == (Point{}) {
 		return nil
@@ -79,8 +80,8 @@ func (r *Runner) setClocks(ctx context.Context, readings <-chan ReadingRecord) e
 	return r.search(ctx, readings)
 }
 
-// setTo writes down how the clocks are set from here on, and tells of it. What was seen
-// under another clock is nothing to compare with: the sentinel starts anew, and the next
+// setTo records and reports how the clocks are set from here on. What was seen under
+// another clock is no basis for comparison: the sentinel starts afresh, and the next
 // launch settles as the first one does.
 func (r *Runner) setTo(c ClocksRecord) error {
 	c.Type, c.Time, c.Asked = "clocks", r.now()-r.Base, r.Plan.Config.Clocks
@@ -88,14 +89,14 @@ func (r *Runner) setTo(c ClocksRecord) error {
 		r.watch.first, r.settled = 0, nil
 	}
 	if s := r.settled; s != nil && s.ClockMHz != nil && c.LockMHz > 0 && !hardware.CheckClock(c.LockMHz, *s.ClockMHz).Locked {
-		r.settled = nil // where a run that this one follows left the device
+		r.settled = nil // the state in which a preceding run left the device
 	}
 	r.clocks.set = c
 	r.Events(Event{Kind: Clocked, Text: fmt.Sprintf("%s: %s", c, c.Reason), Launch: c.Restarts})
 	return r.append(c)
 }
 
-// float gives the clocks back to the driver. A run that is being interrupted is no
+// float gives the clocks back to the driver. That a run is being interrupted is no
 // reason to.
 func (r *Runner) float(ctx context.Context, reason string, probes []ClockProbe) error {
 	if ctx.Err() != nil {
@@ -135,7 +136,7 @@ func (r *Runner) adopt(ctx context.Context, lease hardware.Lease, readings <-cha
 }
 
 // lockBase holds the clocks at their base and finds out which clock that is: NVML
-// takes the wish and does not tell.
+// takes the wish and does not say.
 func (r *Runner) lockBase(ctx context.Context, readings <-chan ReadingRecord) error {
 	if err := r.Clocks.Lock(ctx, 0); err != nil {
 		return r.float(ctx, err.Error(), nil)
@@ -168,7 +169,7 @@ func (r *Runner) baseOf(p ClockProbe) (mhz int, why string) {
 		}
 	}
 	if mhz == 0 {
-		return 0, fmt.Sprintf("it ran at %.1f MHz, which is none that it lists", *p.ClockMHz)
+		return 0, fmt.Sprintf("it ran at %.1f MHz, which is not one that it lists", *p.ClockMHz)
 	}
 	return mhz, ""
 }
@@ -181,7 +182,7 @@ func distance(clock int, mhz float64) float64 { return max(float64(clock)-mhz, m
 func (r *Runner) search(ctx context.Context, readings <-chan ReadingRecord) error {
 	clocks := r.Clocks.Supported()
 	if len(clocks) == 0 {
-		return r.float(ctx, "the board does not tell which clocks it has", nil)
+		return r.float(ctx, "the board does not say which clocks it has", nil)
 	}
 	var probes []ClockProbe
 	clean, limited := -1, len(clocks)
@@ -205,7 +206,7 @@ func (r *Runner) search(ctx context.Context, readings <-chan ReadingRecord) erro
 		case probe.Missing != "":
 			return r.float(ctx, "no clock could be tried: "+probe.Missing, probes)
 		case probe.Readings == 0:
-			return r.float(ctx, "the board does not tell what limits its clocks", probes)
+			return r.float(ctx, "the board does not say what limits its clocks", probes)
 		}
 		if probe.Limit() == "" {
 			clean = at
@@ -242,8 +243,8 @@ func limitAt(probes []ClockProbe, mhz int) string {
 	return ""
 }
 
-// highest is the index of the highest clock that is no higher than one measured, but
-// for what a measurement may err; the last one if that is not known.
+// highest is the index of the highest clock not above a measured one, give or take
+// the error of a measurement; the last one if that is not known.
 func highest(clocks []int, mhz *float64) int {
 	if mhz == nil {
 		return len(clocks) - 1
@@ -257,18 +258,18 @@ func highest(clocks []int, mhz *float64) int {
 	return at
 }
 
-// relock looks whether the lock still stands when a launch begins, and takes it
+// relock checks whether the lock still stands when a launch begins, and takes it
 // again if not.
 func (r *Runner) relock(ctx context.Context) error {
 	c := r.clocks.set
 	if r.Clocks == nil || c.Policy != clocksLocked || c.Holder != 0 || r.Clocks.Standing() {
 		return nil
 	}
-	return r.lock(ctx, c.LockMHz, "it had been given back by its guardian's end, and was taken again", nil)
+	return r.lock(ctx, c.LockMHz, "its guardian had ended and given it back; it was locked again", nil)
 }
 
 // lowerLock takes the next lower clock, because the power cap held the device below its
-// lock, and makes the launch begin anew (X, POWER locked); launch is 0 where there was
+// lock, and has the launch start again (X, POWER locked); launch is 0 where there was
 // none but the sentinel's last visit.
 func (r *Runner) lowerLock(ctx context.Context, launch int) error {
 	c := ClocksRecord{Policy: clocksFloating, Reason: r.clocks.lost, Restarts: launch}
@@ -284,7 +285,7 @@ func (r *Runner) lowerLock(ctx context.Context, launch int) error {
 	case lower == 0:
 		c.Reason += "; the board lists no lower clock"
 	case r.clocks.lowered == maxLowered:
-		c.Reason += fmt.Sprintf("; the lock was lowered %d times already", maxLowered)
+		c.Reason += fmt.Sprintf("; the lock had already been lowered %d times", maxLowered)
 	default:
 		r.clocks.lowered++
 		if err = r.Clocks.Lock(ctx, lower); err == nil {
@@ -306,7 +307,7 @@ func (r *Runner) lowerLock(ctx context.Context, launch int) error {
 	return r.setTo(c)
 }
 
-// forget takes back what a launch gave that is begun anew.
+// forget takes back what a launch gave before it starts again.
 func (r *Runner) forget(launch int) {
 	for v := range r.done {
 		if v.launch == launch {
@@ -351,6 +352,6 @@ func (r *Runner) probe(ctx context.Context, mhz int, readings <-chan ReadingReco
 	case death == nil:
 		return ClockProbe{}, errors.New("probe the clock: the worker said nothing")
 	}
-	// The point's first visit will tell of it.
+	// The point's first visit will report it.
 	return ClockProbe{LockMHz: mhz, Missing: death.reason}, nil
 }

@@ -2,14 +2,14 @@ package bench
 
 import "slices"
 
-// A Range is what a counter said over the rounds of a point.
+// A Range is what a counter showed over the rounds of a point.
 type Range struct {
 	Low  float64 `json:"low"`
 	Mean float64 `json:"mean"` // over rounds
 	High float64 `json:"high"`
 }
 
-// rangeOf sums values up; nil without any.
+// rangeOf summarises values; nil without any.
 func rangeOf(values []float64) *Range {
 	if len(values) == 0 {
 		return nil
@@ -23,9 +23,9 @@ func rangeOf(values []float64) *Range {
 
 // conditions gives the device's mean clock in MHz and its temperature in °C as the round
 // has them; nil where they were not readable. A GPU's clock is that of its own cycle
-// counters, which no reading from outside can miss a part of, a host's the mean of what
-// was read at the ends; the temperature is the end's. A round without enqueue times ran
-// on the host.
+// counters, which miss no part of the round as readings from outside can; a host's is
+// the mean of the readings at the ends. The temperature is that at the end. A round
+// without enqueue times ran on the host.
 func (r *RoundRecord) conditions() (clock, temperature *float64) {
 	if r.EnqueueNS == nil {
 		return r.Interval.MeanFrequencyMHz, r.Interval.TemperatureC

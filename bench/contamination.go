@@ -9,7 +9,7 @@ import (
 	"genbench/hardware"
 )
 
-// A Disturbance is a class of what spoils a round or lowers its worth (X).
+// A Disturbance is a kind of event that spoils a round or makes it worth less (X).
 type Disturbance string
 
 const (
@@ -27,7 +27,7 @@ const (
 	Foreign Disturbance = "foreign"
 	// StolenTime: a hypervisor gave the processors to others.
 	StolenTime Disturbance = "stolen"
-	// BadClock: samples that no clock which runs forward gives.
+	// BadClock: samples that no clock running forward gives.
 	BadClock Disturbance = "bad_clock"
 )
 
@@ -82,7 +82,7 @@ func judgeRound(i hardware.Interval, from, to *hardware.GPUReading, p Protocol) 
 	return v
 }
 
-// hardReasons are those of which one look is enough.
+// hardReasons are those for which one look is enough.
 const hardReasons = hardware.HWThermalSlowdown | hardware.HWPowerBrakeSlowdown | hardware.SWThermalSlowdown
 
 func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
@@ -111,7 +111,7 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	reasons := *i.EventReasons
 	// A slowdown of hardware seen once may be a voltage step of microseconds, unless
 	// time was counted for it: the board's, or heat's where the driver does not tell that.
-	// A power cap's is none: some boards always run at it.
+	// Time at a power cap does not count: some boards always run at it.
 	hard := reasons & hardReasons
 	counted = counted || i.HWSlowdownNS == nil && happened(i.ThermalViolationNS)
 	seen := looks(i.Watch, hardware.HWSlowdown)
@@ -135,8 +135,8 @@ func (v *verdict) gpu(i hardware.GPUInterval, from, to *hardware.GPUReading) {
 	}
 }
 
-// fed judges a round without gaps: before it a GPU has every reason to be idle, during
-// it and right after none.
+// fed judges a round without gaps: before it a GPU has every reason to be idle; during
+// it and right after, none.
 func (v *verdict) fed(i hardware.GPUInterval, to *hardware.GPUReading) {
 	if looks(i.Watch, hardware.GPUIdle) > 0 || stood(to, hardware.GPUIdle) {
 		v.tag(Underfed)
@@ -148,7 +148,7 @@ func stood(r *hardware.GPUReading, bit hardware.EventReasons) bool {
 	return r != nil && r.EventReasons != nil && *r.EventReasons&bit != 0
 }
 
-// looks counts those of a watch that showed a bit.
+// looks counts the looks of a watch that showed a bit.
 func looks(w *hardware.EventWatch, bit hardware.EventReasons) int {
 	if w == nil {
 		return 0
@@ -158,8 +158,9 @@ func looks(w *hardware.EventWatch, bit hardware.EventReasons) int {
 
 // power judges a round at the power cap by the clock that was measured: one that was
 // held below its lock is dropped, and the lock is too high (X, POWER locked). Where the
-// lock is not ours to lower the round is kept, and the clock beside it tells. So is one
-// of floating clocks (X, POWER floating), whose latency shows whether they hold still.
+// lock is not ours to lower, the round is kept, and the clock beside it shows why. So
+// is one under floating clocks (X, POWER floating), whose latency shows whether they
+// hold still.
 func (v *verdict) power(lock *ClockLock, mhz *float64) {
 	if lock == nil || mhz == nil || !lock.MayLower || !slices.Contains(v.seen, PowerLimited) {
 		return

@@ -11,7 +11,7 @@ import (
 )
 
 // A CopyRecord is what it takes to bring an inference its input and to take its output
-// away, in a short pass after the round of a visit (M2). Nothing of it is in the latency.
+// away, in a short pass after the round of a visit (M2). None of it is in the latency.
 type CopyRecord struct {
 	Type   string `json:"type"` // "copies"
 	ID     string `json:"point"`
@@ -21,9 +21,9 @@ type CopyRecord struct {
 	// InputBytes and OutputBytes are those of all inputs and outputs, in the engine's types.
 	InputBytes  int64 `json:"input_bytes"`
 	OutputBytes int64 `json:"output_bytes"`
-	// InNS and OutNS lie between events around the copies alone, each from or to pinned
-	// memory; AroundNS is by the host's clock from submitting the copy in to the output's
-	// being there, with an inference between.
+	// InNS and OutNS lie between events around only the copies, from or to pinned memory;
+	// AroundNS is by the host's clock, from submitting the copy in until the output is
+	// there, with an inference between.
 	InNS     []int64 `json:"h2d_ns"`
 	OutNS    []int64 `json:"d2h_ns"`
 	AroundNS []int64 `json:"e2e_ns"`
@@ -33,12 +33,12 @@ type CopyRecord struct {
 
 // Why a point has no copies.
 const (
-	// NoHostCopies is so of every point on a host.
+	// NoHostCopies is why no point on a host has any.
 	NoHostCopies = "on a host the input and the output are where they are used"
 	noCopyPass   = "the run timed no copies"
 )
 
-// copyTime is for how long inferences between copies are taken, once there are
+// copyTime is how long inferences between copies are taken for, once there are
 // leastCopies of them.
 const (
 	copyTime    = 500 * time.Millisecond
@@ -50,17 +50,17 @@ func (p Protocol) copies(inference time.Duration) int {
 	return min(p.CopySamples, max(leastCopies, int(copyTime/max(inference, 1))))
 }
 
-// copiesStage is what a worker is at that times copies.
+// copiesStage is the stage of a worker that times copies.
 const copiesStage = "copies"
 
-// uncopied writes down why a visit has no copies whose worker died of taking them. The
+// uncopied records why a visit whose worker died while taking copies has none. The
 // round before them stands.
 func (r *Runner) uncopied(d *death, launch int) error {
 	return r.append(CopyRecord{Type: "copies", ID: d.at, Launch: launch, Start: r.now() - r.Base, Missing: d.reason})
 }
 
-// copies times those of a session and tells the parent. What goes wrong costs the
-// copies alone: the round is taken.
+// copies times those of a session and tells the parent. A failure costs only the
+// copies: the round is taken.
 func (w *worker) copies(a *arrangement, v Visit, inference time.Duration) error {
 	n := w.spec.Config.Protocol.copies(inference)
 	if a.stream == nil || n == 0 || v.Sentinel {
@@ -79,7 +79,7 @@ func (w *worker) copies(a *arrangement, v Visit, inference time.Duration) error 
 func (w *worker) takeCopies(a *arrangement, n int, r *CopyRecord) (err error) {
 	resident, ok := a.Session.(engines.Resident)
 	if !ok {
-		return errors.New("the engine does not tell where its input and output lie")
+		return errors.New("the engine does not say where its input and output lie")
 	}
 	inputs, outputs := resident.Resident()
 	r.InputBytes, r.OutputBytes = bytesOf(inputs), bytesOf(outputs)
@@ -98,7 +98,7 @@ func (w *worker) takeCopies(a *arrangement, n int, r *CopyRecord) (err error) {
 			{transfer.Out(), &r.OutNS, func(s hardware.Sample) int64 { return s.Device }},
 			{transfer.Around(a.Call()), &r.AroundNS, func(s hardware.Sample) int64 { return s.Host }},
 		} {
-			s := samples(n + 1) // the first is the warming up
+			s := samples(n + 1) // the first is a warm-up
 			start := w.now()
 			err := a.stream.Time(of.call, s)
 			w.busy += time.Duration(w.now() - start)
@@ -136,10 +136,10 @@ func bytesOf(places []hardware.Memory) (sum int64) {
 	return sum
 }
 
-// Copies are the medians around an inference, ns, with intervals over what the latency's
-// is over (M2).
+// Copies are the medians around an inference, in ns, with intervals over the same
+// replicates as the latency's (M2).
 type Copies struct {
-	In, Out Estimate // device time of the copies alone
+	In, Out Estimate // device time of only the copies
 	Around  Estimate // host time from host to host, an inference included
 	// InputBytes and OutputBytes of one inference.
 	InputBytes, OutputBytes int64
@@ -195,7 +195,7 @@ func (m *Measurement) onGPU() bool {
 	return false
 }
 
-// invalid says what a record of copies that parsed cannot mean.
+// invalid says why a record of copies that parsed cannot be true.
 func (r *CopyRecord) invalid() string {
 	for _, ns := range [][]int64{r.InNS, r.OutNS, r.AroundNS} {
 		if len(ns) == 0 && r.Missing == "" {

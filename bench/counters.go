@@ -11,8 +11,8 @@ import (
 	"genbench/hardware"
 )
 
-// Counters reads a sampler from a goroutine of its own, so that a reading which
-// hangs or fails costs that reading and nothing else. One goroutine uses it.
+// counters reads a sampler from a goroutine of its own, so that a reading which hangs
+// or fails costs that reading and nothing else. One goroutine uses it.
 type counters struct {
 	sampler  hardware.Sampler
 	patience time.Duration
@@ -24,8 +24,8 @@ type answer struct {
 	err     error
 }
 
-// read gives a reading, or the reason why there is none. A sampler that hung once
-// is asked again when it has come back, not before.
+// read gives a reading, or the reason why there is none. A sampler that hung is asked
+// again only when it has come back.
 func (c *counters) read(now func() int64) (reading hardware.Reading, missing string) {
 	if c.owed() {
 		return hardware.Reading{Time: now()}, stillOwed
@@ -72,7 +72,7 @@ func (c *counters) watching(every time.Duration, block func(so func() hardware.E
 	sampler, ok := c.sampler.(hardware.EventSampler)
 	switch {
 	case !ok:
-		missing = "no driver here tells clock events"
+		missing = "no driver here reports clock events"
 	case every == 0:
 		missing = "the protocol's event_every is 0"
 	case c.owed():
@@ -181,8 +181,8 @@ func openCounters(d hardware.Device, nvml string) (hardware.Sampler, error) {
 }
 
 // ours tells the processes of a run: the worker and its parent. The parent has no
-// context on the GPU while it listens, and one of a library's making would be no other's
-// work.
+// context on the GPU while it listens, and one that a library made there would be nobody
+// else's work.
 func ours(pid int) bool { return pid == os.Getpid() || pid == os.Getppid() }
 
 // bothSamplers reads the host and a GPU at nearly one moment.
@@ -226,7 +226,8 @@ func interval(from hardware.Reading, fromMissing string, to hardware.Reading, to
 }
 
 // temperature of the measured device in degrees Celsius; nil where a reading does not
-// hold it. A GPU that no NVML reads has none: the processors beside it say nothing of it.
+// hold it. A GPU that no NVML reads has none: the processors beside it say nothing about
+// it.
 func (w *worker) temperature(r hardware.Reading) *float64 {
 	switch {
 	case w.device.Info().Kind == hardware.Host && r.Host != nil:

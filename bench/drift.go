@@ -15,7 +15,7 @@ import (
 type Drift struct {
 	Sentinel *Sentinel // nil where no point was visited as a sentinel twice
 	Trend    *Trend    // nil where the rounds are too few to show one
-	// Temperature and Clock are how the rounds' residuals go with the conditions
+	// Temperature and Clock are how the rounds' residuals correlate with the conditions
 	// of the device; nil where those are not readable or do not change.
 	Temperature, Clock *Correlation
 	OddEven            OddEven
@@ -59,9 +59,9 @@ type Sentinel struct {
 }
 
 // judgeSentinel says what the sentinel visits of a run, in the order of time, show
-// of drift; nil before the second one to a point that was not dropped. A point that
-// failed gave way to another: then the clearer of their shifts counts. A runner judges
-// more simply: it ends the run where the raw medians differ by more than they may
+// of drift; nil before a point has two that were not dropped. A point that failed gave
+// way to another: then the clearer of their shifts counts. A runner judges more
+// simply: it ends the run where the raw medians differ by more than they may
 // (Runner.watched).
 func judgeSentinel(visits []RoundRecord) *Sentinel {
 	var clearest *Sentinel
@@ -109,9 +109,9 @@ func shiftOf(visits []RoundRecord) *Sentinel {
 	return s
 }
 
-// visitNoise is by how much visits scatter about their common trend: from the
-// steps between neighbours, less the middle step. A single jump or a steady slope
-// is no noise. 0 where there are too few.
+// visitNoise is how much visits scatter about their common trend: from the steps
+// between neighbours, less the middle step. A single jump or a steady slope is not
+// noise. 0 where there are too few.
 func visitNoise(medians []float64) float64 {
 	if len(medians) < 4 {
 		return 0
@@ -133,10 +133,10 @@ func visitNoise(medians []float64) float64 {
 func (s *Sentinel) Beyond(limit float64) bool { return math.Abs(s.Shift)-s.Error > limit }
 
 func (s *Sentinel) String() string {
-	return fmt.Sprintf("%s took %+.1f %% against its first of %d sentinel visits, where chance explains %.1f %%", s.Point, 100*s.Shift, s.Visits, 100*s.Error)
+	return fmt.Sprintf("%s changed by %+.1f %% against the first of %d sentinel visits, where chance explains %.1f %%", s.Point, 100*s.Shift, s.Visits, 100*s.Error)
 }
 
-// A residual is how far a round's median lies from its point's latency, on the
+// A residual is how far a round's median lies from its point's latency, as a
 // logarithm, at a time of the run.
 type residual struct {
 	launch             int
@@ -168,14 +168,14 @@ func residuals(points []roundMedians) []residual {
 
 // A Trend is a monotone change of all points together over the run (D2).
 type Trend struct {
-	// Change is by how much latency changed over the run, as a share of it: the Theil-Sen
+	// Change is how much latency changed over the run, as a share of it: the Theil-Sen
 	// slope of the means of launches times their number. What rises within every launch
 	// and falls back before the next has changed nothing. In a run of one launch it is the
 	// slope of its rounds times its length.
 	Change float64
-	// P is the probability of a trend in that direction as clear without any drift:
+	// P is the probability of so clear a trend in that direction without any drift:
 	// Mann-Kendall, corrected for autocorrelation, within launches or from launch to
-	// launch, whichever is clearer, doubled where both were looked at.
+	// launch, whichever is clearer, doubled where both were tested.
 	P      float64
 	Rounds int
 }
@@ -193,13 +193,13 @@ const mostInBlock = 200
 
 // leastForTrend is the least number of a launch's rounds that may show a trend, and
 // leastLaunches that of launches whose means may: seven in order have p = 0.003, six 0.009,
-// which twice is past trendLevel.
+// which doubled is past trendLevel.
 const leastForTrend, leastLaunches = 4, 7
 
 // trendOf tests residuals, in the order of time, for a trend. Launches scatter, so
 // rounds of different launches may not be compared one by one: pairs are formed within
-// each launch (Hirsch, Slack & Smith 1982 do the same with seasons), and, in a test of
-// its own, of the means of launches. It is nil where neither has values enough.
+// each launch (Hirsch, Slack & Smith 1982 do the same with seasons), and, in a
+// separate test, of the means of launches. It is nil where neither has enough values.
 func trendOf(list []residual) *Trend {
 	var launches [][]residual
 	at := map[int]int{}
@@ -257,7 +257,7 @@ func trendOf(list []residual) *Trend {
 }
 
 // middleSlope is the median slope between two values of a block (Theil-Sen); 0 without two
-// of different times.
+// at different times.
 func middleSlope(blocks ...[]residual) float64 {
 	var slopes []float64
 	for _, b := range blocks {
@@ -343,8 +343,8 @@ func lagOne(launches [][]residual, slope float64) float64 {
 	return min(r, 0.95)
 }
 
-// inflation is by how much the autocorrelation of an autoregressive series of n
-// values raises the variance of Kendall's S, as it does that of a mean (Yue & Wang
+// inflation is the factor by which the autocorrelation of an autoregressive series of
+// n values raises the variance of Kendall's S, as it does that of a mean (Yue & Wang
 // 2004).
 func inflation(r float64, n int) float64 {
 	f, power := 1.0, 1.0
@@ -355,10 +355,10 @@ func inflation(r float64, n int) float64 {
 	return f
 }
 
-// A Correlation is how residuals go with a counter.
+// A Correlation is how closely residuals follow a counter.
 type Correlation struct {
 	R float64
-	// P is the probability of one as strong by chance, of rounds that are independent.
+	// P is the probability of one as strong by chance, if rounds are independent.
 	P      float64
 	Rounds int
 }
@@ -388,7 +388,7 @@ func correlationOf(list []residual, counter func(residual) *float64) *Correlatio
 // OddEven is what comes of testing every point's odd rounds against its even ones
 // at 5 %: nothing but chance should tell them apart (D3).
 type OddEven struct {
-	Points   int // that have rounds enough
+	Points   int // with enough rounds
 	Rejected int
 }
 
@@ -396,7 +396,7 @@ type OddEven struct {
 const oddEvenLevel = 0.05
 
 // Suspicious says whether more points are rejected than 1.5 times the level, and
-// more than chance makes of so few points in 99 of 100 runs.
+// more than chance rejects of so few points in 99 of 100 runs.
 func (o OddEven) Suspicious() bool {
 	if o.Points == 0 || float64(o.Rejected) <= 1.5*oddEvenLevel*float64(o.Points) {
 		return false
@@ -471,7 +471,7 @@ func twoSided(difference, err, dof float64) float64 {
 	return 2 * distuv.StudentsT{Mu: 0, Sigma: 1, Nu: dof}.Survival(math.Abs(difference)/err)
 }
 
-// roundMedians are the rounds that count of a measured point, with the logarithms of
+// roundMedians are the rounds of a measured point that count, with the logarithms of
 // their medians.
 type roundMedians []roundMedian
 
@@ -490,8 +490,8 @@ func mediansOf(rounds []*RoundRecord) roundMedians {
 	return list
 }
 
-// DriftOf judges a run by its outcomes, without the estimates of a Result: of a thousand
-// points it takes a small part of their time.
+// DriftOf judges a run by its outcomes, without the estimates of a Result: for a
+// thousand points it takes a small part of the time.
 func DriftOf(log *Log, outcomes []Outcome) Drift {
 	var points []roundMedians
 	for _, o := range outcomes {

@@ -49,7 +49,7 @@ type Energy struct {
 }
 
 // estimateEnergy builds a t interval over windows. Windows follow each other within
-// one process, so the interval does not tell what another launch would take.
+// one process, so the interval does not say what another launch would take.
 func estimateEnergy(windows []EnergySample) *Energy {
 	if len(windows) == 0 {
 		return nil
@@ -102,8 +102,8 @@ func openMeter(d hardware.Device, nvml string) (energyMeter, error) {
 }
 
 // energy is the pass after the last launch: every point is run continuously while
-// its device's counter is read, apart from all timing (J1). Points that differ in how
-// inferences are submitted or what they find in the cache alone are each measured: a GPU
+// its device's counter is read, apart from all timing (J1). Points that differ only in
+// how inferences are submitted or what they find in the cache are each measured: a GPU
 // that waits for its host draws power meanwhile, and so does every access to memory.
 func (w *worker) energy(ctx context.Context) error {
 	// A counter that hangs or crashes takes the first point's energy with it.
@@ -154,7 +154,7 @@ func (r *Runner) unmetered(d *death, launch int) error {
 // windows takes a point's windows at rest and under load.
 func (w *worker) windows(ctx context.Context, meter energyMeter, p Point) ([]EnergySample, error) {
 	if p.Cache == Cold || p.Graph == Blocked || p.Gap > 0 {
-		return nil, fmt.Errorf("energy is that of inferences back to back, which those of %s are not: what comes before each takes energy too", p)
+		return nil, fmt.Errorf("energy is measured over inferences back to back, which those of %s are not: what comes before each takes energy too", p)
 	}
 	session, err := w.build(ctx, p)
 	if err != nil {

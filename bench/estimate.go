@@ -65,8 +65,8 @@ func overLaunches(launches [][]float64) Estimate {
 	return e
 }
 
-// A Tail is a high quantile of the samples, published only where there are enough
-// of them to say so (S6).
+// A Tail is a high quantile of the samples, published only where there are enough of
+// them to support it (S6).
 type Tail struct {
 	// Estimate is the quantile of a launch's samples, averaged over launches on the
 	// logarithm, with a bootstrap interval (E2). Where launches are too short to hold
@@ -74,7 +74,7 @@ type Tail struct {
 	Estimate
 	// Upper is the larger of two bounds: the order statistic of the pooled samples that
 	// exceeds their quantile with 99 % confidence, and the upper end of the interval,
-	// which tells of launches that were not taken. It is never less than the value or
+	// which allows for launches that were not taken. It is never less than the value or
 	// the bound of a lower quantile.
 	Upper float64 `json:"upper_bound"`
 }
@@ -89,11 +89,11 @@ func tellsTail(q, samples float64) bool {
 }
 
 // upperBound is the order statistic of sorted samples that exceeds their
-// population's quantile with 99 % confidence, where effective of them are worth
-// counting as independent; the largest sample where none does.
+// population's quantile with 99 % confidence, where effective of them count as
+// independent; the largest sample where none does.
 func upperBound(sorted []float64, q, effective float64) float64 {
 	// The smallest k with P(at most k-1 of n samples lie below the quantile) ≥ 99 %:
-	// the k-th smallest sample then exceeds it with that confidence. Of correlated
+	// the k-th smallest sample then exceeds it with that confidence. Among correlated
 	// samples the one of the same rank is taken.
 	n := math.Floor(effective)
 	below := distuv.Binomial{N: n, P: q}
@@ -188,8 +188,7 @@ type Spread struct {
 }
 
 // spreadOf takes sorted pooled samples, the samples of each round by launch, the
-// builds of the launches as sharesOf does, and
-// one value per launch.
+// builds of the launches as sharesOf does, and one value per launch.
 func spreadOf(sorted []float64, rounds [][][]float64, builds []int, launches []float64) Spread {
 	mid := quantile(sorted, 0.5)
 	deviations := make([]float64, len(sorted))
@@ -237,10 +236,9 @@ type Shares struct {
 
 // sharesOf takes the samples of each round by launch, and the number of each launch's
 // build where builds were replicated, nil where they were not. It estimates the variance components of a nested design by the method of
-// moments: from the variance of the means of each level is taken what the levels
-// below explain, n/n_eff samples of a round counting as one (Searle, Casella &
-// McCulloch, Variance Components, 1992, section 3.3; a component below zero is
-// zero).
+// moments: what the levels below explain is taken from the variance of the means of each
+// level, n/n_eff samples of a round counting as one (Searle, Casella & McCulloch, Variance
+// Components, 1992, section 3.3; a component below zero is zero).
 func sharesOf(launches [][][]float64, builds []int) Shares {
 	var (
 		sample, samples   float64 // sum of squares within rounds, degrees of freedom
@@ -285,7 +283,7 @@ func sharesOf(launches [][][]float64, builds []int) Shares {
 	if rounds > 0 {
 		ofRound = max(0, round/rounds-ofSample*noise/visits)
 	}
-	below := ofRound*perRound/n + ofSample*perMean/n // what explains scatter of launches that are alike
+	below := ofRound*perRound/n + ofSample*perMean/n // the scatter to expect of launches that are alike
 	ofBuild, replicated := 0.0, n > 1
 	switch {
 	case builds != nil:
@@ -311,9 +309,9 @@ func sharesOf(launches [][][]float64, builds []int) Shares {
 	return s
 }
 
-// betweenBuilds parts the variance of launch means into that between the launches of a
-// build and that between builds. Where no build has two launches the first is part of
-// the second, and replicated is false.
+// betweenBuilds splits the variance of launch means into that between the launches of
+// a build and that between builds. Where no build has two launches the first is part
+// of the second, and replicated is false.
 func betweenBuilds(means []float64, builds []int, below float64) (ofLaunch, ofBuild float64, replicated bool) {
 	groups := map[int][]float64{}
 	for i, build := range builds {
@@ -338,15 +336,15 @@ func betweenBuilds(means []float64, builds []int, below float64) (ofLaunch, ofBu
 	return ofLaunch, max(0, stat.Variance(buildMeans, nil)-perBuild*(ofLaunch+below)), replicated
 }
 
-// power of the comparison that MDE speaks of.
+// power of the comparison that MDE is about.
 const power = 0.80
 
 // MDE is the minimum detectable effect: the smallest true change of the value, as a
-// share of it, that a second run of the same design with the same scatter would
-// tell from this one at 5 % in 80 % of cases (two-sided t test on the logarithms of
-// the launches; R4). NaN without an interval. It reads the scatter from the
-// interval, which must be a t interval over launches, and approximates the
-// noncentral t distribution by a shifted central one, as the protocol's table does.
+// share of it, that a second run of the same design with the same scatter would tell
+// apart from this one at 5 % in 80 % of cases (two-sided t test on the logarithms of
+// the launches; R4). NaN without an interval. It reads the scatter from the interval,
+// which must be a t interval over launches, and approximates the noncentral t
+// distribution by a shifted central one, as the protocol's table does.
 func (e Estimate) MDE() float64 {
 	if e.Low == nil || e.High == nil || e.Launches < 2 {
 		return math.NaN()

@@ -117,8 +117,8 @@ func (w *worker) describe(ctx context.Context, s *subject, p Point, reference st
 	return nil
 }
 
-// expectedKey names an expected output: it depends on the network alone, because
-// the first image of every batch is the same.
+// expectedKey names an expected output: it depends only on the network, because the
+// first image of every batch is the same.
 func expectedKey(p Point) string { return fmt.Sprintf("%s@%d", p.Model, p.Resolution) }
 
 // reference runs one image through the reference engine.
@@ -172,7 +172,7 @@ func (w *worker) calibrate(ctx context.Context, p Point, name string, network *m
 	}
 	observer, ok := engine.(engines.Observer)
 	if !ok {
-		return fail(fmt.Errorf("engine %s shows no activations", name))
+		return fail(fmt.Errorf("engine %s does not show its activations", name))
 	}
 	cost, err := models.CostOf(network)
 	if err != nil {
@@ -188,8 +188,8 @@ func (w *worker) calibrate(ctx context.Context, p Point, name string, network *m
 }
 
 // Ranges runs images through the network in fp32 and gives what its activations
-// span. One that has no images of its own takes synthetic ones of a seed that no
-// input of a measurement has. It calls each before every image.
+// span. Without images of its own it takes synthetic ones, from a seed that no
+// measured input has. It calls each before every image.
 func (c Calibration) Ranges(ctx context.Context, observer engines.Observer, network *models.Network, each func() error) (*models.Ranges, error) {
 	images := models.SyntheticImages(network, c.Images, 0)
 	if c.Directory != "" {

@@ -25,8 +25,8 @@ const Schema = "genbench/1"
 const JournalName = "run.jsonl"
 
 // The records of a journal, one JSON object a line. A worker sends the same
-// records over its pipe, so that what was measured is written down as it was
-// said. Units stand in the keys; an unknown value is null.
+// records over its pipe, so what was measured is written down as it was sent. Units
+// stand in the keys; an unknown value is null.
 type (
 	// RunRecord is the first line: all that is known before anything is measured.
 	RunRecord struct {
@@ -50,10 +50,10 @@ type (
 		Plan            []PlannedPoint           `json:"plan"`
 		Findings        []hardware.Finding       `json:"findings"` // what preflight found disturbing
 
-		PreflightSeconds float64 `json:"preflight_s"` // how long the machine was looked at before the run
+		PreflightSeconds float64 `json:"preflight_s"` // how long looking at the machine before the run took
 	}
 
-	// EngineRecord is an engine that the run asked for, there or not.
+	// EngineRecord is an engine that the run asked for, available or not.
 	EngineRecord struct {
 		engines.Info
 		Available bool   `json:"available"`
@@ -162,7 +162,7 @@ type (
 	ReadingRecord struct {
 		Type   string `json:"type"`   // "reading"
 		Device string `json:"device"` // id of the device that was read
-		// Missing says why there is nothing but the time; empty where there is.
+		// Missing says why there is nothing but the time; empty where there is more.
 		Missing string `json:"missing,omitempty"`
 		hardware.Reading
 	}
@@ -195,7 +195,7 @@ type (
 // wrong tells whether the output differed from the reference's.
 func (p *PointRecord) wrong() bool { return p.Check != nil && !p.Check.Pass }
 
-// wrongOutput is why a point is given up that answers wrongly.
+// wrongOutput is why a point that answers wrongly is given up.
 const wrongOutput = "the output differs from the reference"
 
 // Status of a round.
@@ -243,9 +243,8 @@ func (j *Journal) Append(record any) error {
 	return nil
 }
 
-// Note writes one record as a line that the next Append syncs: for readings, of
-// which the loss of a few costs no measurement, and whose syncing would keep the
-// disk busy while there is one.
+// Note writes one record as a line that the next Append syncs: for readings: losing a
+// few costs no measurement, and syncing each would keep the disk busy during one.
 func (j *Journal) Note(record any) error {
 	j.buf.Reset()
 	enc := json.NewEncoder(&j.buf)
@@ -260,7 +259,7 @@ func (j *Journal) Note(record any) error {
 }
 
 // Discard removes a journal to which nothing was written, and its directory if it is
-// empty then: a run that did not come about leaves nothing behind.
+// empty then: a run that never began leaves nothing behind.
 func (j *Journal) Discard() error {
 	if err := os.Remove(j.path); err != nil {
 		return fmt.Errorf("discard journal: %w", err)
@@ -458,8 +457,8 @@ func (l *Log) add(line []byte, first bool) string {
 // typeFirst is how every line of ours begins.
 const typeFirst = `{"type":"`
 
-// recordType tells what a line holds. The type stands first in what genbench writes
-// and is read off; only where it does not is all of the line decoded for it.
+// recordType tells what a line holds. The type comes first in what genbench writes
+// and is read off; only where it does not is the whole line decoded for it.
 func recordType(line []byte) (string, error) {
 	if rest, ours := bytes.CutPrefix(line, []byte(typeFirst)); ours {
 		if kind, _, ends := bytes.Cut(rest, []byte{'"'}); ends && !bytes.ContainsRune(kind, '\\') {
@@ -482,7 +481,7 @@ func appendRecord[T any](to *[]T, into func(any) string) string {
 	return ""
 }
 
-// invalid says what a plan that parsed cannot mean.
+// invalid says why a plan that parsed cannot be true.
 func (r *RunRecord) invalid() string {
 	ids := map[string]bool{}
 	for _, p := range r.Plan {
@@ -499,7 +498,7 @@ func (r *RunRecord) invalid() string {
 	return ""
 }
 
-// invalid says what a round that parsed cannot mean.
+// invalid says why a round that parsed cannot be true.
 func (r *RoundRecord) invalid() string {
 	if r.Status != OK && r.Status != Dropped {
 		return fmt.Sprintf("round with status %q, want ok or dropped", r.Status)

@@ -35,8 +35,8 @@ type Worker interface {
 	Wait() (death string, log []string)
 }
 
-// Processes starts every worker as a process of its own, which takes an engine's
-// crash with it and leaves the run alone.
+// Processes starts every worker as a process of its own, so an engine's crash ends
+// only that and not the run.
 type Processes struct {
 	// Command makes the command that becomes a worker (RunWorker).
 	Command func(context.Context) *exec.Cmd
@@ -72,8 +72,8 @@ func (l Processes) Start(ctx context.Context, spec LaunchSpec, name string) (Wor
 	p := &process{cmd: l.Command(ctx), log: log, from: from, pipe: pipe, sent: make(chan error, 1), lines: make(chan []byte)}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.ExtraFiles = []*os.File{theirs} // becomes file descriptor 3
-	// A group of its own: Ctrl-C at a terminal reaches the parent alone, which
-	// then decides, and a kill reaches what an engine may have started.
+	// A group of its own: Ctrl-C at a terminal reaches only the parent, which then
+	// decides, and a kill reaches what an engine may have started.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
 	p.cmd.WaitDelay = 5 * time.Second
@@ -126,8 +126,8 @@ func (p *process) Wait() (string, []string) {
 }
 
 // deathOf says how a process ended. A fault inside an engine's C code is caught by
-// the Go runtime, which prints it and exits with a code that tells nothing; the
-// line it printed does. Its words begin at from.
+// the Go runtime, which prints it and exits with a code that says nothing; the line
+// it printed says what happened. Its words begin at from.
 func deathOf(err error, log string, from int64) string {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
@@ -154,8 +154,8 @@ func deathOf(err error, log string, from int64) string {
 }
 
 // tailOf gives the last lines of a log, or those around the first sign of a crash:
-// what a library said stands before it, pages of the Go runtime's own after it. A
-// log that cannot be read says so. What stands before from is another worker's.
+// what a library said comes before it, pages from the Go runtime after it. A log that
+// cannot be read says so. What stands before from is another worker's.
 func tailOf(path string, from int64, n int) []string {
 	const most = 64 << 10
 	f, err := os.Open(path)
@@ -185,7 +185,7 @@ func tailOf(path string, from int64, n int) []string {
 	return lines[max(0, len(lines)-n):]
 }
 
-// isCrash tells the line with which the Go runtime begins to tell of a fault.
+// isCrash recognises the line with which the Go runtime begins its report of a fault.
 func isCrash(line string) bool {
 	return strings.HasPrefix(line, "SIG") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }

@@ -27,23 +27,23 @@ type LayerRecord struct {
 // A TimedLayer is a layer with the part of the network that it computes.
 type TimedLayer struct {
 	engines.Layer
-	// Nodes are those of the network that the layer's name tells it was made of; none
-	// where the engine's names do not say.
+	// Nodes are those of the network that the layer was made of, by its name; none where
+	// the engine's names do not say.
 	Nodes []string `json:"nodes"`
 	// MACs of these nodes, for all images of the batch; nil without nodes.
 	MACs *int64 `json:"macs"`
 }
 
 // LayerTimes is what the layers of a point take, as the layer pass shows them: which
-// are heavy, and by how much. Each was timed to its end before the next began, so that
+// are heavy, and by how much. Each was timed to its end before the next began, so
 // their sum is not the latency.
 type LayerTimes struct {
-	// Of is the point that they were timed of: this one, or another that is built alike.
+	// Of is the point whose layers were timed: this one, or another that is built alike.
 	Of         Point
 	Layers     []LayerTime // in the order of execution
 	Sum        float64     // of the medians, ns
 	Inferences int
-	// Unattributed are MACs of the batch that no layer's name tells to be its own.
+	// Unattributed are MACs of the batch that no layer's name accounts for.
 	Unattributed int64
 }
 
@@ -54,7 +54,7 @@ type LayerTime struct {
 	Share  float64 // of the sum of all layers' medians
 }
 
-// layerTimes sums a record up. macs are those of the whole batch.
+// layerTimes summarises a record. macs are those of the whole batch.
 func layerTimes(record *LayerRecord, macs int64) *LayerTimes {
 	if len(record.Layers) == 0 {
 		return nil
@@ -81,11 +81,11 @@ func layerTimes(record *LayerRecord, macs int64) *LayerTimes {
 }
 
 // layerInferences is the most inferences that the pass takes: medians of layers are
-// settled by then, and each adds a number a layer to the journal.
+// settled by then, and each adds a number per layer to the journal.
 const layerInferences = 100
 
-// layers is the pass after everything else: points are built anew, with their engine's
-// own profiler at work.
+// layers is the pass after everything else: points are built again, with their
+// engine's own profiler at work.
 func (w *worker) layers(ctx context.Context) error {
 	for _, v := range w.spec.Visits {
 		record := LayerRecord{Type: "layers", ID: v.Point.String(), Launch: w.spec.Launch}
@@ -273,7 +273,7 @@ func owners(layers []engines.Layer, parts []part) []int {
 }
 
 // nodeNamed finds the node that a word names: the word itself, or the longest
-// beginning of it that ends before an underscore, behind which engines put what they
+// beginning of it that ends before an underscore, after which engines put what they
 // made of the node.
 func nodeNamed(word string, index map[string]int) (int, bool) {
 	for {
@@ -288,11 +288,11 @@ func nodeNamed(word string, index map[string]int) (int, bool) {
 	}
 }
 
-// NoLayerPass is why a run that was not asked for layers tells none.
+// NoLayerPass is why a run that was not asked for layers has none.
 const NoLayerPass = "the run took no layer pass"
 
-// takeLayers takes in the layer pass: what it says of the point, or of another that is
-// built alike.
+// takeLayers takes in the layer pass: what it says about the point, or about another
+// that is built alike.
 func (m *Measurement) takeLayers(log *Log, macs int64) {
 	m.NoLayers = NoLayerPass
 	built := m.Point.built()
@@ -314,19 +314,19 @@ func (m *Measurement) takeLayers(log *Log, macs int64) {
 	}
 }
 
-// built is the point without what its build does not depend on, and the times of its
-// layers therefore neither: how its inferences are submitted, what they find in the
-// cache, and how far apart they are.
+// built is the point without what its build, and so the times of its layers, do not
+// depend on: how its inferences are submitted, what they find in the cache, and how
+// far apart they are.
 func (p Point) built() Point {
 	p.Graph, p.Cache, p.Gap = "", "", 0
 	return p
 }
 
-// layers is the layer pass, after everything that is measured, of one point of all that
-// are built alike.
+// layers is the layer pass, after everything that is measured, of one of all the points
+// that are built alike.
 func (r *Runner) layers(ctx context.Context, readings <-chan ReadingRecord) error {
 	proto := r.Plan.Config.Protocol
-	spec := LaunchSpec{Launch: max(proto.Launches, proto.MaxLaunches) + 2, Layers: true} // behind the energy pass
+	spec := LaunchSpec{Launch: max(proto.Launches, proto.MaxLaunches) + 2, Layers: true} // after the energy pass
 	taken := map[Point]bool{}
 	for id := range r.done {
 		if id.launch == spec.Launch {

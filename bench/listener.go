@@ -21,14 +21,15 @@ type listener struct {
 	settling bool
 }
 
-// errUndying is a worker that SIGKILL does not end, as one that waits inside a driver.
+// errUndying is a worker that SIGKILL does not end, such as one that waits inside a
+// driver.
 var errUndying = errors.New("a worker that hung cannot be killed: it waits inside the system, most likely in the driver of the device; the device may need a reset")
 
 // undyingAfter is how long a worker that was killed may take to end.
 const undyingAfter = 30 * time.Second
 
-// grace is how much longer than it announced a worker may be silent. A process that was
-// stopped itself, by Ctrl-Z or a debugger, finds its timer expired and lines waiting at
+// grace is how much longer than it announced a worker may be silent. A parent that was
+// itself stopped, by Ctrl-Z or a debugger, finds its timer expired and lines waiting at
 // the same moment, and must read them before it judges.
 const grace = time.Second
 
@@ -91,7 +92,7 @@ func (l *listener) listen(ctx context.Context, lines <-chan []byte, readings <-c
 func (l *listener) take(line []byte) error {
 	kind, err := recordType(line)
 	if err != nil {
-		return fmt.Errorf("worker said something that is no record: %w", err)
+		return fmt.Errorf("worker said something that is not a record: %w", err)
 	}
 	r := l.runner
 	switch kind {
@@ -128,7 +129,7 @@ func (l *listener) take(line []byte) error {
 	return fmt.Errorf("worker sent a record of unknown type %q", kind)
 }
 
-// said gives a line to who takes what it says.
+// said decodes a line and hands it to take.
 func said[T any](kind string, line []byte, take func(T) error) error {
 	var v T
 	if err := json.Unmarshal(line, &v); err != nil {

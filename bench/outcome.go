@@ -7,9 +7,9 @@ import (
 	"genbench/models"
 )
 
-// An Outcome is what became of a planned point, and the rounds behind it, before
-// anything is estimated. It follows from the journal in one pass over it, so that
-// results of many points can be set side by side quickly; NewResult estimates.
+// An Outcome is what became of a planned point, and the rounds that it rests on,
+// before anything is estimated. It takes one pass over the journal, so results of
+// many points can be compared quickly; NewResult estimates.
 type Outcome struct {
 	Point  Point
 	State  State
@@ -29,7 +29,7 @@ type Outcome struct {
 	Warnings []Warning // of the engine and of the rounds; those of estimates are not known yet
 }
 
-// Outcomes tells of every planned point what became of it, in the plan's order.
+// Outcomes says what became of every planned point, in the plan's order.
 func Outcomes(log *Log) []Outcome {
 	files := map[modelKey]*ModelRecord{}
 	for i := range log.Models {
@@ -178,7 +178,7 @@ func (o *Outcome) settle(log *Log, planned PlannedPoint, points []*PointRecord, 
 }
 
 // visitsOf counts the visits that a point was owed: those of the plan, and those of
-// launches that were added for its sake (S5), of which its rounds tell, kept or not.
+// launches that were added for its sake (S5), which its rounds show, kept or not.
 func visitsOf(p Protocol, rounds []*RoundRecord) int {
 	type visit struct{ launch, round int }
 	added := map[visit]bool{}

@@ -29,7 +29,7 @@ func (p *pace) visited(point Point, took time.Duration) {
 	p.done++
 }
 
-// again owes a visit once more that was made.
+// again owes once more a visit that was made.
 func (p *pace) again(point Point) {
 	p.owed[point]++
 	p.done--
@@ -72,8 +72,8 @@ func (p *pace) left() time.Duration {
 	return left
 }
 
-// past strikes off a visit that an earlier part of the run made, and of which it
-// is not known how long it took.
+// past strikes off a visit that an earlier part of the run made; how long it took is
+// not known.
 func (p *pace) past(point Point, added bool) {
 	if added {
 		p.total++

@@ -25,7 +25,7 @@ type Grid struct {
 	// cache (M6); none leaves both as the engine has them.
 	Graph []string `json:"graph,omitempty" yaml:"graph"`
 	Cache []string `json:"cache,omitempty" yaml:"cache"`
-	// Gaps are idle times before every inference (W5); none stands for 0 alone,
+	// Gaps are idle times before every inference (W5); none stands for 0 only,
 	// inferences back to back.
 	Gaps []time.Duration `json:"gaps_ns,omitempty" yaml:"gaps"`
 }
@@ -38,7 +38,8 @@ type Config struct {
 	Threads  int      `json:"threads"` // host threads an inference may use
 	// Device is the id of what the engines run on, as hardware.Open takes it.
 	Device string `json:"device"`
-	// NVML names the library that GPUs are watched through; empty is the loader's.
+	// NVML names the library that GPUs are watched through; empty is the loader's
+	// choice.
 	NVML string `json:"nvml,omitempty"`
 	// Clocks is what is done about a GPU's clocks; empty on a host device.
 	Clocks ClockPolicy `json:"clocks,omitempty"`
@@ -69,7 +70,7 @@ type Calibration struct {
 	Images    int    `json:"images"` // at most
 }
 
-// SameModels tells whether a network of one name is the same in both, apart from
+// SameModels tells whether a network of the same name is the same in both, apart from
 // files that change: its weights, its input's shape, its calibration.
 func (c Config) SameModels(other Config) bool {
 	return c.Weights == other.Weights && c.Calibration == other.Calibration && maps.EqualFunc(c.Shapes, other.Shapes, slices.Equal)
@@ -86,8 +87,8 @@ type PlannedPoint struct {
 	Point Point  `json:"cell"`
 	// Skip is the reason why the point is not measured; empty where it is.
 	Skip string `json:"skip,omitempty"`
-	// Emulated is why the engine would have refused the precision, where it was told
-	// to run it all the same.
+	// Emulated is why the engine would have refused the precision, where it was told to
+	// run it anyway.
 	Emulated string `json:"emulated,omitempty"`
 	// MACs of one inference, all images of the batch.
 	MACs   int64 `json:"macs"`
@@ -103,11 +104,11 @@ type Plan struct {
 	Engines []EngineRecord
 }
 
-// NewPlan multiplies the grid out, asks every engine what it can do, and skips
-// what cannot be done with the reason. opened holds the engines that could be
-// opened; why the rest of the grid's engines could not is in failures, by name. Where
-// the config names points, the plan has no others; it fails with an
-// *UnknownPointError for one that is not in the grid.
+// NewPlan multiplies the grid out, asks every engine what it can do, and skips what
+// cannot be done, with the reason. opened holds the engines that could be opened;
+// failures says, by name, why the rest of the grid's engines could not. Where the
+// config names points, the plan has no others; it fails with an *UnknownPointError
+// for one that is not in the grid.
 func NewPlan(c Config, drivers []engines.Driver, opened map[string]engines.Engine, failures map[string]error) (plan *Plan, err error) {
 	reference := func(engine string) bool {
 		return slices.ContainsFunc(drivers, func(d engines.Driver) bool { return d.Name == engine && d.Reference })
@@ -186,7 +187,7 @@ func (e *UnknownPointError) Error() string {
 	return fmt.Sprintf("plan points: the grid of %d points has no %q", len(e.Known), e.ID)
 }
 
-// narrow leaves the points that were named, where any were.
+// narrow keeps only the points that were named, if any were.
 func (p *Plan) narrow() error {
 	if len(p.Config.Points) == 0 {
 		return nil
@@ -227,8 +228,8 @@ func (c Config) judge(p *PlannedPoint, s *subject, e engines.Engine, rate float6
 // measured: on a host 45 billion a thread, what ONNX Runtime reached for ResNet-50 on
 // two threads of an AMD EPYC (results/host-epyc-2cpu), and a fourteenth of it for the
 // reference engine, as measured there. On a GPU, where nothing was measured yet, it is
-// 1000 billion, a fraction of what a small board of these years is made for; there fixed
-// times make most of a visit.
+// 1000 billion, a fraction of what a small board of recent years is made for; there most
+// of a visit is fixed times.
 func (c Config) rate(kind hardware.DeviceKind, reference bool) float64 {
 	rate := 45e9 * float64(c.Threads)
 	switch {
@@ -263,8 +264,8 @@ func (p Protocol) ramp(each time.Duration) int {
 	return max(p.RampSamples, int((p.RampTime+each-1)/each))
 }
 
-// samples is how many samples a round takes at least when one inference and the gap
-// before it last so long (S1).
+// samples is the least number of samples in a round when one inference and the gap
+// before it take each (S1).
 func (p Protocol) samples(each time.Duration) int {
 	each = max(each, 1)
 	n := max(p.RoundSamples, int((p.RoundTime+each-1)/each))
@@ -348,7 +349,7 @@ func (p *Plan) MostSeconds() float64 {
 
 // sentinel is the index of the measurable point that is most like ResNet-50 in
 // fp16 at batch 8, which the protocol names (D1); -1 without any. It is one of the
-// plan's own, so that it costs no network and no engine that was not asked for.
+// plan's own, so it costs no network and no engine that was not asked for.
 func (p *Plan) sentinel(usable func(Point) bool) int {
 	best, bestScore := -1, 0
 	for i, point := range p.Points {

@@ -18,7 +18,7 @@ type Point struct {
 	Batch      int    `json:"batch"`      // images per inference
 	Resolution int    `json:"resolution"` // input height and width; 0 for a file without one image, or that was not opened
 	// Graph says how an inference is submitted to a GPU (M5), one of GraphModes; empty
-	// where nobody asked, which is as the engine does.
+	// where nobody asked, which leaves it to the engine.
 	Graph string `json:"graph,omitempty"`
 	// Cache says what an inference finds in a GPU's cache (M6), one of CacheModes; empty
 	// where nobody asked, which is what the inference before it left there.
@@ -30,7 +30,7 @@ type Point struct {
 
 // String is the point's id in journals and on the command line:
 // MODEL@RESOLUTION/ENGINE/PRECISION/bBATCH[/graph=…][/cache=…][/gap=…]. A file
-// without a resolution stands there by its path alone.
+// without a resolution is named only by its path.
 func (p Point) String() string {
 	s := p.Model
 	if p.Resolution != 0 || !models.IsFile(p.Model) {

@@ -48,8 +48,8 @@ func (p ClockProbe) Limit() string {
 	return ""
 }
 
-// meterClock begins to measure the device's clock. lap gives its mean since it was
-// called last, or since then, or why that is not known.
+// meterClock begins to measure the device's clock. lap gives its mean since the last
+// lap, or at first since the beginning, or why that is not known.
 func (w *worker) meterClock() (lap func() (mhz *float64, missing string)) {
 	not := func(why string) func() (*float64, string) {
 		return func() (*float64, string) { return nil, why }
@@ -78,7 +78,7 @@ type ClockLock struct {
 	MayLower bool `json:"may_lower"`
 }
 
-// clocked takes one round of a session and adds at which clock it ran.
+// clocked takes one round of a session and adds the clock that it ran at.
 func (w *worker) clocked(session engines.Session, p Point, inference time.Duration, r *RoundRecord) (verdict, time.Duration, error) {
 	stop := w.meterClock()
 	v, took, err := w.round(session, p, inference, r)
@@ -99,7 +99,7 @@ type lockLostError struct{ reason string }
 
 func (e *lockLostError) Error() string { return e.reason }
 
-// probeBlock is about how long the device works between two words of a probe.
+// probeBlock is about how long the device works between two messages of a probe.
 const probeBlock = 100 * time.Millisecond
 
 // probe runs a point and tells whether the device held its clock. Nothing in it is
@@ -152,7 +152,8 @@ func (w *worker) underLoad(ctx context.Context, answer *ClockProbe) error {
 	if _, err := work(min(time.Second, w.spec.Probe.For)); err != nil {
 		return err
 	}
-	// Between blocks the device is idle and meets no limit, so it is looked at beside them.
+	// Between blocks the device is idle and meets no limit, so it is watched while they
+	// run.
 	stop := w.meterClock()
 	var took time.Duration
 	seen, _, err := w.counters.watching(w.spec.Config.Protocol.EventEvery, func(func() hardware.EventReasons) (err error) {

@@ -9,22 +9,22 @@ import (
 )
 
 // ProtocolID names the measurement protocol whose rules this package follows;
-// doc.go tells which and where.
+// doc.go says which and where.
 const ProtocolID = "gbp-1"
 
-// A Protocol is every number that decides how a point is measured. The effective
-// one stands in the run's first journal line. Durations are nanoseconds in JSON.
+// A Protocol is every number that decides how a point is measured. The effective one
+// is in the run's first journal line. Durations are nanoseconds in JSON.
 type Protocol struct {
 	ID      string `json:"id" yaml:"-"`
 	Profile string `json:"profile" yaml:"-"`
 
 	Launches int `json:"launches" yaml:"launches"` // fresh worker processes (S2)
 	Rounds   int `json:"rounds" yaml:"rounds"`     // visits to a point per launch (S2)
-	// MaxLaunches is up to how many launches are added for points whose interval is
-	// wider than RelWidth (S5); 0 keeps the number fixed.
+	// MaxLaunches is the most launches there are once some are added for points whose
+	// interval is wider than RelWidth (S5); 0 keeps the number fixed.
 	MaxLaunches int `json:"max_launches" yaml:"max_launches"`
 	// Builds is how many builds of a point the launches take turns with, where the
-	// engine's builds may differ (S2); 0, as in journals of before, is 1.
+	// engine's builds may differ (S2); 0, as in older journals, is 1.
 	Builds int `json:"builds" yaml:"builds"`
 
 	// A round begins with a ramp of the larger of RampSamples and RampTime, which is left
@@ -47,8 +47,8 @@ type Protocol struct {
 	WarmupTime    time.Duration `json:"warmup_time_ns" yaml:"warmup_time"`
 	WarmupWithin  float64       `json:"warmup_within" yaml:"warmup_within"`
 
-	// Settle is how long the first launch runs its heaviest point at least before
-	// anything is timed, SettleAgain how long later launches do (W2).
+	// Settle is the least time for which the first launch runs its heaviest point before
+	// anything is timed, SettleAgain that of later launches (W2).
 	Settle      time.Duration `json:"settle_ns" yaml:"settle"`
 	SettleAgain time.Duration `json:"settle_again_ns" yaml:"settle_again"`
 	// A GPU runs on, at most until SettleCap, until its clock changes by less than
@@ -62,32 +62,32 @@ type Protocol struct {
 	SettleAgainClock   float64       `json:"settle_again_clock,omitempty" yaml:"settle_again_clock"`
 	SettleAgainDegrees float64       `json:"settle_again_c,omitempty" yaml:"settle_again_c"`
 
-	// ClockProbe is for how long a clock is tried before it is locked (C1).
+	// ClockProbe is how long a clock is tried before it is locked (C1).
 	ClockProbe time.Duration `json:"clock_probe_ns" yaml:"clock_probe"`
 
 	// Steady state is proven by the last three or more windows of at least both
 	// sizes, whose medians differ by no more than SteadyRatio and drift by less than
-	// SteadyDrift beyond what their noise explains; still drifting at SteadyCap, the
-	// round is marked unsteady (W4; see SteadyProof.judge).
+	// SteadyDrift beyond what their noise explains; a round still drifting at SteadyCap
+	// is marked unsteady (W4; see SteadyProof.judge).
 	WindowSamples int           `json:"window_samples" yaml:"window_samples"`
 	WindowTime    time.Duration `json:"window_time_ns" yaml:"window_time"`
 	SteadyRatio   float64       `json:"steady_ratio" yaml:"steady_ratio"`
 	SteadyDrift   float64       `json:"steady_drift" yaml:"steady_drift"`
 	SteadyCap     time.Duration `json:"steady_cap_ns" yaml:"steady_cap"`
-	// SteadyClock is by which share the clocks of those windows may differ,
+	// SteadyClock is the share by which the clocks of those windows may differ,
 	// SteadyClockCapped where a power cap holds clocks that float (X, POWER floating); 0,
-	// as in journals of before and on a host, does not ask.
+	// as in older journals and on a host, does not ask.
 	SteadyClock       float64 `json:"steady_clock,omitempty" yaml:"steady_clock"`
 	SteadyClockCapped float64 `json:"steady_clock_capped,omitempty" yaml:"steady_clock_capped"`
 
 	// CopySamples is how many inferences between copies of their input and output follow a
-	// GPU's round, where they are short; 0, as in journals of before and on a host, is none
+	// GPU's round, where they are short; 0, as in older journals and on a host, is none
 	// (M2; see Protocol.copies).
 	CopySamples int `json:"copy_samples,omitempty" yaml:"copy_samples"`
 
-	// A round is dropped, kept in the journal with its reason and taken again up
-	// to Retries times when more than DropSteal of the machine's time was stolen
-	// by the hypervisor, or others used more than DropForeign cores (X).
+	// A round is dropped, kept in the journal with its reason and repeated up to Retries
+	// times when more than DropSteal of the machine's time was stolen by the hypervisor,
+	// or others used more than DropForeign cores (X).
 	DropSteal   float64       `json:"drop_steal" yaml:"drop_steal"`
 	DropForeign float64       `json:"drop_foreign_cores" yaml:"drop_foreign_cores"`
 	Retries     int           `json:"retries" yaml:"retries"`
@@ -98,13 +98,13 @@ type Protocol struct {
 	CoolWait   time.Duration `json:"cool_wait_ns" yaml:"cool_wait"`
 	CoolCap    time.Duration `json:"cool_cap_ns" yaml:"cool_cap"`
 	CoolWithin float64       `json:"cool_within_c" yaml:"cool_within_c"`
-	// TagSteal and TagForeign are the same figures above which a round that is kept
-	// lowers its point's quality.
+	// TagSteal and TagForeign are limits on the same figures, above which a round that
+	// is kept lowers its point's quality.
 	TagSteal   float64 `json:"tag_steal" yaml:"tag_steal"`
 	TagForeign float64 `json:"tag_foreign_cores" yaml:"tag_foreign_cores"`
 
 	// EventEvery is how often a GPU is asked during a round why its clocks are what they
-	// are, beside what is timed; 0, as in journals of before, asks at its ends alone (X).
+	// are, beside what is timed; 0, as in older journals, asks only at its ends (X).
 	EventEvery time.Duration `json:"event_every_ns,omitempty" yaml:"event_every"`
 
 	// SentinelEvery is how often one point is visited only to see whether the
@@ -114,15 +114,15 @@ type Protocol struct {
 	// ends the run; 0 never does.
 	DriftStop float64 `json:"drift_stop" yaml:"drift_stop"`
 
-	// Watchdog ends a worker that has said nothing for so long; a point whose
-	// single inference is slow is given more.
+	// Watchdog ends a worker that has said nothing for this long; a point whose single
+	// inference is slow is given more.
 	Watchdog time.Duration `json:"watchdog_ns" yaml:"watchdog"`
 	// BuildPatience is how long a build may be silent, which the watchdog would take for
 	// hung: an engine that searches its kernels for the first time takes minutes. 0, as in
-	// journals of before and on a host, is the watchdog's.
+	// older journals and on a host, is the watchdog's.
 	BuildPatience time.Duration `json:"build_patience_ns,omitempty" yaml:"build_patience"`
 	// TelemetryPatience is how long a reading of counters may take before the round
-	// goes on without it.
+	// continues without it.
 	TelemetryPatience time.Duration `json:"telemetry_patience_ns" yaml:"telemetry_patience"`
 
 	// RelWidth is the half-width of the 95 % interval, relative to the median,
@@ -136,24 +136,24 @@ type Protocol struct {
 	EnergyWindow  time.Duration `json:"energy_window_ns" yaml:"energy_window"`
 }
 
-// HostProtocol holds a host device's numbers before a profile sets how often all is
-// replicated. It is the CPU twin of the protocol (section 14): inferences take
-// milliseconds to seconds, so rounds are counted in tens of samples.
+// HostProtocol holds a host device's numbers before a profile sets how often
+// everything is replicated. It is the CPU twin of the protocol (section 14):
+// inferences take milliseconds to seconds, so rounds are counted in tens of samples.
 //
 // Two defaults differ from the protocol's first figures, by measurement. On a
 // two-core virtual machine with nothing of ours running, /proc/stat showed 2 to
 // 8 % of the machine's time stolen, and up to 35 % while busy; dropping every
 // round above 1 % would leave such a box without a result. So above 1 % is
-// tagged, which costs the quality class, and above 10 % dropped. And `quick` and `ci`
+// tagged, which lowers the quality class, and above 10 % dropped. And `quick` and `ci`
 // give up proving steadiness after 1.5 s rather than 10: on such a box 56 visits took 6
 // minutes with 3 s, past what an editing loop waits for, and a gate of 14 points 29.
 // Judged by the first 1.5 s of its rounds, that gate's pairs would have scattered by 15 to
 // 22 % more than by 3 s, for 0.6 of the time; on a quiet machine the proof comes before
 // either. The mark `unsteady` tells the reader.
 //
-// A host device is not stopped by drift: what a shared machine gives changes by
-// more than 3 % from minute to minute, the launches are spread over all of it,
-// and the result says that it drifted.
+// Drift does not stop a run on a host: what a shared machine delivers changes by more
+// than 3 % from minute to minute, the launches are spread over all of it, and the
+// result says that it drifted.
 func HostProtocol() Protocol {
 	return Protocol{
 		ID:                ProtocolID,
@@ -189,9 +189,10 @@ func HostProtocol() Protocol {
 	}
 }
 
-// gpuProtocol holds a GPU's numbers before a profile sets how often all is
+// gpuProtocol holds a GPU's numbers before a profile sets how often everything is
 // replicated: sections 4 to 7 of the protocol as they stand, and how long a build may
-// take, of which it says nothing. Nothing in them has been calibrated on a board yet.
+// take, about which it says nothing. Nothing in them has been calibrated on a board
+// yet.
 func gpuProtocol() Protocol {
 	p := HostProtocol()
 	p.RampSamples, p.RampTime = 5, 300*time.Millisecond
@@ -210,7 +211,7 @@ func gpuProtocol() Protocol {
 	return p
 }
 
-// hurriedCap is for how long profiles in a hurry try to prove steadiness on a host.
+// hurriedCap is how long profiles in a hurry try to prove steadiness on a host.
 const hurriedCap = 1500 * time.Millisecond
 
 // A Profile is a named design: how often everything is replicated.
@@ -223,19 +224,19 @@ type Profile struct {
 // Profiles lists the designs `--profile` takes.
 func Profiles() []Profile {
 	return []Profile{
-		{"quick", "4 launches of 1 round: an editing loop and a first impression, no gate", func(p *Protocol, kind hardware.DeviceKind) {
+		{"quick", "4 launches of 1 round: for an editing loop and a first impression, not for a gate", func(p *Protocol, kind hardware.DeviceKind) {
 			p.Launches, p.Rounds = 4, 1
 			p.RelWidth = 0.05
 			if kind == hardware.Host {
 				p.SteadyCap = hurriedCap
 			} else {
-				// A first impression of one network takes half a minute of measuring, and is
-				// not to wait four minutes for the board. The slopes are the same, over the
-				// shortest time that shows them; not reached is told all the same.
+				// A first impression of one network takes half a minute of measuring, and should
+				// not wait four minutes for the board. The slopes are the same, over the shortest
+				// time that shows them; a state that was not reached is still reported.
 				p.Settle, p.SettleCap = settleSpan, time.Minute
 				p.SettleAgain, p.SettleAgainCap = 2*time.Second, 15*time.Second
-				// A power cap acts within a fraction of a second; what heat brings later a
-				// round finds, and the lock is lowered then (X, POWER locked).
+				// A power cap acts within a fraction of a second; what heat does later shows in a
+				// round, and the lock is lowered then (X, POWER locked).
 				p.ClockProbe = 5 * time.Second
 			}
 		}},
@@ -283,7 +284,7 @@ func protocolFor(profile string, kind hardware.DeviceKind) (Protocol, error) {
 // build numbers the build that a launch measures, from 1.
 func (p Protocol) build(launch int) int { return max(launch-1, 0)%max(p.Builds, 1) + 1 }
 
-// Check finds everything that no run could be made of.
+// Check finds everything that makes a run impossible.
 func (p Protocol) Check() error {
 	var problems []error
 	want := func(ok bool, key string, value any, what string) {

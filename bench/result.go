@@ -33,7 +33,7 @@ const (
 	Pending  State = "pending" // the run ended before its first round
 )
 
-// A Measurement is a point with all that was learnt of it. Times are nanoseconds
+// A Measurement is a point with all that was learnt about it. Times are nanoseconds
 // of one inference of a whole batch.
 type Measurement struct {
 	Point  Point
@@ -45,7 +45,7 @@ type Measurement struct {
 	// The estimates exist where State is measured.
 	Latency Estimate // median device time of one inference, ns (E1)
 	// Enqueue is the median time inside the call that submits an inference, ns (M2); nil
-	// on a host, where device and host time are that, too.
+	// on a host, where device and host time are the same.
 	Enqueue *Estimate
 	// Throughput is images a second: work over the time of the block (M3, E2). It is
 	// nil, with the reason in NoThroughput, where inferences do not follow each other.
@@ -157,7 +157,7 @@ func NewResult(log *Log) *Result {
 }
 
 // hostCores is how many processors a run on the host could keep busy: of those that its
-// workers were bound to, or else of those that its parent might use. 0 is not known.
+// workers were bound to, or else of those that its parent might use. 0 means not known.
 func hostCores(run RunRecord) int {
 	for _, d := range run.Devices {
 		if d.ID != "host" {
@@ -231,7 +231,7 @@ func measure(log *Log, planned PlannedPoint) Measurement {
 	return m
 }
 
-// NoEnergyPass is why a run that was not asked for energy tells none.
+// NoEnergyPass is why a run that was not asked for energy has none.
 const NoEnergyPass = "the run took no energy pass"
 
 // meter takes in the energy pass (J).
@@ -345,7 +345,7 @@ func (m *Measurement) estimate(log *Log) {
 	m.conditions(launches, kept, builds)
 }
 
-// resample fills in what the pooled samples tell of tails and of throughput.
+// resample fills in what the pooled samples say about tails and throughput.
 func (m *Measurement) resample(bootstrap *bootstrap, pooled []float64) {
 	quantiles := []float64{0.90, 0.95, 0.99, 0.999}
 	enough := quantiles[:0]
@@ -448,9 +448,9 @@ func byBuild[T any](rounds [][]T, builds []int) [][]T {
 	return groups
 }
 
-// NoThroughput is why a point has no throughput, empty where it has one: the time of
-// its block (M3) is to a good part what was asked for before every inference, and work
-// over the time of the inferences alone is a rate that nothing ran at.
+// NoThroughput is why a point has no throughput, empty where it has one: a good part
+// of the time of its block (M3) is what was asked for before every inference, and work
+// over only the time of the inferences is a rate that nothing ran at.
 func (p Point) NoThroughput() string {
 	switch {
 	case p.Gap > 0:

@@ -228,8 +228,8 @@ func TestCheckOutput(t *testing.T) {
 		{"rounding", []float32{1.0001, -2, 3, 0.5}, true, ""},
 		{"off", []float32{1.1, -2, 3, 0.5}, false, ""},
 		{"another class", []float32{3.0005, -2, 3, 0.5}, false, ""},
-		{"NaN", []float32{1, float32(math.NaN()), 3, 0.5}, false, "no numbers"},
-		{"zero", []float32{0, 0, 0, 0}, false, "no numbers"},
+		{"NaN", []float32{1, float32(math.NaN()), 3, 0.5}, false, "not numbers"},
+		{"zero", []float32{0, 0, 0, 0}, false, "not numbers"},
 		{"short", []float32{1}, false, "got 1 logits, the reference has 4"},
 	} {
 		check, err := checkOutput(c.got, want, models.FP32.Tolerance())

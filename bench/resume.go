@@ -15,9 +15,9 @@ import (
 	"genbench/models"
 )
 
-// ReopenJournal opens the journal of an interrupted run to go on with it, and
-// reads it. A last line that was cut short is cut off: what follows must begin on
-// a line of its own. A journal that is damaged elsewhere is refused.
+// ReopenJournal opens the journal of an interrupted run to continue it, and reads it.
+// A torn last line is cut off: what follows must begin on a line of its own. A
+// journal that is damaged elsewhere is refused.
 func ReopenJournal(dir string) (*Journal, *Log, error) {
 	path := filepath.Join(dir, JournalName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
@@ -89,8 +89,8 @@ func (l *Log) lastTime() int64 {
 	return last
 }
 
-// usedSeconds is how long a run was carried out, by what its log holds: the pauses
-// between its parts are nobody's.
+// usedSeconds is how long a run was under way, by its log: the pauses between its
+// parts do not count.
 func (l *Log) usedSeconds() float64 {
 	begins := []int64{0}
 	for _, r := range l.Resumes {
@@ -111,9 +111,9 @@ func (l *Log) usedSeconds() float64 {
 	return time.Duration(used).Seconds()
 }
 
-// ContinueBase gives the base of what is added to a run, such that its t_ns go on
-// where the wall clock says, or at least after all that the log holds: the
-// monotonic clock itself starts anew when a machine does.
+// ContinueBase gives the base of what is added to a run, such that its t_ns continue
+// where the wall clock says, or at least after all that the log holds: the monotonic
+// clock itself restarts with the machine.
 func (l *Log) ContinueBase(monotonic int64, wall time.Time) int64 {
 	return monotonic - max(wall.Sub(l.Run.Started).Nanoseconds(), l.lastTime()+1)
 }
@@ -156,7 +156,7 @@ func (r *Runner) recall(log *Log) {
 				continue
 			}
 			if p != r.watch.point || round.LockMHz != lock {
-				r.watch.point, r.watch.first = p, 0 // at another clock it starts anew
+				r.watch.point, r.watch.first = p, 0 // under another clock it starts afresh
 			}
 			lock = round.LockMHz
 			r.watch.seen, r.watch.due = round.Round, round.Start+proto.SentinelEvery.Nanoseconds()
@@ -244,8 +244,8 @@ func (r RunRecord) Differences(other RunRecord) []string {
 		skips[p.ID] = p.Skip
 	}
 	for _, p := range r.Plan {
-		// The text of a reason may name what is looked at anew; whether there is one
-		// may not change.
+		// The text of a reason may name what is looked at again; whether there is one may
+		// not change.
 		skip, planned := skips[p.ID]
 		switch {
 		case !planned:
@@ -257,8 +257,8 @@ func (r RunRecord) Differences(other RunRecord) []string {
 	return list
 }
 
-// measuredGPU tells something of the GPU that a run measures on; nil on a host, or where
-// NVML does not know it.
+// measuredGPU gives a property of the GPU that a run measures on; nil on a host, or
+// where NVML does not know it.
 func (r RunRecord) measuredGPU(of func(hardware.GPU) any) any {
 	for _, g := range r.GPUs {
 		if slices.ContainsFunc(r.Devices, func(d hardware.Info) bool { return d.ID == g.UUID }) {

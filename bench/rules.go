@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Rule says of one rule of the protocol whether a result met it. It is judged
-// from the journal alone; what the program does in every run says so.
+// A Rule says whether a result met one rule of the protocol. It is judged only from
+// the journal; what the program does in every run says so.
 type Rule struct {
 	ID    string    `json:"rule"`
 	State RuleState `json:"state"`
@@ -95,9 +95,9 @@ func (j *ruleJudge) timing() []Rule {
 	rules := []Rule{met("M1", "the clock is read in C around the engine's own call, which returns when the work is done")}
 	if j.gpu {
 		rules[0] = met("M1", "device time between events on the engine's own stream")
-		rules = append(rules, all("M2", holding(j.measured, func(m *Measurement) bool { return m.Copies != nil }), len(j.measured), "points have enqueue time, copies and host to host time apart"))
+		rules = append(rules, all("M2", holding(j.measured, func(m *Measurement) bool { return m.Copies != nil }), len(j.measured), "points have separate enqueue, copy and host-to-host times"))
 	} else {
-		rules = append(rules, notApplicable("M2", "device, host and enqueue time are one on a host device"))
+		rules = append(rules, notApplicable("M2", "device, host and enqueue time are the same on a host device"))
 	}
 	if n := len(j.measured) - j.rated(); n > 0 {
 		rules = append(rules, met("M3", "work over the time of the block; none for %d points, where something comes before every inference", n))
@@ -105,9 +105,9 @@ func (j *ruleJudge) timing() []Rule {
 		rules = append(rules, met("M3", "work over the time of the block"))
 	}
 	rules = append(rules, j.amortised(), j.graphs(), j.caches())
-	rules = append(rules, all("M7", holding(j.measured, func(m *Measurement) bool { return m.Build > 0 && m.First > 0 }), len(j.measured), "points have build and first inference apart"))
-	rules = append(rules, met("M8", "one C call a block, on a locked thread, garbage collection off"))
-	rules = append(rules, notMet("M9", "the journal holds no truth test; `genbench selftest` takes one"))
+	rules = append(rules, all("M7", holding(j.measured, func(m *Measurement) bool { return m.Build > 0 && m.First > 0 }), len(j.measured), "points have separate build and first-inference times"))
+	rules = append(rules, met("M8", "one C call per block, on a locked thread, garbage collection off"))
+	rules = append(rules, notMet("M9", "the journal holds no truth test; `genbench selftest` runs one"))
 	return append(rules, all("M10", holding(j.measured, func(m *Measurement) bool { return m.Check != nil && m.Check.Pass }), len(j.measured), "points met the reference's output"))
 }
 
@@ -138,7 +138,7 @@ func (j *ruleJudge) amortised() Rule {
 }
 
 // graphs looks at what was asked for: an engine that cannot be captured is skipped with
-// its reason and met the rule.
+// its reason and meets the rule.
 func (j *ruleJudge) graphs() Rule {
 	if !j.gpu {
 		return notApplicable("M5", "a host device has no graph modes")
@@ -178,7 +178,7 @@ func (j *ruleJudge) machine() []Rule {
 	rules = append(rules, notApplicable("C1", "a host device's clocks are not genbench's to lock"))
 	rules = append(rules, all("C2", fixed, len(j.measured), "points ran bound to processors with a steady clock"))
 	if fixed < len(j.measured) {
-		return append(rules, met("C5", "floating clocks cost the class Q1, in every table"))
+		return append(rules, met("C5", "floating clocks rule out class Q1 in every table"))
 	}
 	return append(rules, notApplicable("C5", "no clock floats"))
 }
@@ -205,7 +205,7 @@ func (j *ruleJudge) warmUp() []Rule {
 		gaps)
 }
 
-// steady looks at what was proven of rounds; on a GPU that takes their clocks.
+// steady looks at what was proven of rounds; on a GPU that includes their clocks.
 func (j *ruleJudge) steady() Rule {
 	steady := holding(j.kept, func(r *RoundRecord) bool { return r.Steady.Met })
 	if !j.gpu || steady < len(j.kept) {
@@ -262,7 +262,7 @@ func (j *ruleJudge) sampling() []Rule {
 	return append(rules, notMet("S7", "%.0f s planned; the run was cut off", run.PlannedSeconds))
 }
 
-// order looks whether launches visited the points in different orders.
+// order checks whether launches visited the points in different orders.
 func (j *ruleJudge) order() Rule {
 	byLaunch := map[int][]*RoundRecord{}
 	for _, r := range j.kept {
@@ -283,7 +283,7 @@ func (j *ruleJudge) order() Rule {
 		orders[order] = true
 	}
 	if len(orders) == 1 {
-		return notMet("S3", "all %d launches have one order", len(byLaunch))
+		return notMet("S3", "all %d launches have the same order", len(byLaunch))
 	}
 	return met("S3", "%d orders in %d launches, from seed %d", len(orders), len(byLaunch), j.r.Log.Run.Seed)
 }
@@ -307,7 +307,7 @@ func (j *ruleJudge) contamination() []Rule {
 	case invalid > 0:
 		rules = append(rules, met("X1", "%d points are invalid and keep their rows", invalid))
 	case !j.r.Log.Finished():
-		rules = append(rules, notMet("X1", "the run did not come to its end, so that lost rounds were not counted"))
+		rules = append(rules, notMet("X1", "the run did not reach its end, so lost rounds were not counted"))
 	default:
 		rules = append(rules, met("X1", "no point lost a quarter of its rounds"))
 	}

@@ -15,9 +15,9 @@ import (
 	"genbench/models"
 )
 
-// A Runner carries out a plan: it starts one worker a launch, writes down what
-// workers say, and outlives their crashes. It measures nothing itself and keeps
-// quiet while they do.
+// A Runner carries out a plan: it starts one worker per launch, writes down what
+// workers say, and outlives their crashes. It measures nothing itself and keeps quiet
+// while they do.
 type Runner struct {
 	Plan    *Plan
 	Journal *Journal
@@ -27,7 +27,7 @@ type Runner struct {
 	Launcher Launcher
 	// Telemetry is read once a second, each sampler by a goroutine of its own: one
 	// that hangs holds up only those of the same library. A GPU that is measured is not
-	// among it: its worker reads it, never inside a timed block (X).
+	// among them: its worker reads it, never inside a timed block (X).
 	Telemetry []Telemetry
 	// Events is told what happened, between rounds, on the runner's goroutine.
 	Events func(Event)
@@ -39,8 +39,9 @@ type Runner struct {
 	// configuration: those of the plan among them are written down and not computed
 	// again. A model that changed since fails the check of its output.
 	Known []ModelRecord
-	// Groups are how many inferences a sample is of, by a point's id, where a run that
-	// this one follows decided it: the launches of a gate are of one kind then (M4).
+	// Groups are how many inferences make a sample, by a point's id, where a run that
+	// this one follows decided it: all launches of a gate then take one kind of sample
+	// (M4).
 	Groups map[string]int
 	// Settled is where a run that this one follows left the device, for the first launch
 	// to come back to; nil where that is not known (W2).
@@ -52,7 +53,7 @@ type Runner struct {
 	done      map[visitID]bool
 	medians   map[Point]map[int][]float64 // of kept rounds, by launch
 	plans     map[Point]builtPlans
-	groups    map[string]int // inferences a sample, by point, once decided (M4)
+	groups    map[string]int // inferences per sample, by point, once decided (M4)
 	settled   *DeviceState   // where the first launch under this clock left the device; nil before (W2)
 	watch     watch
 	clocks    clockState
@@ -77,7 +78,7 @@ type Event struct {
 	Text   string // of a failure, a dropped round, a stage, or layers
 	// Latency over the launches so far, for Visited.
 	Latency Estimate
-	Energy  Estimate // joules an inference, for Metered
+	Energy  Estimate // joules per inference, for Metered
 	Unclean bool     // the round was dropped or unsteady
 	// AmortisedOver is as in the round's record.
 	AmortisedOver int
@@ -121,7 +122,7 @@ type DriftError struct {
 }
 
 func (e *DriftError) Error() string {
-	return fmt.Sprintf("stopped for drift: the sentinel %s takes %+.1f %% of what it took at the start (limit %.0f %%)", e.Point, 100*e.Shift, 100*e.Limit)
+	return fmt.Sprintf("stopped for drift: the sentinel %s changed by %+.1f %% against the start of the run (limit %.0f %%)", e.Point, 100*e.Shift, 100*e.Limit)
 }
 
 // Run carries the plan out to its end, or until ctx is cancelled, the machine
@@ -163,7 +164,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	return err
 }
 
-// begin makes what a run keeps in mind, from what an earlier part of it left.
+// begin sets up what a run keeps in mind, from what an earlier part of it left.
 func (r *Runner) begin() {
 	r.failed, r.done, r.medians = map[Point]bool{}, map[visitID]bool{}, map[Point]map[int][]float64{}
 	r.plans, r.groups = map[Point]builtPlans{}, map[string]int{}
@@ -196,7 +197,7 @@ func (r *Runner) run(ctx context.Context) error {
 	}
 	r.prepared = r.now()
 	proto := r.Plan.Config.Protocol
-	settle := proto.Settle // the machine is cold, also where a run goes on
+	settle := proto.Settle // the machine is cold, also where a run is resumed
 	last, launched := 1, false
 	for launch := 1; launch <= max(proto.Launches, proto.MaxLaunches); launch++ {
 		visits := r.owed(launch)
@@ -233,8 +234,8 @@ func (r *Runner) run(ctx context.Context) error {
 	return r.layers(ctx, readings)
 }
 
-// settling adds to a launch how it brings the device to where it was settled, or, where
-// nothing tells of that, to rest (W2).
+// settling adds to a launch how it brings the device back to where it was settled, or,
+// where that is not known, to a steady state (W2).
 func (r *Runner) settling(spec LaunchSpec, atLeast time.Duration) LaunchSpec {
 	if heaviest := r.heaviest(); atLeast > 0 && heaviest != (Point{}) {
 		spec.Settle = &heaviest
@@ -259,8 +260,8 @@ func (r *Runner) meter(ctx context.Context, readings <-chan ReadingRecord) error
 	return r.launch(ctx, spec, readings)
 }
 
-// expect computes the outputs that neither an earlier part of the run has left nor
-// an earlier run.
+// expect computes the outputs that neither an earlier part of the run nor an earlier
+// run has left.
 func (r *Runner) expect(ctx context.Context, readings <-chan ReadingRecord) error {
 	known := map[modelKey]bool{}
 	for _, m := range r.models {
@@ -269,8 +270,8 @@ func (r *Runner) expect(ctx context.Context, readings <-chan ReadingRecord) erro
 	order := r.Plan.Order(1, 1)
 	for _, m := range r.Known {
 		wanted := slices.ContainsFunc(order, func(i int) bool { return r.Plan.Points[i].Point.modelKey() == m.key() })
-		// A file of which nothing foretells the output is described anew: its hash alone
-		// would tell that it changed.
+		// A file whose output nothing foretells is described again: only its hash would
+		// show that it changed.
 		if !wanted || known[m.key()] || len(m.Expected) == 0 {
 			continue
 		}
@@ -299,7 +300,7 @@ func (r *Runner) expect(ctx context.Context, readings <-chan ReadingRecord) erro
 	return nil
 }
 
-// A modelKey tells the files apart that points are measured with.
+// A modelKey tells apart the files that points are measured with.
 type modelKey struct {
 	model, precision  string
 	batch, resolution int
@@ -327,8 +328,8 @@ func (r *Runner) owed(launch int) []Visit {
 }
 
 // visits lists what a round of a launch still owes, in its random order: points
-// that have not failed, and in launches that are added (S5) those alone whose
-// interval is still too wide.
+// that have not failed, and in launches that are added (S5) only those whose interval
+// is still too wide.
 func (r *Runner) visits(launch, round int) []Visit {
 	var visits []Visit
 	for position, i := range r.Plan.Order(launch, round) {
@@ -349,7 +350,7 @@ func (r *Runner) wide(p Point, before int) bool {
 	return ok && !(e.HalfWidth() <= r.Plan.Config.Protocol.RelWidth)
 }
 
-// latency is what the launches before one tell of a point.
+// latency is what the launches before one say about a point.
 func (r *Runner) latency(p Point, before int) (Estimate, bool) {
 	var launches []int
 	var medians [][]float64
@@ -383,7 +384,7 @@ func (r *Runner) keep(p Point, launch int, median int64) {
 
 // readings samples the counters once a second until ctx ends, beside the workers;
 // a reading of the host takes tens of microseconds of one core. One that fails or
-// hangs is told of once, until it answers again.
+// hangs is reported once, until it answers again.
 func (r *Runner) readings(ctx context.Context) <-chan ReadingRecord {
 	out := make(chan ReadingRecord, 16)
 	for _, t := range r.Telemetry {
@@ -462,7 +463,8 @@ func (r *Runner) launch(ctx context.Context, spec LaunchSpec, readings <-chan Re
 				return err
 			}
 		}
-		// Of a point that failed and took the device's context along the worker has told.
+		// The worker itself reports a point that failed and took the device's context
+		// along.
 		if !r.told(death.at, spec) {
 			if err := give(death, spec.Launch); err != nil {
 				return err
@@ -507,7 +509,7 @@ func (r *Runner) told(id string, spec LaunchSpec) bool {
 	return err == nil && (r.failed[p] || (spec.Energy || spec.Layers) && r.done[visitID{spec.Launch, 1, p}])
 }
 
-// give gives the point up that a worker died on.
+// give gives up the point that a worker died on.
 func (r *Runner) give(d *death, launch int) error {
 	point, err := ParsePoint(d.at)
 	if err != nil {
@@ -516,7 +518,7 @@ func (r *Runner) give(d *death, launch int) error {
 	return r.fail(PointRecord{Type: "point", ID: d.at, Launch: launch, Point: point, Failed: d.reason, Log: d.log})
 }
 
-// fail gives a point up that cannot be measured, or not as its axes ask.
+// fail gives up a point that cannot be measured, or not as its axes ask.
 func (r *Runner) fail(record PointRecord) error {
 	if err := r.append(record); err != nil {
 		return err
@@ -607,8 +609,8 @@ type watch struct {
 	fresh bool    // nothing was measured since the last visit
 }
 
-// sentinel tells a worker what to visit against drift; nil where the protocol does
-// not, or no point is left that could serve.
+// sentinel tells a worker what to visit to watch for drift; nil where the protocol
+// asks for none, or no point is left that could serve.
 func (r *Runner) sentinel() *SentinelSpec {
 	every := r.Plan.Config.Protocol.SentinelEvery
 	if every == 0 {
@@ -626,10 +628,10 @@ func (r *Runner) sentinel() *SentinelSpec {
 	return &SentinelSpec{Point: r.watch.point, Next: r.watch.seen + 1, Due: r.watch.due, Every: every}
 }
 
-// watched takes a sentinel's round in.
+// watched takes in a sentinel's round.
 func (r *Runner) watched(round *RoundRecord, p Point) error {
 	if round.Status != OK && round.Try <= r.Plan.Config.Protocol.Retries {
-		return nil // it will be taken again
+		return nil // it will be repeated
 	}
 	r.watch.seen, r.watch.point, r.watch.fresh = round.Round, p, true
 	r.watch.due = round.Start + r.Plan.Config.Protocol.SentinelEvery.Nanoseconds()
@@ -643,7 +645,7 @@ func (r *Runner) watched(round *RoundRecord, p Point) error {
 		r.watch.first = mid
 	}
 	shift := mid/r.watch.first - 1
-	e.Text = fmt.Sprintf("%+.1f %% of the first", 100*shift)
+	e.Text = fmt.Sprintf("%+.1f %% against the first", 100*shift)
 	r.Events(e)
 	if limit := r.Plan.Config.Protocol.DriftStop; limit > 0 && math.Abs(shift) > limit {
 		return &DriftError{p, shift, limit}

@@ -26,11 +26,12 @@ type SettleRecord struct {
 	Reason string `json:"reason,omitempty"`
 	// End is the last second's state. Slopes are those of the first launch: of the clock
 	// as a fraction, of the temperature in degrees, in 10 s; null where there was too
-	// little to tell.
+	// little to judge by.
 	End              DeviceState `json:"end"`
 	ClockSlope       *float64    `json:"clock_slope_10s"`
 	TemperatureSlope *float64    `json:"temperature_slope_c_10s"`
-	// First says that slopes were waited for, and not a state of before; To is that state.
+	// First says that it waited for slopes, and not for an earlier state; To is that
+	// state.
 	First bool         `json:"first"`
 	To    *DeviceState `json:"to,omitempty"`
 }
@@ -41,8 +42,8 @@ type DeviceState struct {
 	TemperatureC *float64 `json:"temperature_c"`
 }
 
-// settleSpan is how much of the past a slope is taken over at least, settleWindow at
-// most: sensors count whole degrees, of which half a one in 10 s shows in twice that.
+// settleSpan is the least of the past that a slope is taken over, settleWindow the
+// most: sensors count whole degrees, and half a degree in 10 s shows in twice that.
 // The clock is read every settleStep.
 const (
 	settleSpan   = 10 * time.Second
@@ -50,7 +51,7 @@ const (
 	settleStep   = time.Second
 )
 
-// settleStage is what a worker is about while it settles.
+// settleStage is the stage of a worker while it settles.
 const settleStage = "settle"
 
 // settle runs the heaviest point until the machine is as warm as it will be (W2): for
@@ -74,7 +75,7 @@ func (w *worker) settle(ctx context.Context, p Point) error {
 	case failed == nil && device:
 		return w.say(record)
 	case failed == nil:
-		return nil // there is nothing to tell of a time that went by
+		return nil // a host only lets the time pass; there is nothing to report
 	}
 	record.Met, record.Reason = false, failed.Error()
 	record.Seconds, record.End = 0, DeviceState{} // a state on the way is nothing to come back to
@@ -91,8 +92,8 @@ func (w *worker) settleHost(ctx context.Context, p Point, _ *SettleRecord) error
 	return w.runFor(ctx, session, p, w.spec.SettleFor, 0)
 }
 
-// runFor runs inferences for some time, in blocks of about so long, or one by one where
-// that is 0.
+// runFor runs inferences for length, in blocks of about block, or one by one where that
+// is 0.
 func (w *worker) runFor(ctx context.Context, session *arrangement, p Point, length, block time.Duration) error {
 	var inference time.Duration
 	n := 1
@@ -144,7 +145,7 @@ func (w *worker) settleDevice(ctx context.Context, p Point, r *SettleRecord) err
 		blind := mhz == nil && state.TemperatureC == nil
 		switch {
 		case blind:
-			r.Met, r.Reason = false, fmt.Sprintf("neither clock nor temperature of the device can be read (%s)", cmp.Or(noClock, noTemperature, "the sampler knows no temperature"))
+			r.Met, r.Reason = false, fmt.Sprintf("neither clock nor temperature of the device can be read (%s)", cmp.Or(noClock, noTemperature, "the sampler reads no temperature"))
 		case r.First:
 			r.Met, r.Reason = history.still(proto)
 		default:
@@ -162,7 +163,7 @@ type settling struct {
 	states []DeviceState
 }
 
-// add takes the state after so long in, and forgets what lies too far back.
+// add takes in the state at a time, and forgets what lies too far back.
 func (s *settling) add(at time.Duration, state DeviceState) {
 	s.at, s.states = append(s.at, at), append(s.states, state)
 	for at-s.at[0] > settleWindow {

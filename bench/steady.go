@@ -25,8 +25,9 @@ type SteadyProof struct {
 	DriftError float64 `json:"drift_error"`
 	// WindowClocks are the mean clocks of the device in all windows, in MHz: on a GPU by
 	// its own cycle counters, on a host by its frequency at their ends; null with the
-	// reason where one of them is not known. ClockSpread is by which share the largest of
-	// those judged exceeds the smallest, ClockLimit what the proof allows; 0 allows all.
+	// reason where one of them is not known. ClockSpread is the share by which the
+	// largest of those judged exceeds the smallest, ClockLimit what the proof allows; 0
+	// allows all.
 	WindowClocks []float64 `json:"window_clock_mhz"`
 	ClockReason  string    `json:"window_clock_mhz_reason,omitempty"`
 	ClockSpread  float64   `json:"clock_spread,omitempty"`
@@ -78,23 +79,24 @@ func (s *SteadyProof) ClockMoved() bool { return s.ClockLimit > 0 && s.ClockSpre
 // judge fills in the proof from the windows so far. Latency has settled when the
 // last windows differ and drift by no more than the protocol allows beyond what
 // their own noise explains, that noise is small enough to show a drift at all, and the
-// clock stood still in them; else more windows are wanted. After the last one, when patience ends, noise is no
-// fault: the interval tells of it. Then only a trend that noise does not explain
-// leaves the proof unmet, and a clock that moved in the last three windows.
+// clock stood still in them; else more windows are wanted. After the last one, when
+// patience ends, noise is no fault: the interval shows it. Then only a trend that noise
+// does not explain, or a clock that moved in the last three windows, leaves the proof
+// unmet.
 //
 // By simulation (TestSteadyNoise, TestSteadyTrends), seven windows being what the
 // profile quick has patience for: stationary noise of 0.5 to 5 % a sample is called
 // unsteady in at most 4 % of rounds, in 8 to 14 % if neighbours are correlated by
 // one half; latency that rises by 2 % over three windows is seen in 95 % of rounds
 // where a window holds 25 samples with up to 2 % of noise, or 3 samples with up to
-// half a percent. Of 5 % noise in three samples nothing could tell a ramp.
+// half a percent. In three samples with 5 % of noise nothing could detect a ramp.
 func (s *SteadyProof) judge(p Protocol, last bool) {
 	s.Met = false
 	n := len(s.WindowMedians)
 	if n < steadyWindows {
 		return
 	}
-	longest := max(steadyWindows, (2*n+2)/3) // what came first may have been the warming up
+	longest := max(steadyWindows, (2*n+2)/3) // what came first may have been warm-up
 	for k := steadyWindows; k <= longest; k++ {
 		if !s.clockHeld(k) {
 			break // nor in a longer stretch
@@ -156,7 +158,7 @@ func (s *SteadyProof) tail(k int) windowTrend {
 // spreadOfSteps is the sum of squares of 1..k about their mean.
 func spreadOfSteps(k int) float64 { return float64(k) * (float64(k*k) - 1) / 12 }
 
-// widen replaces the noise predicted from within the windows by what the windows
+// widen replaces the noise predicted from within the windows by how much the windows
 // scatter about their line, where that is clearly more: latency that wanders from
 // window to window without going anywhere.
 func (t *windowTrend) widen() {
@@ -190,7 +192,7 @@ func normal(q float64) float64 { return distuv.UnitNormal.Quantile(q) }
 // change it. It supposes that neighbours are independent.
 func medianError(ns []int64) float64 {
 	if len(ns) < 2 {
-		return float64(ns[0]) // one sample tells nothing of its error
+		return float64(ns[0]) // one sample says nothing about its error
 	}
 	steps := make([]int64, len(ns)-1)
 	for i := range steps {

@@ -9,18 +9,18 @@ import (
 )
 
 // A subject is what a point's model names, opened for one batch: a network of the
-// zoo with its weights, or an ONNX file. Its owner closes it when no weights are to
-// be loaded any more.
+// zoo with its weights, or an ONNX file. Its owner closes it when no more weights are
+// to be loaded.
 type subject struct {
-	network *models.Network // nil for a file that is none
-	why     error           // why a file is no network of ours
+	network *models.Network // nil for a file that is no network of ours
+	why     error           // why a file is none
 	file    *models.File    // nil for a network of the zoo
 	inputs  map[string]models.Shape
 	weights *models.Safetensors // nil where they are not in a file of their own
 
 	resolution int
 	params     int64
-	macs       int64 // of the whole batch; 0 where a file does not tell
+	macs       int64 // of the whole batch; 0 where a file does not say
 }
 
 // openSubject opens what a model's name stands for. Resolution 0 is the model's own.
@@ -100,7 +100,7 @@ func (s *subject) refuse(e engines.Engine, p models.Precision) error {
 		return fmt.Errorf("a file is measured as it is, and this one computes in %s", own)
 	}
 	if _, reads := e.(engines.FileEngine); !reads && s.network == nil {
-		return fmt.Errorf("the engine reads no ONNX files, and this one is no network that genbench knows: %w", s.why)
+		return fmt.Errorf("the engine does not read ONNX files, and this one is not a network that genbench knows: %w", s.why)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ type Suite struct {
 	// Seed of the random order; nil draws one.
 	Seed *uint64 `json:"seed,omitempty" yaml:"seed"`
 
-	file      string   // that it was read from; empty for one that is built in
+	file      string   // path that it was read from; empty for one that is built in
 	overrides ast.Node // numbers of the protocol that the file replaces; nil without
 }
 
@@ -119,8 +119,8 @@ func ParseSuite(text []byte, path string) (Suite, error) {
 	return s, err
 }
 
-// Protocol gives the numbers of a profile with those replaced that the suite's
-// file holds.
+// Protocol gives the numbers of a profile, with those that the suite's file holds in
+// their place.
 func (s Suite) Protocol(profile string, kind hardware.DeviceKind) (Protocol, error) {
 	p, err := protocolFor(profile, kind)
 	if err != nil {

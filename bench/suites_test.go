@@ -66,7 +66,7 @@ func TestBadSuiteFiles(t *testing.T) {
 		{"no name", change("name: mine", "name: ''"), "it has no name"},
 		{"no grid", "name: empty", "its grid needs models"},
 		{"no profile", change("publish", "publsh"), `unknown profile "publsh"`},
-		{"no policy", change("lock:1410", "1410"), `read suite mine.yaml: clocks: "1410" is no policy of clocks`},
+		{"no policy", change("lock:1410", "1410"), `read suite mine.yaml: clocks: "1410" is not a clock policy`},
 		{"impossible", change("launches: 3", "launches: 0"), "launches 0: want at least 1"},
 	} {
 		_, err := ParseSuite([]byte(c.text), "mine.yaml")

@@ -18,10 +18,10 @@ import (
 )
 
 // An EngineTruth tells whether an engine's inferences take as long as the timed
-// loop reads (protocol M9). What disturbs a machine passes, an engine that works
-// outside of its call does so in each of several tries: of times that pass, which
-// others lengthen, a check takes the smallest; of CPU time, which others take away, the
-// median.
+// loop reads (protocol M9). What disturbs a machine passes, but an engine that works
+// outside of its call does so in each of several tries. So a check takes the smallest
+// of elapsed times, which others lengthen, and the median of CPU times, which others
+// take away.
 type EngineTruth struct {
 	Engine  string `json:"engine"`
 	Version string `json:"version"`
@@ -113,13 +113,13 @@ func TestTruth(ctx context.Context, engine engines.Engine, device hardware.Devic
 	t.Ratio = float64(t.LongNS) / float64(t.ShortNS)
 
 	check := func(name string, value, limit float64) {
-		// A value that is no number passes nothing.
+		// A value that is not a number passes no check.
 		t.Checks = append(t.Checks, hardware.SelfCheck{Name: name, Value: value, Limit: limit, Unit: "%", Passed: value <= limit})
 	}
 	check("time of a block outside of its samples", smallest(func(f truthFinding) float64 { return f.outside }), maxOutsideSamples)
 	check("twice the work, off twice the time by", 100*math.Abs(t.Ratio/2-1), maxLengthError)
 	if device.Info().Kind == hardware.Host {
-		// On a GPU the driver's threads run beside a call by right.
+		// On a GPU the driver's threads rightly run beside a call.
 		check("CPU time of a block beyond its samples", middle(func(f truthFinding) float64 { return f.foreign }), maxForeignCPU)
 	}
 	check("CPU time after a block", middle(func(f truthFinding) float64 { return f.left }), maxLeftBehind)
@@ -159,8 +159,8 @@ func newTruthPath(ctx context.Context, engine engines.Engine, stream hardware.St
 // A truthLink is the size of a convolution: channels in and out, and height and width.
 type truthLink struct{ channels, extent int }
 
-// On a host a link is small enough for the slowest engine. On a GPU it is of 460 million
-// MACs, some ten microseconds even of a large one: what lies between an event and the
+// On a host a link is small enough for the slowest engine. On a GPU it has 460 million
+// MACs, some ten microseconds even on a large one: what lies between an event and the
 // work beside it is some microseconds of a block's sample, and must be less than the
 // limits tell apart.
 var (

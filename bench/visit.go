@@ -163,8 +163,8 @@ func (w *worker) visit(ctx context.Context, v Visit, record *PointRecord) error 
 	return w.copies(session, v, inference)
 }
 
-// rounds takes a visit's round, again as often as the protocol allows while it is
-// dropped. It tells whether one was clean.
+// rounds takes a visit's round, and repeats it while it is dropped, as often as the
+// protocol allows. It says whether one was clean.
 func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, warm warmth, inference time.Duration) (clean bool, err error) {
 	proto := w.spec.Config.Protocol
 	hot := 0
@@ -199,7 +199,7 @@ func (w *worker) rounds(ctx context.Context, session engines.Session, v Visit, w
 	}
 }
 
-// pause waits before a round is taken again.
+// pause waits before a round is repeated.
 func (w *worker) pause(ctx context.Context, p Point, d time.Duration) error {
 	if err := w.begin(p, "waiting", d); err != nil {
 		return err
@@ -216,8 +216,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// coolDown waits until the device is nearly as cool as the launch found it, at
-// most for limit.
+// coolDown waits until the device is nearly as cool as the launch found it, for at
+// most limit.
 func (w *worker) coolDown(ctx context.Context, p Point, limit time.Duration) error {
 	if err := w.begin(p, "cooling", limit); err != nil {
 		return err
@@ -291,8 +291,8 @@ func (w *worker) warmUp(session engines.Session, p Point, guess time.Duration) (
 }
 
 // deferred finds an engine whose calls return before the work is done (M9): its
-// output is then long in coming. An honest one's is a copy of a few thousand
-// numbers, a small part of the inferences before it, which took so long.
+// output then takes long to come. An honest one's is a copy of a few thousand
+// numbers, which takes a small part of the time of the inferences before it.
 func (w *worker) deferred(session engines.Session, took time.Duration) error {
 	start := w.now()
 	if _, err := session.Output(); err != nil {
@@ -386,8 +386,8 @@ func (w *worker) round(session engines.Session, p Point, inference time.Duration
 	return v, time.Duration(median(r.DeviceNS)), nil
 }
 
-// take writes samples into the record. Those that no clock which runs forward
-// could have given are left out and told of.
+// take writes samples into the record. Those that no clock running forward could have
+// given are left out and reported.
 func (r *RoundRecord) take(s []hardware.Sample, kind hardware.DeviceKind) (impossible string) {
 	lost := 0
 	for i := range s {
@@ -409,7 +409,7 @@ func (r *RoundRecord) take(s []hardware.Sample, kind hardware.DeviceKind) (impos
 }
 
 // sample reads the counters and sends them. A reading that could not be had is no
-// error: missing says why, and the round goes on without.
+// error: missing says why, and the round continues without it.
 func (w *worker) sample() (reading hardware.Reading, missing string, err error) {
 	reading, missing = w.counters.read(w.now)
 	relative := reading
@@ -421,8 +421,8 @@ func (w *worker) sample() (reading hardware.Reading, missing string, err error) 
 // protocol's patience ends. The samples of those are the round's, for what was proven is
 // proven of them; where they are too few for a round, more follow. A window leaves out
 // its first inferences, too: while the one before it was judged and reported, the
-// processors did other work (W3). clockLimit is by how much the clocks of windows may
-// differ, as far as is known by then. It gives the samples and when the first of them
+// processors did other work (W3). clockLimit is how much the clocks of windows may
+// differ, as far as is known so far. It gives the samples and when the first of them
 // began.
 func (w *worker) steady(session engines.Session, p Point, inference time.Duration, clockLimit func() float64) (proof SteadyProof, kept []hardware.Sample, start int64, err error) {
 	proto := w.spec.Config.Protocol

@@ -25,9 +25,9 @@ type LaunchSpec struct {
 	Launch int    `json:"launch"` // from 1; 0 is the pass that computes expected outputs
 	Base   int64  `json:"monotonic_base_ns"`
 	Config Config `json:"config"`
-	// Settle is the point that warms the machine before anything is timed, for
-	// SettleFor at least; nil in a worker that goes on where another ended. SettledAt is
-	// where the first launch left the device, for later ones to come back to (W2).
+	// Settle is the point that warms the machine before anything is timed, for SettleFor
+	// at least; nil in a worker that continues where another ended. SettledAt is where
+	// the first launch left the device, for later ones to come back to (W2).
 	Settle    *Point        `json:"settle,omitempty"`
 	SettleFor time.Duration `json:"settle_for_ns,omitempty"`
 	SettledAt *DeviceState  `json:"settled_at,omitempty"`
@@ -81,7 +81,7 @@ type beginMessage struct {
 type doneMessage struct {
 	Type             string  `json:"type"` // "done"
 	MeasuringSeconds float64 `json:"measuring_s"`
-	// LockLost says why the launch was given up, to be begun anew under a lower lock.
+	// LockLost says why the launch was given up, to be started again under a lower lock.
 	LockLost string `json:"lock_lost,omitempty"`
 }
 
@@ -153,7 +153,7 @@ func theMachine(spec LaunchSpec) surroundings {
 	}
 }
 
-// work carries a launch out and tells out what comes of it, a line a record.
+// work carries out a launch and writes what comes of it to out, one record per line.
 func work(ctx context.Context, spec LaunchSpec, drivers []engines.Driver, on surroundings, out io.Writer) error {
 	w := &worker{surroundings: on, spec: spec, drivers: drivers, out: json.NewEncoder(out), engines: map[string]engines.Engine{}, broken: map[Point]bool{}, groups: map[string]int{}}
 	maps.Copy(w.groups, spec.Groups)
@@ -215,7 +215,7 @@ func (w *worker) begins() error {
 }
 
 // openSampler opens the counters. A driver's library that hangs meanwhile costs the
-// readings and not the run, if it does so for half of what the parent waits for a word.
+// readings and not the run: it gets half of the time that the parent waits for a word.
 func (w *worker) openSampler() (hardware.Sampler, error) {
 	type opened struct {
 		sampler hardware.Sampler
@@ -282,14 +282,14 @@ func (w *worker) begin(p Point, stage string, expected time.Duration) error {
 	return w.allow(p, stage, w.spec.Config.Protocol.Watchdog+5*expected)
 }
 
-// allow announces a stage that may be silent for so long.
+// allow announces a stage that may be silent for the given time.
 func (w *worker) allow(p Point, stage string, silence time.Duration) error {
 	return w.say(beginMessage{Type: "begin", ID: p.String(), Stage: stage, Allow: silence})
 }
 
 // lostContext tells whether a failure took the device's context along, as a fault of a
-// kernel does: every later call of the process fails for it then, and only a new worker
-// can measure the rest of the launch.
+// kernel does: every later call of the process then fails, and only a new worker can
+// measure the rest of the launch.
 func (w *worker) lostContext(ctx context.Context, failure error) error {
 	if err := w.stream.Synchronize(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("the device's context is gone (%w), after: %w", err, failure)

@@ -20,7 +20,7 @@ func TestDriftIsTold(t *testing.T) {
 	page := written(t, Markdown, r)
 	for _, want := range []string{
 		"> **Doubt about the whole run:** the machine became faster or slower",
-		"**Drifted**: resnet-50@224/onnxruntime/fp32/b8 took +4.0 %",
+		"**Drifted**: resnet-50@224/onnxruntime/fp32/b8 changed by +4.0 %",
 		"changed by -0.2 % over the run (Mann-Kendall p = 0.4",
 		"against the device's temperature: correlation +0.71 (p = 0.0004, 56 rounds)",
 		"Odd rounds against even ones: 1 of 14 points differ",

@@ -255,8 +255,8 @@ func TestClocksHeld(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"clocks", "lock", "1410"}, exitUnavailable, "process " + pid + " holds them since"},
-		{[]string{"clocks", "reset"}, exitUnavailable, "process " + pid + " holds them since"},
+		{[]string{"clocks", "lock", "1410"}, exitUnavailable, "process " + pid + " has held them since"},
+		{[]string{"clocks", "reset"}, exitUnavailable, "process " + pid + " has held them since"},
 		{[]string{"clocks", "show"}, 0, "process " + pid + ": SM clock 1410 MHz"},
 	} {
 		code, stdout, stderr := b.run(t, nil, c.args...)

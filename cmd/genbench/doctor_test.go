@@ -30,7 +30,7 @@ func TestDoctor(t *testing.T) {
 			"gpu Fake GPU (GPU-fake-1) driver 999.42, CUDA 13.2, power limit 700 W, base SM clock 1095 MHz, highest 1980 MHz",
 			"energy can be measured",
 			"fail GPU-fake-0: 3 uncorrectable memory errors since the driver was loaded → reset the GPU",
-			"warn GPU-fake-1: the GPU has 70 °C at idle (limit 60)",
+			"warn GPU-fake-1: the GPU is at 70 °C when idle (limit 60)",
 			"the GPU's clocks float",
 		} {
 			if !strings.Contains(text, want) {

@@ -268,7 +268,7 @@ func TestTwoRunsOnOneDevice(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other")
 	second := begin(t, []string{p.runtimeDir()}, "run", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1", "--out", other)
 	code, rest := second.end(t)
-	if code != exitUnavailable || !strings.Contains(rest, fmt.Sprintf("process %d measures on it since ", p.Process.Pid)) || !strings.Contains(rest, p.dir) {
+	if code != exitUnavailable || !strings.Contains(rest, fmt.Sprintf("process %d has been measuring on it since ", p.Process.Pid)) || !strings.Contains(rest, p.dir) {
 		t.Errorf("exit code %d, %q; want 3, and who holds the device", code, rest)
 	}
 	if _, err := os.Stat(other); err == nil {
@@ -276,7 +276,7 @@ func TestTwoRunsOnOneDevice(t *testing.T) {
 	}
 	// A third is patient, and says whom it waits for.
 	third := begin(t, []string{p.runtimeDir()}, "run", "--wait", "1m", "--engines", "fake-spin", "--models", "genet-small", "--resolution", "64", "--batches", "1", "--out", other)
-	third.until(t, fmt.Sprintf("for device host: process %d measures on it since ", p.Process.Pid))
+	third.until(t, fmt.Sprintf("for device host: process %d has been measuring on it since ", p.Process.Pid))
 	// So is a run that is made again: here from a copy of what stands in the journal.
 	kept, err := os.ReadFile(filepath.Join(p.dir, bench.JournalName))
 	if err != nil {
@@ -287,7 +287,7 @@ func TestTwoRunsOnOneDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	replay := begin(t, []string{p.runtimeDir()}, "replay", begun, "--wait", "1m", "--out", filepath.Join(t.TempDir(), "again"))
-	replay.until(t, fmt.Sprintf("for device host: process %d measures on it since ", p.Process.Pid))
+	replay.until(t, fmt.Sprintf("for device host: process %d has been measuring on it since ", p.Process.Pid))
 	if err := replay.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

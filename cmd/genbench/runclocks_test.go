@@ -245,7 +245,7 @@ func TestRunRefusesClocks(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, []string{"--clocks", "fast"}, exitUsage, `--clocks: "fast" is no policy of clocks`},
+		{nil, []string{"--clocks", "fast"}, exitUsage, `--clocks: "fast" is not a clock policy`},
 		{nil, []string{"--clocks", "lock:1400"}, exitUsage, "1400 MHz is no SM clock of this board: the nearest are 345 and 1410"},
 		{nil, []string{"--clocks", "lock:1410"}, exitUnavailable, fmt.Sprintf("process %d holds them", holder.Process.Pid)},
 		{nil, []string{"--clocks", "auto", "--device", "host", "--engines", "fake-spin"}, exitUsage, "--clocks: the device is a host"},
