@@ -315,7 +315,7 @@ func (s *CUDAStream) FlushL2(on bool) error {
 	case on && s.flush == 0:
 		bytes := 2 * int64(s.device.details.L2Bytes)
 		if bytes == 0 {
-			return fmt.Errorf("flush the L2 cache: %s tells no size of it", s.device.info.Name)
+			return fmt.Errorf("flush the L2 cache: %s does not report its size", s.device.info.Name)
 		}
 		memory, err := s.device.Alloc(bytes)
 		if err != nil {

@@ -108,7 +108,7 @@ func (e *CaptureError) Unwrap() error { return e.Err }
 type HeldError struct{ After time.Duration }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("the stream cannot be held until an inference is submitted: that waits for the stream, or for room to submit more (let go after %s)", e.After)
+	return fmt.Sprintf("the stream cannot be held until an inference is submitted: submitting waits for the stream, or for room to submit more (let go after %s)", e.After)
 }
 
 // A Sample is one timed inference.

@@ -126,7 +126,7 @@ func NewGPUEnergyMeter(n *NVML, uuid string) (*EnergyMeter, error) {
 		return nil, fmt.Errorf("measure energy of %s: %w", name, err)
 	}
 	if mig, err := ask(n, func() (int, nvml.Return) { now, _, code := device.GetMigMode(); return now, code }, "nvmlDeviceGetMigMode"); err == nil && mig == nvml.DEVICE_MIG_ENABLE {
-		return nil, &EnergyUnavailableError{name, "the board is cut into instances (MIG), and counts energy for all of them together"}
+		return nil, &EnergyUnavailableError{name, "the board is split into instances (MIG), and counts energy for all of them together"}
 	}
 	joules := func() (float64, error) {
 		mJ, err := ask(n, device.GetTotalEnergyConsumption, "nvmlDeviceGetTotalEnergyConsumption")

@@ -278,7 +278,7 @@ func virtualisation(t tree, r *Reasons) (*bool, *string) {
 			return &guest, &maker
 		}
 	}
-	r.add("virtualised", "only x86 CPUs tell, and the firmware names no hypervisor")
+	r.add("virtualised", "only x86 CPUs say, and the firmware names no hypervisor")
 	r.add("hypervisor", "%s", (*r)["virtualised"])
 	return nil, nil
 }

@@ -207,9 +207,9 @@ func (s *hostSampler) frequency() (float64, error) {
 	flags, _ := colonValue(text, "flags")
 	switch {
 	case n == 0:
-		return 0, errors.New("neither cpufreq nor /proc/cpuinfo tells a clock")
+		return 0, errors.New("neither cpufreq nor /proc/cpuinfo has a clock")
 	case !slices.Contains(strings.Fields(flags), "aperfmperf"):
-		return 0, errors.New("there is no cpufreq, and /proc/cpuinfo tells the nominal clock alone: without the CPU flag aperfmperf the kernel cannot observe the real one")
+		return 0, errors.New("there is no cpufreq, and /proc/cpuinfo has only the nominal clock: without the CPU flag aperfmperf the kernel cannot observe the real one")
 	}
 	return sum / float64(n), nil
 }

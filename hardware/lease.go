@@ -48,9 +48,9 @@ type LeaseHeldError struct{ Lease }
 
 func (e *LeaseHeldError) Error() string {
 	if e.PID == 0 { // its text is damaged, or not written yet
-		return fmt.Sprintf("another process holds them; end it, and its guardian gives them back (%s does not tell which)", e.Path)
+		return fmt.Sprintf("another process holds them; end it, and its guardian gives them back (%s does not say which)", e.Path)
 	}
-	return fmt.Sprintf("process %d holds them since %s (%s, %s); end it, and its guardian gives them back",
+	return fmt.Sprintf("process %d has held them since %s (%s, %s); end it, and its guardian gives them back",
 		e.PID, e.Since.Format(time.RFC3339), e.Request, e.Path)
 }
 
@@ -193,7 +193,7 @@ func createLease(directory string, record LeaseRecord) (*leaseFile, error) {
 		return fail(err)
 	}
 	if status.Nlink == 0 {
-		return fail(fmt.Errorf("%s was given back this moment; try again", path))
+		return fail(fmt.Errorf("%s has just been given back; try again", path))
 	}
 	if status.Size > 0 {
 		var left LeaseRecord

@@ -39,7 +39,7 @@ func (h DeviceHolder) String() string {
 	if h.PID == 0 { // it is just writing down who it is
 		return "another process is about to measure on it"
 	}
-	return fmt.Sprintf("process %d measures on it since %s, into %s", h.PID, h.Since.Format(time.RFC3339), h.Directory)
+	return fmt.Sprintf("process %d has been measuring on it since %s, into %s", h.PID, h.Since.Format(time.RFC3339), h.Directory)
 }
 
 // A DeviceLock keeps other runs of this user off a device. The kernel releases it

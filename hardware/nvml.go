@@ -310,7 +310,7 @@ func (n *NVML) hasReasonCounters() error {
 		version = append(version, number)
 	}
 	if slices.Compare(version, reasonCounters) < 0 {
-		return fmt.Errorf("driver %s is older than 580.82.07, before which other things had the numbers of these counters", driver)
+		return fmt.Errorf("driver %s is older than 580.82.07, before which the numbers of these counters meant other things", driver)
 	}
 	return nil
 }
@@ -386,7 +386,7 @@ func (n *NVML) field(d nvml.Device, id uint32) (uint64, error) {
 	case nvml.VALUE_TYPE_UNSIGNED_LONG, nvml.VALUE_TYPE_UNSIGNED_LONG_LONG:
 		return binary.NativeEndian.Uint64(got.Value[:]), nil
 	}
-	return 0, fmt.Errorf("nvmlDeviceGetFieldValues: field %d has the type %d, which is no whole number", id, got.ValueType)
+	return 0, fmt.Errorf("nvmlDeviceGetFieldValues: field %d has the type %d, which is not a whole number", id, got.ValueType)
 }
 
 // temperature reads the core's sensor in degrees Celsius, by the function that API 13

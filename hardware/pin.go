@@ -40,7 +40,7 @@ func listedCPUs(list string) ([]int, error) {
 		to, err2 := strconv.ParseUint(strings.TrimSpace(last), 10, 32)
 		switch {
 		case err1 != nil || err2 != nil:
-			return fail("%q is no number and no range", word)
+			return fail("%q is neither a number nor a range", word)
 		case to < from:
 			return fail("the range %s runs backwards", word)
 		case to >= maxCPUs:

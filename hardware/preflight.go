@@ -117,7 +117,7 @@ func hostChecks() []hostCheck {
 				return "", ""
 			}
 			return fmt.Sprintf("%s shared by CPUs that may all be used, such as %s", count(len(shared), "core"), commas(shared[0])),
-				"use one CPU a core: " + bind(s)
+				"use one CPU per core: " + bind(s)
 		}},
 		{"governor", Warn, func(s hostState) (string, string) {
 			if g := s.description.Governor; g != nil && *g != "performance" {
@@ -144,7 +144,7 @@ func hostChecks() []hostCheck {
 		}},
 		{"temperature", Warn, func(s hostState) (string, string) {
 			if c := s.idle.TemperatureC; c != nil && *c > maxIdleCelsius {
-				return fmt.Sprintf("the processor has %.0f °C at idle (limit %.0f)", *c, maxIdleCelsius),
+				return fmt.Sprintf("the processor is at %.0f °C when idle (limit %.0f)", *c, maxIdleCelsius),
 					"let it cool, and look at its fans"
 			}
 			return "", ""

@@ -60,7 +60,7 @@ func gpuChecks() []gpuCheck {
 				return "whether clocks were left locked is not known", s.leaseErr.Error()
 			}
 			if l := s.lease; l != nil && !l.Held {
-				return fmt.Sprintf("process %d locked the clocks and left them so (%s)", l.PID, l.Request),
+				return fmt.Sprintf("process %d left the clocks locked (%s)", l.PID, l.Request),
 					"`genbench clocks reset` gives them back"
 			}
 			return "", ""
@@ -68,7 +68,7 @@ func gpuChecks() []gpuCheck {
 		{"gpu_pcie_width", Fail, func(s gpuState) (string, string) {
 			if p := s.gpu.PCIe; p != nil && p.Width < p.MaxWidth {
 				return fmt.Sprintf("the PCIe link has %d of %d lanes", p.Width, p.MaxWidth),
-					"seat the board anew, or look at how the slots share lanes"
+					"reseat the board, or look at how the slots share lanes"
 			}
 			return "", ""
 		}},
@@ -111,14 +111,14 @@ func gpuChecks() []gpuCheck {
 		}},
 		{"gpu_mig_on", Warn, func(s gpuState) (string, string) {
 			if on := s.gpu.MIG; on != nil && *on {
-				return "the GPU is cut into instances (MIG), which share its power and memory, and energy is counted for the whole board only",
+				return "the GPU is split into instances (MIG), which share its power and memory, and energy is counted for the whole board only",
 					"`nvidia-smi -mig 0`, or say so beside the numbers"
 			}
 			return "", ""
 		}},
 		{"gpu_temperature", Warn, func(s gpuState) (string, string) {
 			if c := s.reading.TemperatureC; c != nil && float64(*c) > maxIdleCelsius {
-				return fmt.Sprintf("the GPU has %d °C at idle (limit %.0f)", *c, maxIdleCelsius),
+				return fmt.Sprintf("the GPU is at %d °C when idle (limit %.0f)", *c, maxIdleCelsius),
 					"let it cool, and look at its fans"
 			}
 			return "", ""

@@ -47,7 +47,7 @@ func TestHostSamplerReadsGuest(t *testing.T) {
 	want := &HostReading{
 		CPUs: pointer(2), BusySeconds: pointer(13.3), StealSeconds: pointer(0.4), Running: pointer(2), Load1: pointer(2.5),
 		Reasons: Reasons{
-			"frequency_mhz":     "there is no cpufreq, and /proc/cpuinfo tells the nominal clock alone: without the CPU flag aperfmperf the kernel cannot observe the real one",
+			"frequency_mhz":     "there is no cpufreq, and /proc/cpuinfo has only the nominal clock: without the CPU flag aperfmperf the kernel cannot observe the real one",
 			"temperature_c":     "no thermometer of the processor in /sys/class/hwmon or /sys/class/thermal",
 			"thermal_throttles": "no thermal_throttle counters in /sys/devices/system/cpu",
 		},

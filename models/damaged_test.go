@@ -30,7 +30,7 @@ func damagedFiles() []damagedFile {
 	}
 	return []damagedFile{
 		{"text", []byte("this is no model"), 0, "wire type 4"},
-		{"a picture", []byte("\x89PNG\r\n\x1a\n"), 0, "field 1281: unexpected EOF; the file is cut off or is no ONNX file"},
+		{"a picture", []byte("\x89PNG\r\n\x1a\n"), 0, "field 1281: unexpected EOF; the file is cut off or not an ONNX file"},
 		{"nothing but a version", appendInt(nil, modelIRVersion, 8), 2, "has no graph"},
 		{"cut off", whole[:cut], 9, "field 7: unexpected EOF; the file is cut off"},
 		{"a length of exabytes", slices.Concat(appendInt(nil, modelIRVersion, 8), bytesField(modelGraph, 1<<62)), 2, "cut off"},
@@ -134,7 +134,7 @@ func unsupportedFiles() []unsupportedFile {
 			d.tensor(floatsIn("three", nil, []float32{3}))
 			d.node("Add", "x three", "a", nil)
 			d.node("Relu", "a", "y", nil)
-		}, "Add /a/Add: on its own it is none of the operators", true},
+		}, "Add /a/Add: on its own it is not an operator", true},
 		{"a transposition", func(d *draft) { image(d); d.node("Transpose", "x", "y", with{"perm": []int{0, 2, 3, 1}}) }, "only the one of a channel shuffle", true},
 		{"a shape from data", func(d *draft) {
 			image(d)
@@ -164,7 +164,7 @@ func unsupportedFiles() []unsupportedFile {
 			d.node("Add", "alias b", "s", nil)
 			d.node("Relu", "c", "r", nil)
 			d.node("Add", "s r", "y", nil)
-		}, "Add /s/Add: the constant b of shape 3x1x1 is no bias of a layer", true},
+		}, "Add /s/Add: the constant b of shape 3x1x1 is not the bias of a layer", true},
 		{"a bias on what is flattened too", func(d *draft) {
 			d.input("x", "3,2,1,1")
 			d.weights("w", 3, 2, 1, 1)
@@ -176,7 +176,7 @@ func unsupportedFiles() []unsupportedFile {
 			d.node("Add", "c_again b", "s", nil)
 			d.node("Relu", "c", "r", nil)
 			d.node("Add", "s r", "y", nil)
-		}, "Add /s/Add: the constant b of shape 3x1x1 is no bias of a layer", true},
+		}, "Add /s/Add: the constant b of shape 3x1x1 is not the bias of a layer", true},
 		{"a bias along the batch", func(d *draft) {
 			d.input("x", "3,2,1,1")
 			d.weights("w", 3, 2)
@@ -195,7 +195,7 @@ func unsupportedFiles() []unsupportedFile {
 			d.weights("w", 3, 2, 1, 2)
 			d.node("Conv", "x w", "c", nil)
 			d.node("AveragePool", "c", "y", with{"kernel_shape": []int{2, 2}, "strides": []int{2, 2}, "pads": []int{0, 0, 0, 1}, "count_include_pad": 1})
-		}, "padding [0 0] in front and [0 1] behind", true},
+		}, "padding such as [0 0] before and [0 1] after", true},
 		{"dropout in training", func(d *draft) {
 			image(d)
 			d.tensor(rawIn("on", nil, ElemBool, []byte{1}))

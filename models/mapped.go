@@ -39,7 +39,7 @@ func openMapped(path string) (*mapped, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is no regular file")}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is not a regular file")}
 	case info.Size() == 0:
 		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("the file is empty")}
 	case info.Size() > math.MaxInt:

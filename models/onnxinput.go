@@ -23,7 +23,7 @@ func ParseShapes(texts []string) (map[string]Shape, error) {
 		}
 		name := text[:colon]
 		if _, twice := shapes[name]; twice {
-			return nil, fmt.Errorf("read shape %q: %s has a shape already", text, name)
+			return nil, fmt.Errorf("read shape %q: %s already has a shape", text, name)
 		}
 		var shape Shape
 		for _, part := range strings.Split(text[colon+1:], "x") {

@@ -32,7 +32,7 @@ func TestParseShapes(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
-	if _, err := ParseShapes([]string{"x:1", "x:2"}); err == nil || !strings.Contains(err.Error(), "x has a shape already") {
+	if _, err := ParseShapes([]string{"x:1", "x:2"}); err == nil || !strings.Contains(err.Error(), "x already has a shape") {
 		t.Errorf("one name twice: %v", err)
 	}
 }

@@ -250,7 +250,7 @@ func (l *lift) bias(node *fileNode, constant, x int) error {
 	along[1] = channels
 	shape := slices.Concat(slices.Repeat(Shape{1}, max(0, len(along)-len(t.shape))), t.shape)
 	if channels == 0 || !shape.Equal(along) {
-		return l.unsupported(node, "the constant %s of shape %v is no bias of a layer", shorten(node.in[constant]), t.shape)
+		return l.unsupported(node, "the constant %s of shape %v is not the bias of a layer", shorten(node.in[constant]), t.shape)
 	}
 	params := l.net.Nodes[x].Params()
 	l.weights.params[params[len(params)-1].Key] = fileParam{tensor: t}
@@ -314,7 +314,7 @@ func (l *lift) sixth(node *fileNode, i int) error {
 	case gated:
 		return l.add(node, 0, Activation{HardSwish}, v.node)
 	}
-	return l.unsupported(node, "a sixth of a value that is no part of a hard sigmoid")
+	return l.unsupported(node, "a sixth of a value that is not part of a hard sigmoid")
 }
 
 func near(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-6 }
@@ -428,7 +428,7 @@ func (l *lift) pool(s *step) error {
 	want := Shape{poolExtent(x[2], kernel, stride, pad, ceil), poolExtent(x[3], kernel, stride, pad, ceil)}
 	extended := (y[2]-1)*stride+kernel > x[2]+2*pad || (y[3]-1)*stride+kernel > x[3]+2*pad
 	if slices.Min(win.after) < pad || !want.Equal(y[2:]) || (ceil && countPad && extended) {
-		return l.unsupported(node, "padding %v in front and %v behind is none that a network has", win.before, win.after)
+		return l.unsupported(node, "a network has no padding such as %v before and %v after", win.before, win.after)
 	}
 	if node.op == "MaxPool" {
 		return l.add(node, 0, MaxPool{Kernel: kernel, Stride: stride, Pad: pad, Ceil: ceil}, v.node)
@@ -489,7 +489,7 @@ func (l *lift) pad(s *step) error {
 	mode := s.node.attributes["mode"].s
 	if len(shape) != 4 || value != 0 || (mode != "" && mode != "constant") || !slices.Equal(before, after) ||
 		slices.Min(before) < 0 || before[0] != 0 || before[1] != 0 {
-		return l.unsupported(node, "mode %q, value %g, %v before and %v behind; want the same number of zeros on both sides of height and width", mode, value, before, after)
+		return l.unsupported(node, "mode %q, value %g, %v before and %v after; want the same number of zeros on both sides of height and width", mode, value, before, after)
 	}
 	l.pass(node, lifted{node: x, form: padded, by: node, pads: [2]int{int(before[2]), int(before[3])}})
 	return nil

@@ -129,7 +129,7 @@ func (l *lift) network() (*Network, error) {
 
 // unfinished says that a node is not part of any operator.
 func (l *lift) unfinished(v lifted) error {
-	return l.unsupported(v.by, "on its own it is none of the operators that a network has")
+	return l.unsupported(v.by, "on its own it is not an operator of a network")
 }
 
 // prune keeps what the output depends on.
@@ -379,7 +379,7 @@ func (l *lift) lift(i int) error {
 		l.pass(node, x)
 		return nil
 	}
-	return l.unsupported(node, "it is none of the operators that a network has")
+	return l.unsupported(node, "it is not an operator of a network")
 }
 
 // fileWeights are the tensors of a file under the keys of a network.

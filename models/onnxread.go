@@ -67,7 +67,7 @@ func (r *onnxReader) fields(message []byte, at int, part string, see func(wireFi
 			return r.damaged(at, part, "field %d has wire type %d, which ONNX does not use; is this an ONNX file?", number, kind)
 		}
 		if size < 0 {
-			return r.damaged(at, part, "field %d: %w; the file is cut off or is no ONNX file", number, protowire.ParseError(size))
+			return r.damaged(at, part, "field %d: %w; the file is cut off or not an ONNX file", number, protowire.ParseError(size))
 		}
 		f.at = at + n + size - len(f.bytes)
 		if kind != protowire.BytesType {

@@ -293,9 +293,9 @@ func QuantizeWeight(p Precision, raw []byte, scales, values []float32) error {
 		scale := largest / p.steps()
 		if !(largest <= math.MaxFloat32) {
 			if len(scales) == 1 {
-				return errors.New("it holds values that are no numbers")
+				return errors.New("it holds values that are not numbers")
 			}
-			return fmt.Errorf("output channel %d holds values that are no numbers", o)
+			return fmt.Errorf("output channel %d holds values that are not numbers", o)
 		}
 		if scale == 0 {
 			scale = 1 // a channel of zeros, or of numbers too small for a scale

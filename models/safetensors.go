@@ -193,7 +193,7 @@ func (h *safetensorsHeader) parse() (map[string]storedTensor, error) {
 		return nil, err
 	}
 	if rest := bytes.TrimLeft(header[h.at()-headerStart:], " \t\r\n"); len(rest) > 0 {
-		return nil, h.damaged(headerStart+len(header)-len(rest), "", "%q behind the end of the header", rest[:min(len(rest), 16)])
+		return nil, h.damaged(headerStart+len(header)-len(rest), "", "%q after the end of the header", rest[:min(len(rest), 16)])
 	}
 	return tensors, h.place(tensors, headerStart+len(header))
 }
@@ -329,14 +329,14 @@ func (h *safetensorsHeader) place(tensors map[string]storedTensor, start int) er
 		case t.begin < expected:
 			return h.damaged(t.place, part, "its data begins at %d, inside that of %s, which ends at %d", t.begin, before, expected)
 		case t.begin > expected:
-			return h.damaged(t.place, part, "its data begins at %d, %d bytes behind the end of %s", t.begin, t.begin-expected, before)
+			return h.damaged(t.place, part, "its data begins at %d, %d bytes after the end of %s", t.begin, t.begin-expected, before)
 		}
 		expected, before = t.end, part
 		t.begin, t.end = t.begin+start, t.end+start
 		tensors[name] = t
 	}
 	if expected != size {
-		return h.damaged(start+expected, "", "%d bytes behind the last tensor", size-expected)
+		return h.damaged(start+expected, "", "%d bytes after the last tensor", size-expected)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func damagedStores() []damagedFile {
 		{"a list", storeWith("[]", 0), 8, "does not begin with {"},
 		{"half a header", storeWith(`{"a":`, 0), 13, "not JSON"},
 		{"not UTF-8", storeWith("{\"\xff\":1}", 0), 10, "not UTF-8"},
-		{"text behind", storeWith(`{} {}`, 0), 11, "behind the end of the header"},
+		{"text behind", storeWith(`{} {}`, 0), 11, "after the end of the header"},
 		{"bare number", storeWith(`{"a":1}`, 0), 14, "got 1, want {"},
 		{"deep nesting", storeWith(`{"a":`+strings.Repeat("[", 10000)+`}`, 0), 14, "want {"},
 		{"metadata of numbers", storeWith(`{"__metadata__":{"a":1}}`, 0), 30, "got 1, want a string"},
@@ -87,9 +87,9 @@ func damagedStores() []damagedFile {
 		{"one offset", storeWith(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0]}}`, 8), 58, "want begin and end"},
 		{"cut off", storeWith(`{"a":`+ok+`}`, 7), 12, "ends at 8, the file has 7 bytes of data"},
 		{"overlap", storeWith(`{"a":`+ok+`,"b":`+entry("F32", "[2]", 4, 12)+`}`, 12), 65, "tensor b: its data begins at 4, inside that of tensor a"},
-		{"hole", storeWith(`{"a":`+ok+`,"b":`+entry("F32", "[2]", 12, 20)+`}`, 20), 65, "tensor b: its data begins at 12, 4 bytes behind the end of tensor a"},
-		{"hole in front", storeWith(`{"a":`+entry("F32", "[2]", 4, 12)+`}`, 12), 12, "4 bytes behind the end of the header"},
-		{"rest", storeWith(`{"a":`+ok+`}`, 10), 70, "2 bytes behind the last tensor"},
+		{"hole", storeWith(`{"a":`+ok+`,"b":`+entry("F32", "[2]", 12, 20)+`}`, 20), 65, "tensor b: its data begins at 12, 4 bytes after the end of tensor a"},
+		{"hole in front", storeWith(`{"a":`+entry("F32", "[2]", 4, 12)+`}`, 12), 12, "4 bytes after the end of the header"},
+		{"rest", storeWith(`{"a":`+ok+`}`, 10), 70, "2 bytes after the last tensor"},
 		{"half bytes", storeWith(`{"a":`+entry("F4", "[3]", 0, 1)+`}`, 1), 59, "no file can hold"},
 	}
 }
@@ -215,7 +215,7 @@ func TestSafetensorsNoFile(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{filepath.Join(dir, "none"): "no such file", dir: "no regular file", empty: "is empty"} {
+	for path, want := range map[string]string{filepath.Join(dir, "none"): "no such file", dir: "not a regular file", empty: "is empty"} {
 		if _, err := OpenSafetensors(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("open %s: %v, want %q", path, err, want)
 		}

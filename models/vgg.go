@@ -53,7 +53,7 @@ func adaptiveAvgPool(b *builder, x, extent int) int {
 	}
 	in := b.shape(x)[2]
 	if in == 0 || in%extent != 0 {
-		b.err = fmt.Errorf("node %s: the map of %dx%d behind it must be a multiple of %dx%d", b.net.Nodes[x].Name, in, in, extent, extent)
+		b.err = fmt.Errorf("node %s: the map of %dx%d after it must be a multiple of %dx%d", b.net.Nodes[x].Name, in, in, extent, extent)
 		return x
 	}
 	if in == extent {

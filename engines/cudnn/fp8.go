@@ -39,11 +39,11 @@ func needsHalf(op models.Conv) string {
 	case op.Groups == op.In && op.Groups > 1:
 		return "cuDNN has no fp8 depthwise convolution"
 	case op.Groups > 1:
-		return fmt.Sprintf("cuDNN has no fp8 convolution in groups, and it has %d", op.Groups)
+		return fmt.Sprintf("cuDNN has no grouped fp8 convolution, and this one has %d groups", op.Groups)
 	case op.Dilation > 1:
 		return "cuDNN has no dilated fp8 convolution"
 	case op.In%16 != 0 || op.Out%16 != 0:
-		return fmt.Sprintf("cuDNN's fp8 convolutions want channels in multiples of 16, it has %d and %d", op.In, op.Out)
+		return fmt.Sprintf("cuDNN's fp8 convolutions want channels in multiples of 16, and this one has %d and %d", op.In, op.Out)
 	}
 	return ""
 }

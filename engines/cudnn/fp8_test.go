@@ -61,7 +61,7 @@ func TestFP8Executed(t *testing.T) {
 		"no rounding": {"1", fp8Case(), 7, 0, 1, 6, []string{"last: fp8 graph plan eng40_k2=7_k13=1 computes all, ", "relu: fp8 graph plan eng40_k2=7_k13=1 " + some}},
 		"refused":     {"2", fp8Case(), 0, 7, 0, 0, []string{"relu: in fp16 between 8-bit values: " + none}},
 		"residual": {"0", mini[0], 4, 6, 2, 2, []string{
-			"stem.conv: in fp16 between 8-bit values: cuDNN's fp8 convolutions want channels in multiples of 16, it has 3 and 8",
+			"stem.conv: in fp16 between 8-bit values: cuDNN's fp8 convolutions want channels in multiples of 16, and this one has 3 and 8",
 			"in fp16 on 8-bit values, by kernels of genbench and cuDNN's pooling: stem.pool, head.pool",
 		}},
 		"depthwise": {"0", mini[1], 1, 12, 1, 0, []string{"block2.b.conv: in fp16 between 8-bit values: cuDNN has no fp8 depthwise convolution"}},

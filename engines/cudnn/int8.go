@@ -49,11 +49,11 @@ func needsFloat(op models.Conv) string {
 	case op.Groups == op.In && op.Groups > 1:
 		return "cuDNN has no reliable 8-bit depthwise convolution"
 	case op.Groups > 1:
-		return fmt.Sprintf("cuDNN has no reliable 8-bit convolution in groups, and it has %d", op.Groups)
+		return fmt.Sprintf("cuDNN has no reliable grouped 8-bit convolution, and this one has %d groups", op.Groups)
 	case op.Dilation > 1:
 		return "cuDNN has no dilated 8-bit convolution"
 	case op.In%4 != 0 || op.Out%4 != 0:
-		return fmt.Sprintf("cuDNN's 8-bit convolutions want channels in multiples of 4, it has %d and %d", op.In, op.Out)
+		return fmt.Sprintf("cuDNN's 8-bit convolutions want channels in multiples of 4, and this one has %d and %d", op.In, op.Out)
 	}
 	return ""
 }

@@ -70,8 +70,8 @@ func TestInt8Executed(t *testing.T) {
 	}{
 		// 3 channels, and 10 classes, are no multiples of 4; the rest are two pools.
 		{0, 6, 4, []string{
-			"stem.conv: in fp32 between 8-bit values: cuDNN's 8-bit convolutions want channels in multiples of 4, it has 3 and 8",
-			"head.fc: in fp32 between 8-bit values: cuDNN's 8-bit convolutions want channels in multiples of 4, it has 32 and 10",
+			"stem.conv: in fp32 between 8-bit values: cuDNN's 8-bit convolutions want channels in multiples of 4, and this one has 3 and 8",
+			"head.fc: in fp32 between 8-bit values: cuDNN's 8-bit convolutions want channels in multiples of 4, and this one has 32 and 10",
 			"stem.pool, head.pool",
 			"stage1.b.conv: implicit_precomp_gemm",
 		}, []string{"stage1.b.conv: in fp32"}},

@@ -72,7 +72,7 @@ func (s *session) learn() error {
 	for i, t := range unsafe.Slice(s.c.outputs.tensors, s.c.outputs.count) {
 		out := &s.order.outputs[i]
 		if out.element = models.ElemType(t.element); out.element.Size() == 0 {
-			return fmt.Errorf("output %s is no tensor of numbers", out.name)
+			return fmt.Errorf("output %s is not a tensor of numbers", out.name)
 		}
 		out.shape = make(models.Shape, t.rank)
 		for k, d := range unsafe.Slice(t.shape, t.rank) {

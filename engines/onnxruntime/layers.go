@@ -28,9 +28,9 @@ func (s *session) TimeLayers(ctx context.Context, inferences int) ([]engines.Lay
 	case s.c == nil:
 		return fail(errors.New("the session is closed"))
 	case len(s.engine.provider.opaque) > 0:
-		return fail(fmt.Errorf("%w: to ONNX Runtime all that TensorRT takes is one node; ask engine tensorrt, which times the layers of its plans", engines.ErrNoLayers))
+		return fail(fmt.Errorf("%w: to ONNX Runtime all that TensorRT takes is one node; use the engine tensorrt, which times the layers of its plans", engines.ErrNoLayers))
 	case s.profile == nil || s.c.profile_all == 0:
-		return fail(errors.New("the session was not built for it, or its profile was read before"))
+		return fail(errors.New("the session was not built for it, or its profile has already been read"))
 	}
 	one := make([]hardware.Sample, 1)
 	for range inferences {
@@ -120,8 +120,8 @@ func (s *session) layersOf(nodes []ranNode, inferences int) ([]engines.Layer, er
 // inferences.
 func (e *engine) watched(nodes []ranNode) error {
 	if !slices.ContainsFunc(nodes, func(n ranNode) bool { return n.kernels > 0 }) {
-		return fmt.Errorf("%w: this build of ONNX Runtime, like its releases, tells how long nodes took to be submitted and not how long they ran on the GPU; "+
-			"one that was built with --enable_cuda_profiling tells that too (name it by %s), and engines cudnn and tensorrt do", engines.ErrNoLayers, library.ONNXRuntimeGPUEnv)
+		return fmt.Errorf("%w: this build of ONNX Runtime, like its releases, says how long nodes took to submit and not how long they ran on the GPU; "+
+			"one that was built with --enable_cuda_profiling says that too (name it by %s), and so do the engines cudnn and tensorrt", engines.ErrNoLayers, library.ONNXRuntimeGPUEnv)
 	}
 	ran, silent := map[string]int{}, map[string]int{}
 	for _, n := range nodes {

@@ -340,7 +340,7 @@ func judgeOnTensorRT(e *engine, p models.Precision) ability {
 		// It may well run: where no option names a precision the provider is said to have
 		// TensorRT take the types of the model (as pull request 18707 proposed). But nobody
 		// has seen it, and nothing tells what ran.
-		return ability{refused: fmt.Errorf("genbench asks %s for no fp8, which is untried through ONNX Runtime; the engine tensorrt takes it and tells what ran", e.info.Name)}
+		return ability{refused: fmt.Errorf("genbench does not ask %s for fp8, which is untried through ONNX Runtime; the engine tensorrt takes it and says what ran", e.info.Name)}
 	}
 	return ability{}
 }

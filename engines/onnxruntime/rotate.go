@@ -27,7 +27,7 @@ func (s *session) Rotate(bytes int64) ([]native.Call, error) {
 	case s.c == nil:
 		return nil, errors.New("rotate inputs: the session is closed")
 	case s.stream == nil:
-		return nil, errors.New("rotate inputs: those of a session on the host are not")
+		return nil, errors.New("rotate inputs: those of a session on the host are never rotated")
 	case s.rotation.rotated != nil:
 		return nil, errors.New("rotate inputs: they are rotated already")
 	}

@@ -399,7 +399,7 @@ func (s *session) Output() (models.Tensor, error) {
 	}
 	at := slices.IndexFunc(s.order.outputs, func(p port) bool { return isFloat(p.element) })
 	if at < 0 {
-		return models.Tensor{}, fmt.Errorf("read output: none of %s is a float", s.order.path)
+		return models.Tensor{}, fmt.Errorf("read output: no output of %s holds floats", s.order.path)
 	}
 	out := s.order.outputs[at]
 	if s.stream != nil {

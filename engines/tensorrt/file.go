@@ -107,7 +107,7 @@ func copyFile(w io.Writer, path string) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return &fs.PathError{Op: "read", Path: path, Err: errors.New("it is no regular file")}
+		return &fs.PathError{Op: "read", Path: path, Err: errors.New("it is not a regular file")}
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -124,12 +124,12 @@ func (s *session) fill(inputs []models.Value) error {
 	for _, in := range s.inputs {
 		at := slices.IndexFunc(inputs, func(v models.Value) bool { return v.Name == in.name })
 		if at < 0 {
-			return fmt.Errorf("the plan has an input %s, which the file has not", in.name)
+			return fmt.Errorf("the plan has an input %s, which the file does not have", in.name)
 		}
 		v := inputs[at]
 		data, err := contentFor(v, in.kind)
 		if err == nil && !v.Shape.Equal(in.shape) {
-			err = fmt.Errorf("the plan gives it shape %v, it was to be %v", in.shape, v.Shape)
+			err = fmt.Errorf("the plan gives it shape %v, want %v", in.shape, v.Shape)
 		}
 		if err == nil {
 			err = s.stream.CopyIn(in.data, data)

@@ -165,7 +165,7 @@ func (e *engine) plan(o order) ([]byte, engines.Plan, error) {
 func (e *engine) search(o order, timing []byte) (plan, times []byte, err error) {
 	number, known := code(o.precision)
 	if !known {
-		return nil, nil, fmt.Errorf("precision %q is none of TensorRT's", o.precision)
+		return nil, nil, fmt.Errorf("TensorRT has no precision %q", o.precision)
 	}
 	// C memory, because a struct that is passed to C must not hold Go pointers.
 	what := C.gb_trt_build{
@@ -256,7 +256,7 @@ func (s *session) bind(index int) error {
 	}
 	switch {
 	case d.host != 0:
-		return fail("the model computes shapes from its values, so that TensorRT wants it in the host's memory, which genbench does not give it")
+		return fail("the model computes shapes from its values, so TensorRT wants it in the host's memory, where genbench does not put it")
 	case p.kind.size() == 0:
 		return fail("the plan gives it an element type that genbench does not know")
 	case d.rank > C.GB_TRT_MAX_DIMS:
@@ -325,7 +325,7 @@ func (s *session) Output() (models.Tensor, error) {
 	}
 	at := slices.IndexFunc(s.outputs, func(p port) bool { return p.kind.float() })
 	if at < 0 {
-		return models.Tensor{}, fmt.Errorf("read output: none of %s is a float", s.file)
+		return models.Tensor{}, fmt.Errorf("read output: no output of %s holds floats", s.file)
 	}
 	out := s.outputs[at]
 	raw := make([]byte, out.bytes())

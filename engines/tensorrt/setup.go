@@ -122,7 +122,7 @@ func headerVersion(dir string) (string, error) {
 		parts[m[1]] = m[2]
 	}
 	if len(parts) != 3 {
-		return "", fmt.Errorf("%s tells no version", filepath.Join(dir, "NvInferVersion.h"))
+		return "", fmt.Errorf("%s states no version", filepath.Join(dir, "NvInferVersion.h"))
 	}
 	return parts["MAJOR"] + "." + parts["MINOR"] + "." + parts["PATCH"], nil
 }

@@ -227,7 +227,7 @@ func (e *engine) computes(p models.Precision) error {
 	_, known := code(p)
 	switch {
 	case !known:
-		return fmt.Errorf("precision %q is none of TensorRT's", p)
+		return fmt.Errorf("TensorRT has no precision %q", p)
 	case p == models.BF16 && e.major < 10:
 		return fmt.Errorf("TensorRT %s has no bf16; it came with version 9", e.info.Version)
 	case (p == models.BF16 || p == models.TF32) && gpu.CapabilityMajor < 8:

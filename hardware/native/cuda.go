@@ -86,7 +86,7 @@ func OpenCUDA(name string) (*CUDA, error) {
 	}
 	switch {
 	case c.api.cuDriverGetVersion == nil:
-		err = fmt.Errorf("%s is no CUDA driver: it has no %s", c.path, C.GoString(C.gb_cuda_name(missing)))
+		err = fmt.Errorf("%s is not a CUDA driver: it has no %s", c.path, C.GoString(C.gb_cuda_name(missing)))
 	case c.version < minCUDA:
 		err = fmt.Errorf("%s supports CUDA %s, want %s or newer: update the NVIDIA driver", c.path, CUDAVersion(c.version), CUDAVersion(minCUDA))
 	case missing != C.gb_call_none:
@@ -404,7 +404,7 @@ func (g *CUDAGraph) unsafe() error {
 	case C.gb_cuda_host_function:
 		return fmt.Errorf("%w: it calls a function on the host in the middle", ErrUnsafeGraph)
 	case C.gb_cuda_host_copy:
-		return fmt.Errorf("%w: it copies from or to the host's memory, which others may use by then", ErrUnsafeGraph)
+		return fmt.Errorf("%w: it copies from or to the host's memory, which others may be using by then", ErrUnsafeGraph)
 	}
 	return fmt.Errorf("%w as far as can be told: %s, a driver of CUDA %s, has no %s to look at it", ErrUnsafeGraph,
 		g.stream.cuda.path, g.stream.cuda.Version(), C.GoString(C.gb_cuda_name(g.c.missing)))
