@@ -235,10 +235,11 @@ type Shares struct {
 }
 
 // sharesOf takes the samples of each round by launch, and the number of each launch's
-// build where builds were replicated, nil where they were not. It estimates the variance components of a nested design by the method of
-// moments: what the levels below explain is taken from the variance of the means of each
-// level, n/n_eff samples of a round counting as one (Searle, Casella & McCulloch, Variance
-// Components, 1992, section 3.3; a component below zero is zero).
+// build where builds were replicated, nil where they were not. It estimates the
+// variance components of a nested design by the method of moments: what the levels
+// below explain is taken from the variance of the means of each level, n/n_eff samples
+// of a round counting as one (Searle, Casella & McCulloch, Variance Components, 1992,
+// section 3.3; a component below zero is zero).
 func sharesOf(launches [][][]float64, builds []int) Shares {
 	var (
 		sample, samples   float64 // sum of squares within rounds, degrees of freedom

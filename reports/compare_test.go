@@ -235,7 +235,7 @@ func doubted() *verdict.Comparison {
 	}
 	c := &verdict.Comparison{Base: run("20260301-090000-0001"), New: run("20260301-090010-0002"), Alpha: 0.05, Families: []verdict.Family{family},
 		Differences: []verdict.Difference{{Name: "engine", Base: "onnxruntime 1.30.0", New: "onnxruntime 1.32.0", Spoils: true, Allowed: true}},
-		Doubts:      []verdict.Doubt{{Text: "base and new are the same binary, libraries, networks and settings, as far as their journals tell: this gate compared a thing with itself"}}}
+		Doubts:      []verdict.Doubt{{Text: "base and new are the same binary, libraries, networks and settings, as far as their journals say: this gate compared a thing with itself"}}}
 	for _, arm := range []string{"base", "new"} {
 		c.Doubts = append(c.Doubts, verdict.Doubt{Code: bench.TornJournal, Text: arm + ": line 12 of the journal was cut short and is ignored"})
 		for _, load := range []string{"1.32", "1.71", "2.05"} {
@@ -308,7 +308,7 @@ func TestDoubtMarksTheVerdict(t *testing.T) {
 	}{
 		{nil, "", "✅"},
 		{[]verdict.Doubt{{Text: "it is compared with itself"}}, "", "⚠️"},
-		{[]verdict.Doubt{{Code: bench.Interrupted, Text: "the run did not come to its end"}}, "", "⚠️"},
+		{[]verdict.Doubt{{Code: bench.Interrupted, Text: "the run did not reach its end"}}, "", "⚠️"},
 		{nil, bench.FakeEngine, "⚠️"},
 		{nil, bench.LostLaunches, "⚠️"},
 		{nil, bench.Unchecked, "✅"},
@@ -410,7 +410,7 @@ func TestDesign(t *testing.T) {
 	stored := *gate
 	stored.Base.Config.Protocol.Launches = 12
 	advice := *gate
-	advice.Advisory = "the gate did not come to its end"
+	advice.Advisory = "the gate did not reach its end"
 	// What is the same lies within the margin that was asked for.
 	if got := remark(low); got != "" {
 		t.Errorf("same: %s", got)

@@ -7,8 +7,8 @@ import (
 	"gonum.org/v1/gonum/stat"
 )
 
-// A Change is a moment after which a series lies elsewhere. It is a report and fails
-// nothing (R11).
+// A Change is a moment after which a series has another level. It is a report and
+// fails nothing (R11).
 type Change struct {
 	At    int     // the first entry after it
 	Ratio float64 // of the level after it to the one before
@@ -20,10 +20,10 @@ const (
 	shuffles     = 999
 )
 
-// changes splits a series where its two parts differ most and goes on in both, as
+// changes splits a series where its two parts differ most and continues in both, as
 // long as a shuffled series rarely splits that well: binary segmentation with a t
 // statistic and a permutation test, in the manner of Hunter (arXiv 2301.03034). The
-// shuffles have a fixed seed, so that the same series gives the same changes.
+// shuffles have a fixed seed, so the same series gives the same changes.
 func changes(entries []Entry) []Change {
 	values := make([]float64, len(entries))
 	for i, e := range entries {

@@ -1,7 +1,7 @@
 // Package history keeps many results over time: an index of journals in an
 // embedded database, from which series of a point and its change points are read.
-// The journals are the only source. What the database alone knows is where they lie:
-// without it, the directories have to be named again.
+// The journals are the only source. Only the database knows where they lie: without
+// it, the directories have to be named again.
 package history
 
 import (
@@ -26,7 +26,7 @@ import (
 	"genbench/hardware"
 )
 
-// version is that of the tables. Those of an older one are filled anew; the table of
+// version is that of the tables. Those of an older one are filled again; the table of
 // journals has been the same in all of them.
 const version = 2
 
@@ -66,10 +66,10 @@ type Store struct {
 	genbench string
 }
 
-// Open opens the index in a file, and makes it where there is none. What an older form
-// or another version of genbench holds is read again from the journals by Update. A file
-// that is damaged is begun anew, and no longer knows of journals outside the directories
-// that Update is given.
+// Open opens the index in a file, and makes it where there is none. What an older format
+// or another version of genbench put into it is read again from the journals by Update.
+// A damaged file is replaced by an empty index, which no longer knows of journals
+// outside the directories that Update is given.
 func Open(ctx context.Context, path, genbench string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
@@ -81,7 +81,7 @@ func Open(ctx context.Context, path, genbench string) (*Store, error) {
 	return anew(ctx, path, genbench)
 }
 
-// Rebuild opens the index so that Update reads every journal again that it knows.
+// Rebuild opens the index so that Update reads again every journal that it knows.
 func Rebuild(ctx context.Context, path, genbench string) (*Store, error) {
 	s, err := Open(ctx, path, genbench)
 	if err != nil {
@@ -96,7 +96,8 @@ func Rebuild(ctx context.Context, path, genbench string) (*Store, error) {
 	return anew(ctx, path, genbench)
 }
 
-// Damaged says whether an error comes of a file that is no index, or no longer one.
+// Damaged says whether an error comes from a file that is not an index, or no longer
+// one.
 func Damaged(err error) bool {
 	return errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.CORRUPT)
 }
@@ -180,7 +181,7 @@ func (s *Store) fillAnew(ctx context.Context, needed func(found int) bool) (err 
 	return err
 }
 
-// Close ends the use of the index.
+// Close closes the index.
 func (s *Store) Close() error { return s.db.Close() }
 
 // An Update is what came of looking at journals.
@@ -296,7 +297,7 @@ func (s *Store) journals(ctx context.Context) (known map[string]stamp, problems 
 	return known, problems, rows.Err()
 }
 
-// read takes one journal in. One that cannot be read is noted with its problem.
+// read takes in one journal. One that cannot be read is noted with its problem.
 func read(ctx context.Context, tx *sql.Tx, path string, now stamp) (problem string, err error) {
 	result, readErr := bench.LoadResult(filepath.Dir(path))
 	if readErr != nil {
@@ -332,7 +333,7 @@ func read(ctx context.Context, tx *sql.Tx, path string, now stamp) (problem stri
 }
 
 // ofGate says whether a run is one launch of a gate or of a calibration: half of a pair,
-// whose numbers say something beside the other half alone.
+// whose numbers mean something only beside the other half.
 func ofGate(run bench.RunRecord) bool {
 	return run.Config.Protocol.Launches == 1 && run.Config.Protocol.SentinelEvery == 0 && slices.Contains(run.Argv, "--no-report")
 }
@@ -345,7 +346,8 @@ func machine(run bench.RunRecord) string {
 	return m.Name()
 }
 
-// setting is what else must be alike for two runs on one machine to be of one series.
+// setting is what else must be the same for two runs on one machine to belong to one
+// series.
 func setting(log *bench.Log) string {
 	run := log.Run
 	var parts []string

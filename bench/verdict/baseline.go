@@ -14,9 +14,9 @@ import (
 	"genbench/bench"
 )
 
-// A Shelf keeps named baselines: copies of journals, so that the directory a run
-// was written to may go. Keep two names, the previous good run and a fixed release:
-// a baseline that only rolls hides slow creep, one that never moves misleads (R8).
+// A Shelf keeps named baselines: copies of journals, so the directory that a run was
+// written to may go. Keep two names, the previous good run and a fixed release: a
+// baseline that only rolls hides slow creep, one that never moves misleads (R8).
 type Shelf struct{ Dir string }
 
 // NewShelf is the shelf of a state directory.
@@ -45,7 +45,7 @@ func (s Shelf) Path(name string) (string, error) {
 	}
 	dir := filepath.Join(s.Dir, name)
 	if _, err := os.Stat(filepath.Join(dir, bench.JournalName)); err != nil {
-		return "", fmt.Errorf("no baseline %q; `genbench baseline list` shows those there are", name)
+		return "", fmt.Errorf("no baseline %q; `genbench baseline list` shows which there are", name)
 	}
 	return dir, nil
 }
@@ -64,7 +64,7 @@ func checkName(name string) error {
 // every point that could be measured has numbers that may be used.
 func Fit(log *bench.Log) error {
 	if cut(log) || log.TornLine > 0 {
-		return &UnfitError{Reason: "the run did not come to its end", Missing: true}
+		return &UnfitError{Reason: "the run did not reach its end", Missing: true}
 	}
 	measured := 0
 	for _, o := range bench.Outcomes(log) {
@@ -95,7 +95,7 @@ func (s Shelf) Save(name, journal string, replace bool) error {
 	dir := filepath.Join(s.Dir, name)
 	target := filepath.Join(dir, bench.JournalName)
 	if _, err := os.Stat(target); err == nil && !replace {
-		return fmt.Errorf("baseline %q is taken; name another or say --replace", name)
+		return fmt.Errorf("baseline %q is taken; choose another name or give --replace", name)
 	}
 	from, err := os.Open(journal)
 	if err != nil {

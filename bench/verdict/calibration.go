@@ -75,7 +75,7 @@ func SettingOf(a Arm) Setting {
 	return s
 }
 
-// Equal tells whether two settings are one.
+// Equal tells whether two settings are the same.
 func (s Setting) Equal(o Setting) bool { return s.id() == o.id() }
 
 // id tells settings apart, and names the file of this one's calibration.
@@ -93,7 +93,8 @@ func digestOf(v any) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// A Machine is what a measurement was taken on, as far as a change of it makes another.
+// A Machine is what a measurement was taken on, as far as a change of it makes another
+// machine.
 type Machine struct {
 	HostnameHash string   `json:"hostname_hash"`
 	CPU          string   `json:"cpu_model"`
@@ -139,20 +140,20 @@ func NewCalibration(c *Comparison, s Setting) (*Calibration, error) {
 	return cal, nil
 }
 
-// LeastCalibrationPairs is the least number of which a 95th percentile is not
+// LeastCalibrationPairs is the least number of pairs whose 95th percentile is not
 // simply the largest.
 const LeastCalibrationPairs = 20
 
-// A Coverage is what a calibration knows of the points of a run.
+// A Coverage is what a calibration knows about the points of a run.
 type Coverage struct {
-	Points, Known int // that are not skipped, and of them those with a floor
-	// Largest of the floors is the least threshold that works for all that have one; At is
-	// the point that sets it.
+	Points, Known int // points that are not skipped, and those of them with a floor
+	// Largest of the floors is the least threshold that works for all points that have
+	// one; At is the point that sets it.
 	Largest float64
 	At      bench.Point
 }
 
-// Coverage looks a run's points up.
+// Coverage looks up a run's points.
 func (c *Calibration) Coverage(log *bench.Log) Coverage {
 	var v Coverage
 	for _, o := range bench.Outcomes(log) {
@@ -217,7 +218,7 @@ func LoadCalibration(state string, s Setting, now time.Time) (*Calibration, stri
 	path := calibrationFile(state, s)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "this machine was never calibrated as it is set up now", nil
+		return nil, "this machine has never been calibrated as it is set up now", nil
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("read calibration: %w", err)
@@ -245,7 +246,7 @@ func LoadCalibration(state string, s Setting, now time.Time) (*Calibration, stri
 	case oldest > 0:
 		return nil, fmt.Sprintf("the calibration is %.0f days old", oldest.Hours()/24), nil
 	default:
-		return nil, "the calibration is of a date to come", nil
+		return nil, "the calibration is dated in the future", nil
 	}
 	return &c, "", nil
 }

@@ -10,7 +10,7 @@ import (
 	"genbench/bench"
 )
 
-// A Verdict is what may be said of a point.
+// A Verdict is what may be said about a point.
 type Verdict string
 
 const (
@@ -24,7 +24,7 @@ const (
 	Invalid    Verdict = "invalid"     // one side's numbers must not be used
 )
 
-// Meaning explains a verdict to who reads it in a report.
+// Meaning explains a verdict to readers of a report.
 func (v Verdict) Meaning() string {
 	switch v {
 	case Regressed:
@@ -34,11 +34,11 @@ func (v Verdict) Meaning() string {
 	case Same:
 		return "shown to lie within the margin by two one-sided tests, however high this machine's noise floor"
 	case Undecided:
-		return "the pairs do not tell, or what they were taken of was not steady; a true change below `detectable` is often not seen: take more pairs or quieten the machine"
+		return "the pairs do not tell, or what they measured was not steady; a true change below `detectable` is often not seen: take more pairs or quieten the machine"
 	case ClockShift:
-		return "slower in time and the same in clock cycles: the processor ran at another clock"
+		return "slower in time but the same in clock cycles: the processor ran at another clock"
 	case Missing:
-		return "the new result was to have numbers for this point and has none"
+		return "the new result should have numbers for this point and has none"
 	case Extra:
 		return "the base has no numbers for this point; nothing to compare"
 	case Invalid:
@@ -53,7 +53,7 @@ func (v Verdict) Meaning() string {
 // together.
 type Arm struct{ Logs []*bench.Log }
 
-// Run is what the arm's first journal says of itself.
+// Run is what the arm's first journal says about itself.
 func (a Arm) Run() bench.RunRecord { return a.Logs[0].Run }
 
 // A Comparison is two arms side by side.
@@ -64,10 +64,10 @@ type Comparison struct {
 	Advisory string
 	Doubts   []Doubt // about the comparison as a whole
 	Alpha    float64
-	// Strict has what is undecided fail.
+	// Strict makes what is undecided fail.
 	Strict bool
 	// Stopped is why a gate ended before it had all that it needs to decide, and
-	// StoppedCode what it ends with; empty where it came to its end.
+	// StoppedCode its exit code; empty where it reached its end.
 	Stopped     string
 	StoppedCode int
 	Families    []Family
@@ -103,14 +103,14 @@ type Row struct {
 	Ratio bench.Estimate
 	Pairs Pairs // in the order of the launches; positive is worse
 	// Margin is what a regression or improvement has to exceed: the family's threshold, or
-	// the machine's noise floor where that is higher. What is the same lies within the
-	// threshold.
+	// the machine's noise floor where that is higher. A row that is the same lies within
+	// the threshold.
 	Margin float64
 	Raised bool     // the margin is the floor
 	Floor  *float64 // null without a calibration of this point
 	P      float64  // two-sided, of no change beyond the margin
-	// Adjusted is P after Holm, for comparing with Alpha: where a look may spend a part
-	// of that alone, it is as many times larger.
+	// Adjusted is P after Holm, for comparing with Alpha: where a look may spend only a
+	// part of Alpha, it is scaled up to match.
 	Adjusted float64
 	// Detectable is the least true slow-down that fails a build with 80 % power (R4), a
 	// batch that has to confirm it included; infinite where the pairs are too few for the
@@ -120,8 +120,8 @@ type Row struct {
 	Unfit   int
 	Verdict Verdict
 	Reason  string // of a verdict without a test, or of a doubt
-	// Refused says that the row would be the same, but for pairs that are unfit or a run
-	// that drifted.
+	// Refused says that the row would be the same but for unfit pairs or a run that
+	// drifted.
 	Refused bool
 	// GivenUp says that a further look would hardly have decided the row.
 	GivenUp bool
@@ -136,7 +136,7 @@ type Row struct {
 	Confirmed *bool
 }
 
-// Options are what a comparison is asked.
+// Options are what a comparison is asked to do.
 type Options struct {
 	Metrics   []Metric
 	Threshold float64 // instead of every metric's own; 0 keeps those
@@ -244,7 +244,7 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 			family.Rows = append(family.Rows, row)
 		}
 		if !o.Live && !covered {
-			family.Advisory = "the two results were taken at different times, and the calibration of this machine lacks some of these points, or says nothing of this metric"
+			family.Advisory = "the two results were taken at different times, and the calibration of this machine lacks some of these points, or says nothing about this metric"
 			uncovered++
 		}
 		family.judge(o.Alpha, spend, matches)
@@ -259,17 +259,17 @@ func Compare(base, fresh Arm, o Options) (*Comparison, error) {
 	switch {
 	case o.Live:
 	case o.Calibration == nil:
-		c.Advisory = "the two results were taken at different times, and no fresh `genbench calibrate` of this machine says how much that alone changes; use `genbench gate` for a verdict that may fail a build"
+		c.Advisory = "the two results were taken at different times, and no fresh `genbench calibrate` of this machine says how much time alone changes; use `genbench gate` for a verdict that may fail a build"
 	case uncovered == len(c.Families):
 		c.Advisory = c.Families[0].Advisory
 	case apart(base, fresh) > time.Hour:
-		// R10 lets such a verdict stand; who reads it should know on what.
-		c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("the two results were taken %.0f hours apart; the calibration tells how far launches differ that are seconds apart, and not what changed on the machine since", apart(base, fresh).Hours())})
+		// R10 lets such a verdict stand; its reader should know what it rests on.
+		c.Doubts = append(c.Doubts, Doubt{Text: fmt.Sprintf("the two results were taken %.0f hours apart; the calibration says how far launches that are seconds apart differ, and not what changed on the machine since", apart(base, fresh).Hours())})
 	}
 	return c, nil
 }
 
-// Advices lists what of a comparison is advice, and why: all of it, or some metrics.
+// Advices lists why a comparison is only advice: for all of it, or by metric.
 func (c *Comparison) Advices() []string {
 	if c.Advisory != "" {
 		return []string{c.Advisory}
@@ -297,13 +297,13 @@ type namedArm struct {
 
 func arms(base, fresh Arm) [2]namedArm { return [2]namedArm{{"base", base}, {"new", fresh}} }
 
-// judge tests a family's rows, one for each of the matches, and spends a part of alpha
-// on it, or all.
+// judge tests a family's rows, one for each of the matches, and spends alpha, or a
+// part of it, on that.
 func (f *Family) judge(alpha, spend float64, matches []matched) {
 	var at []int
 	var flips []flip
 	var p, slower []float64
-	below := map[int][]float64{} // by the number of pairs, whose cube it takes to compute
+	below := map[int][]float64{} // by the number of pairs; its computation takes time by their cube
 	for i := range f.Rows {
 		r := &f.Rows[i]
 		if r.Verdict != "" {
@@ -323,8 +323,8 @@ func (f *Family) judge(alpha, spend float64, matches []matched) {
 	adjusted, watch := holm(p), benjaminiHochberg(slower)
 	for k, i := range at {
 		r, flip := &f.Rows[i], flips[k]
-		// A floor says what this machine cannot see, and so acquits nothing: what is the same
-		// lies within the threshold itself.
+		// A floor says what this machine cannot see, and so acquits nothing: to be the same,
+		// a row must lie within the threshold itself.
 		threshold := math.Log1p(f.Threshold)
 		r.Adjusted = min(1, adjusted[k]*alpha/spend)
 		low, high := flip.Bounds(alpha / 2)
@@ -364,19 +364,20 @@ func (f *Family) judge(alpha, spend float64, matches []matched) {
 
 // unfitShare is how many of a point's pairs may be unfit before it can no longer be
 // called the same. A gate accepts Q1 or Q2 and one class on both sides (protocol,
-// section 11), and a point is lost with more than a quarter of its rounds (X1); as
+// section 11), and a point is lost with more than a quarter of its rounds (X1); so
 // many wild pairs, and no more, leave the median of the Walsh averages where it is:
-// its breakdown point is 29 % (Hodges, Proceedings of the Fifth Berkeley Symposium
-// 1, 1967).
+// its breakdown point is 29 % (Hodges, Proceedings of the Fifth Berkeley Symposium 1,
+// 1967).
 //
-// It takes back an acquittal alone. Which arm runs first is drawn by lot, so a
-// difference between the arms that the test finds comes from the versions, whether
-// what they were timed in was steady or not; to let it pass because one of them
-// does not settle would let through just what a gate is for. That no difference was
-// found while neither settled does not say that there is none where both have.
+// It only takes back an acquittal. Which arm runs first is drawn by lot, so a
+// difference that the test finds between the arms comes from the versions, whether or
+// not they were timed in a steady state; to let it pass because one of them does not
+// settle would let through just what a gate is for. That no difference was found
+// while neither had settled does not mean that there is none once both have.
 const unfitShare = 0.25
 
-// detect fills in what each tested row would have found at a look that spends so much.
+// detect fills in what each tested row would have found at a look with that much of
+// alpha to spend.
 func (f *Family) detect(spend float64) {
 	for i := range f.Rows {
 		if r := &f.Rows[i]; len(r.Pairs) > 0 {
@@ -403,7 +404,7 @@ func within(f flip, margin, level float64) bool {
 	return f.Below(margin) <= level && f.Above(-margin) <= level
 }
 
-// setRatio turns a difference, of which positive is worse, into new over base.
+// setRatio turns a difference, positive for worse, into new over base.
 func (r *Row) setRatio(m Metric, center, low, high float64) {
 	if m.HigherIsBetter {
 		center, low, high = -center, -high, -low
@@ -415,10 +416,10 @@ func (r *Row) setRatio(m Metric, center, low, high float64) {
 	}
 }
 
-// ExitCode is what a comparison ends with: that of what stopped it; 10 for a
+// ExitCode is the code that a comparison ends with: that of what stopped it; 10 for a
 // regression that may fail a build, 5 for a point that vanished, 4 for one whose
-// numbers must not be used, 11 where Strict asks that everything be decided and it is
-// not; else 0. An improvement never fails.
+// numbers must not be used, 11 where Strict asks that everything be decided and
+// something is not; else 0. An improvement never fails.
 func (c *Comparison) ExitCode() int {
 	undecided := len(c.Advices()) > 0
 	for _, f := range c.Families {
@@ -450,7 +451,7 @@ func (c *Comparison) Failing() int {
 	return n
 }
 
-// Unacceptable tells whether a family's verdict fails a build under Strict alone.
+// Unacceptable tells whether a family's verdict fails a build only under Strict.
 func (c *Comparison) Unacceptable(f Family, v Verdict) bool {
 	return c.Strict && (v == Undecided || v == ClockShift || v == Regressed && c.Advice(f) != "")
 }

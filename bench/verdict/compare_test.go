@@ -367,7 +367,7 @@ func TestAmortisedIsNotComparedWithSingle(t *testing.T) {
 		"blocks":              {blocks, longer, Same, ""},
 		"blocks, now single":  {blocks, single, Invalid, "the base's are means of blocks (amortised), the new ones single inferences"},
 		"single, now blocks":  {single, blocks, Invalid, "the base's are single inferences, the new ones means of blocks"},
-		"single, now not all": {single, mixed, Invalid, "the new ones in some launches one thing"},
+		"single, now not all": {single, mixed, Invalid, "the new ones in some launches the one"},
 		"not all of either":   {mixed, mixed, Invalid, "--cache cold"},
 	} {
 		base, fresh := arm(1, c.base), arm(2, c.fresh)
@@ -774,7 +774,7 @@ func TestCalibration(t *testing.T) {
 	if c, why, _ := LoadCalibration(state, setting, now.Add(Fresh+time.Hour)); c != nil || !strings.Contains(why, "7 days old") {
 		t.Errorf("an old calibration: %v, %q", c, why)
 	}
-	if c, why, _ := LoadCalibration(state, setting, now.Add(-48*time.Hour)); c != nil || !strings.Contains(why, "date to come") {
+	if c, why, _ := LoadCalibration(state, setting, now.Add(-48*time.Hour)); c != nil || !strings.Contains(why, "dated in the future") {
 		t.Errorf("one of tomorrow: %v, %q", c, why)
 	}
 	for name, change := range map[string]func(*Setting){

@@ -16,7 +16,7 @@ type Difference struct {
 	Name      string // as `--allow-diff` takes it
 	Base, New string
 	// Spoils says that numbers on both sides of it do not belong together (R9);
-	// otherwise it is told and no more.
+	// otherwise it is only reported.
 	Spoils  bool
 	Allowed bool // by --allow-diff
 }
@@ -38,8 +38,8 @@ func DifferenceNames() []string {
 }
 
 // Differences lists what two arms do not share, the machine first. The version of
-// genbench and the kernel are told and spoil nothing: they are what a gate compares
-// and what any machine updates.
+// genbench and the kernel are reported and spoil nothing: they are what a gate
+// compares and what any machine updates.
 func Differences(base, fresh Arm) []Difference {
 	a, b := base.Run(), fresh.Run()
 	var list []Difference
@@ -87,7 +87,7 @@ func Differences(base, fresh Arm) []Difference {
 	return list
 }
 
-// engines are those of all journals, each as the first that has it tells.
+// engines are those of all journals, each as the first journal that has it says.
 func (a Arm) engines() []bench.EngineRecord {
 	var list []bench.EngineRecord
 	for _, log := range a.Logs {
@@ -100,12 +100,12 @@ func (a Arm) engines() []bench.EngineRecord {
 	return list
 }
 
-// sampling are the numbers of a protocol that decide how a sample is taken. How often all
-// is replicated, and when to give up, is not among them. Nor is what a launch of a gate or
-// of a calibration leaves out, so that a whole run is comparable with it: the first
-// launch's longer warm-up, and the sentinel, which watches and times no point.
+// sampling are the numbers of a protocol that decide how a sample is taken. How often
+// everything is replicated, and when to give up, are not among them. Nor is what a launch
+// of a gate or of a calibration leaves out, so a whole run is comparable with it: the
+// first launch's longer warm-up, and the sentinel, which watches and times no point.
 func sampling(p bench.Protocol) map[string]json.RawMessage {
-	p.ClockProbe = 0 // how a clock is found: which it is, is a difference of its own
+	p.ClockProbe = 0 // how a clock is found; which one is a difference of its own
 	p.BuildPatience = 0
 	p.ID, p.Profile, p.Launches, p.MaxLaunches, p.Rounds, p.Watchdog, p.RelWidth = "", "", 0, 0, 0, 0, 0
 	p.Settle, p.SentinelEvery, p.DriftStop = 0, 0, 0
@@ -173,8 +173,8 @@ func text[T any](v *T) string {
 	return fmt.Sprint(*v)
 }
 
-// gpus tells something of the GPUs that were measured on. Where NVML knows none of
-// them by the device's name, as on the host or on a part of a GPU, it is that of all.
+// gpus gives a property of the GPUs that were measured on, or of all where NVML knows
+// none of those by the device's name, as on the host or on a part of a GPU.
 func gpus(r bench.RunRecord, of func(hardware.GPU) string) string {
 	var all, measured []string
 	for _, g := range r.GPUs {
@@ -193,7 +193,7 @@ func measuredOn(r bench.RunRecord, id string) bool {
 	return slices.ContainsFunc(r.Devices, func(d hardware.Info) bool { return d.ID == id })
 }
 
-// device tells what kind of device was measured on, and which where NVML cannot.
+// device says what kind of device was measured on, and which one where NVML cannot.
 func device(r bench.RunRecord) string {
 	var all []string
 	for _, d := range r.Devices {
@@ -207,8 +207,8 @@ func device(r bench.RunRecord) string {
 }
 
 // Changed lists what changed within an arm while it was measured: two of its
-// results do not belong together then. Clocks are not among it: a power cap may lower
-// those of one launch, which is then lost and spoils no more than itself (Arm.sides).
+// results do not belong together then. Clocks are not among that: a power cap may
+// lower those of one launch, which is then lost and spoils only itself (Arm.sides).
 func (a Arm) Changed() []Difference {
 	for i, log := range a.Logs[1:] {
 		list := slices.DeleteFunc(Differences(Arm{a.Logs[:i+1]}, Arm{[]*bench.Log{log}}), func(d Difference) bool { return !d.Spoils || d.Name == "clocks" })

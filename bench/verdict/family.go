@@ -55,9 +55,9 @@ type Look struct {
 
 // Looks splits alpha over the two looks of a gate (S5). The first spends what
 // O'Brien and Fleming's bound does at that share of the pairs, in the form of Lan
-// and DeMets (Biometrika 70, 1983): 2-2Φ(z/√share). The second gets all the rest,
-// so that the sum is alpha however the two looks hang together; the joint normal
-// law that would allow a little more does not hold far out, where Holm needs it.
+// and DeMets (Biometrika 70, 1983): 2-2Φ(z/√share). The second gets all the rest, so
+// the sum is alpha however the two looks depend on each other; the joint normal law
+// that would allow a little more does not hold far out, where Holm needs it.
 func Looks(first, second int, alpha float64) [2]Look {
 	share := float64(first) / float64(second)
 	spent := 2 * distuv.UnitNormal.Survival(distuv.UnitNormal.Quantile(1-alpha/2)/math.Sqrt(share))

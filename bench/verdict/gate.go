@@ -15,16 +15,16 @@ const (
 	SecondLook = 20
 )
 
-// Confirmation is the batch that confirms so many flagged points (R6), tested as a
-// family of their own: six pairs more than could decide at all, which are 12 for one
-// point at 5 %.
+// Confirmation is the batch that confirms a number of flagged points (R6), tested as
+// a family of their own: six pairs more than the fewest that can decide, which makes
+// 12 for one point at 5 %.
 func Confirmation(flagged int, alpha float64) Look {
 	return Look{Pairs: PairsFor(flagged, alpha) + 6, Alpha: alpha}
 }
 
 // Stand carries what an earlier look claimed over to this one: a look spends its
-// own part of alpha, and what it found is found. Nor does a row change that got no new
-// pairs: those it has were tested once.
+// own part of alpha, and what it found stays found. Nor does a row without new pairs
+// change: those it has were tested once.
 func (c *Comparison) Stand(earlier *Comparison) {
 	for i := range c.Families {
 		c.Families[i].stand(&earlier.Families[i])
@@ -73,7 +73,7 @@ func (c *Comparison) points(of func(Row) bool) []bench.Point {
 	return list
 }
 
-// Confirm settles what was flagged by a second batch of pairs: a point that is not
+// Confirm settles, by a second batch of pairs, what was flagged: a point that is not
 // flagged again is undecided, because two batches contradict each other.
 func (c *Comparison) Confirm(again *Comparison) {
 	for i := range c.Families {
@@ -93,7 +93,7 @@ func (f *Family) confirm(again *Family) {
 		}
 		was := second[r.Point]
 		if len(was.Pairs) == 0 { // what cannot be measured again is not acquitted
-			r.Verdict, r.Reason = Invalid, "flagged, and could not be measured again: "+cmp.Or(was.Reason, "neither version ran it")
+			r.Verdict, r.Reason = Invalid, "flagged, but could not be measured again: "+cmp.Or(was.Reason, "neither version ran it")
 			if was.Verdict == Missing {
 				r.Verdict = Missing
 			}
@@ -108,18 +108,18 @@ func (f *Family) confirm(again *Family) {
 	}
 }
 
-// Detectable is the least relative slow-down that a look finds with 80 % power at one of
-// so many points, and a batch confirms where one has to, where a pair's standard
-// deviation is sd: what the plan promises before anything was measured (R4). Infinite
-// where the pairs are too few for the family.
+// Detectable is the least relative slow-down that a look finds at one of a number of
+// points with 80 % power, and a batch then confirms where one has to, if a pair's
+// standard deviation is sd: what the plan promises before anything is measured (R4).
+// Infinite where the pairs are too few for the family.
 func Detectable(look Look, points int, confirm Look, margin, sd float64) float64 {
 	look.Alpha /= float64(points)
 	return math.Expm1(math.Log1p(margin) + sd*promised(look, confirm))
 }
 
-// promised is the same without a margin, in standard deviations of a pair. What both a
-// look and its confirmation find with the root of the power each, they find together
-// with the power, as their pairs have nothing in common.
+// promised is the same without a margin, in standard deviations of a pair. What a look
+// and its confirmation each find with the root of the power, they find together with
+// that power, as their pairs have nothing in common.
 func promised(look, confirm Look) float64 {
 	const power = 0.8
 	if confirm.Pairs == 0 {

@@ -16,8 +16,8 @@ func (k launchKey) compare(o launchKey) int {
 	return cmp.Or(cmp.Compare(k.result, o.result), cmp.Compare(k.launch, o.launch))
 }
 
-// A launch is what one launch tells of a point, or, where it has no rounds, what
-// the energy pass of one result does.
+// A launch is what one launch says about a point, or, where it has no rounds, what
+// the energy pass of one result says.
 type launch struct {
 	key      launchKey
 	rounds   []*bench.RoundRecord // that were kept
@@ -27,10 +27,9 @@ type launch struct {
 	noEnergy string // why there is none
 }
 
-// quality is the class of the launch's own number. Whether that is precise is what
-// the pairs are tested for, and drift from launch to launch meets both arms alike;
-// what is left of the classes is whether a steady state was timed, and by a fixed
-// clock.
+// quality is the class of the launch's own number. Its precision is for the test of
+// the pairs to judge, and drift from launch to launch meets both arms alike; what is
+// left of the classes is whether a steady state was timed, under a fixed clock.
 func (l *launch) quality() bench.Quality {
 	for _, r := range l.rounds {
 		if !r.Steady.Met {
@@ -49,10 +48,10 @@ type side struct {
 	state    bench.State
 	reason   string
 	launches []launch // by key
-	passes   []launch // the energy passes, one a result
+	passes   []launch // the energy passes, one per result
 	warnings []bench.Warning
 	wrong    bool   // an output of it was wrong
-	planned  int    // launches that were to have it
+	planned  int    // launches that should have it
 	journals int    // that they are in
 	network  string // sha256 of what was measured; empty where that is not known
 }
@@ -64,7 +63,7 @@ func (s *side) doubt(w bench.Warning) {
 	}
 }
 
-// take adds what a result tells of the point.
+// take adds what a result says about the point.
 func (s *side) take(result int, o *bench.Outcome) {
 	for i, round := range o.Rounds {
 		key := launchKey{result, round.Launch}
@@ -113,8 +112,8 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 			}
 			s.journals, s.planned = s.journals+1, s.planned+log.Run.Config.Protocol.Launches
 			if o.State != bench.Measured {
-				// The first state that is not `measured` is the one told, but that a wrong
-				// output is told before all else.
+				// The first state that is not `measured` is reported, but a wrong output before
+				// all else.
 				if s.state == bench.Measured || o.Wrong && !s.wrong {
 					s.state, s.reason, s.wrong = o.State, o.Reason, o.Wrong
 				}
@@ -130,7 +129,7 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 	}
 	for _, s := range list {
 		// A point is there if no more than a quarter of the journals that were to have it
-		// lost it (X1). A wrong answer is no matter of shares: it has no speed.
+		// lost it (X1). A wrong answer is not a matter of shares: it has no speed.
 		n, of := measured[s.point], s.journals
 		if s.wrong || tooFew(n, of) {
 			continue
@@ -147,10 +146,10 @@ func (a Arm) sides(only []bench.Point) ([]*side, error) {
 // for hours: it takes time by their cube.
 const MostPairs = 1000
 
-// tooFew tells whether more than a quarter is lost of what there was to be (X1), or all.
+// tooFew tells whether more than a quarter of what there should be is lost (X1), or all.
 func tooFew(have, of int) bool { return have == 0 || float64(have) < 0.75*float64(of) }
 
-// cut says whether a run did not come to its planned end.
+// cut says whether a run did not reach its planned end.
 func cut(log *bench.Log) bool { return log.End == nil || log.End.Reason != "" }
 
 // runDoubts is what must be known of a run as a whole.
@@ -160,7 +159,7 @@ func runDoubts(log *bench.Log) []Doubt {
 		list = append(list, Doubt{bench.TornJournal, fmt.Sprintf("line %d of the journal was cut short and is ignored", log.TornLine)})
 	}
 	if cut(log) {
-		list = append(list, Doubt{bench.Interrupted, "the run did not come to its end"})
+		list = append(list, Doubt{bench.Interrupted, "the run did not reach its end"})
 	}
 	for _, f := range log.Run.Findings {
 		list = append(list, Doubt{bench.Disturbed, f.Text})
@@ -220,8 +219,8 @@ func Couples(base, fresh Arm) ([]Couple, error) {
 }
 
 // match brings the arms' points together. Where every point of both arms has one
-// value on an axis, and another in each arm, that axis is what is being compared
-// and does not part them, but is a difference between the arms.
+// value on an axis, and another in each arm, that axis is what is being compared: it
+// does not keep points apart, but is a difference between the arms.
 func match(base, fresh Arm, only []bench.Point) ([]matched, []Difference, error) {
 	before, err := base.sides(nil)
 	if err != nil {
@@ -257,7 +256,7 @@ func match(base, fresh Arm, only []bench.Point) ([]matched, []Difference, error)
 	}
 	// A point that was flagged and that neither version can measure again is for Confirm.
 	if common == 0 && only == nil {
-		return nil, nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s was measured in run %s to be compared with", fresh.Run().ID, base.Run().ID)}
+		return nil, nil, &NotComparableError{Reason: fmt.Sprintf("no point of run %s was measured in run %s to compare with", fresh.Run().ID, base.Run().ID)}
 	}
 	return list, axes, nil
 }
@@ -372,7 +371,7 @@ func (m matched) row(metric Metric) Row {
 		return r
 	}
 	var sumBase, sumNew float64
-	without := func(v Verdict, reason string) Row { // one launch that tells nothing spoils the row
+	without := func(v Verdict, reason string) Row { // one launch without a value spoils the row
 		r.Verdict, r.Reason, r.Pairs, r.Unfit = v, reason, nil, 0
 		return r
 	}
@@ -403,14 +402,14 @@ func (m matched) row(metric Metric) Row {
 	return r
 }
 
-// unlike says why the times of the arms are not of one kind, and no change of one tells
-// of the other: a mean over a block leaves out what comes between single inferences
+// unlike says why the times of the arms are not of one kind, so a change between them
+// means nothing: a mean over a block leaves out what comes between single inferences
 // (M4). It is empty where they can be compared.
 func (m matched) unlike(metric Metric) string {
 	if !metric.Clocked() {
-		return "" // energy is measured in a pass of its own, and never so
+		return "" // energy is measured in a pass of its own, never as a mean over blocks
 	}
-	const mixed = "in some launches one thing and in others the other"
+	const mixed = "in some launches the one and in others the other"
 	kind := func(s *side) string {
 		blocks, single := false, false
 		for _, l := range s.launches {
@@ -437,7 +436,7 @@ func (m matched) unlike(metric Metric) string {
 // A pair is a launch of both arms.
 type pair struct{ base, fresh *launch }
 
-// pairs are the launches that both arms have, in order, and how many there were to be.
+// pairs are the launches that both arms have, in order, and how many there should be.
 func (m matched) pairs(metric Metric) (list []pair, planned int) {
 	base, before := metric.launches(m.base)
 	fresh, after := metric.launches(m.fresh)

@@ -8,7 +8,7 @@ import (
 	"genbench/bench"
 )
 
-// A Metric is one figure of a launch that two results are compared by.
+// A Metric is a figure of a launch by which two results are compared.
 type Metric struct {
 	Name string
 	Doc  string
@@ -22,17 +22,17 @@ type Metric struct {
 	of func(*launch) (float64, string)
 }
 
-// Clocked tells whether a metric is of times, which the clock alone may move (R7) and which
-// are judged no finer than the machine's noise floor (R2). Energy is not so
-// simple: a lower clock takes longer and draws less.
+// Clocked tells whether a metric consists of times, which a change of clock alone may move
+// (R7) and which are judged no finer than the machine's noise floor (R2). Energy is not so
+// simple: at a lower clock a device takes longer and draws less.
 func (m Metric) Clocked() bool { return m.Unit != "J" }
 
 // Calibrated tells whether a machine's noise floor says how far two results of a metric
-// may lie apart: it is taken of latencies (R5), of which throughput is the mirror.
+// may lie apart: it is measured on latencies (R5), which throughput mirrors.
 func (m Metric) Calibrated() bool { return m.Name == Metrics()[0].Name || m.HigherIsBetter }
 
-// launches are those that may have the metric, and how many were to have it: of energy
-// there is one figure a run, and not one a launch.
+// launches are those that may have the metric, and how many should have it: of energy
+// there is one figure per run, not one per launch.
 func (m Metric) launches(s *side) (list []launch, planned int) {
 	if m.Unit == "J" {
 		return s.passes, s.journals
@@ -45,7 +45,7 @@ func Metrics() []Metric {
 	return []Metric{
 		{"latency", "median device time of one inference", 0.01, false, "ns", medianOf},
 		{"p99", "99th percentile of the device time", 0.03, false, "ns", p99Of},
-		{"throughput", "inferences a second over the timed block", 0.02, true, "1/s", rateOf},
+		{"throughput", "inferences per second over the timed block", 0.02, true, "1/s", rateOf},
 		{"energy", "joules of one inference, all that the device takes", 0.03, false, "J", energyOf},
 	}
 }
@@ -82,7 +82,7 @@ func p99Of(l *launch) (float64, string) {
 	var ns []int64
 	for _, r := range l.rounds {
 		if r.AmortisedOver > 0 {
-			return 0, "samples are means of blocks (amortised), whose tails say nothing of single inferences"
+			return 0, "samples are means of blocks (amortised), whose tails say nothing about single inferences"
 		}
 		ns = append(ns, r.DeviceNS...)
 	}
@@ -116,8 +116,8 @@ func energyOf(l *launch) (float64, string) {
 	return l.energy.Gross.Value, ""
 }
 
-// cyclesOf is a time of a launch in clock cycles, of a rate its reciprocal; false where
-// the clock of a round is not known (E4).
+// cyclesOf is a time of a launch in clock cycles, or the reciprocal of a rate; false
+// where the clock of a round is not known (E4).
 func (m Metric) cyclesOf(l *launch) (float64, bool) {
 	value, why := m.of(l)
 	if why != "" {

@@ -9,13 +9,13 @@ import (
 	"genbench/bench"
 )
 
-// leastProspect is the chance of a verdict below which a point is not measured on.
-// Of slow-downs that two full looks find four times in five it loses less than one
-// in fifty (TestGivingUpCostsLittlePower).
+// leastProspect is the chance of a verdict below which a point is not measured
+// further. It loses less than one in fifty of the slow-downs that two full looks find
+// four times in five (TestGivingUpCostsLittlePower).
 const leastProspect = 0.05
 
 // GiveUp marks the points that a further look would hardly decide, so that no time
-// is spent on them. It only ever takes a chance of a verdict away, hence raises no
+// is spent on them. It only ever takes away a chance of a verdict, so it raises no
 // chance of a false one.
 func (c *Comparison) GiveUp(next Look) {
 	for i := range c.Families {
@@ -35,11 +35,11 @@ func (f *Family) giveUp(next Look) {
 		r := &f.Rows[i]
 		if r.open() && r.prospect(next, f.Tested-found, f.Threshold) < leastProspect {
 			r.GivenUp = true
-			r.detects(promised(Look{next.Pairs, next.Alpha / float64(f.Tested)}, f.second)) // what would have been seen, with the pairs that it was spared
+			r.detects(promised(Look{next.Pairs, next.Alpha / float64(f.Tested)}, f.second)) // what would have been seen with the pairs that were left out
 			if r.Reason != "" {
 				r.Reason += "; "
 			}
-			r.Reason += fmt.Sprintf("%d more pairs would hardly decide it (a chance below %.0f %%), and were spared", next.Pairs-most, 100*leastProspect)
+			r.Reason += fmt.Sprintf("%d more pairs would hardly decide it (a chance below %.0f %%) and were not taken", next.Pairs-most, 100*leastProspect)
 		}
 	}
 }
@@ -54,16 +54,16 @@ func (r Row) open() bool {
 	return r.Verdict == Undecided && !r.Refused && !r.GivenUp && len(r.Pairs) > 0
 }
 
-// prospect is the chance that a further look decides a row that is one of so many
-// in question: the predictive probability under a flat prior. Given what the pairs
-// show, the center at that look is normal around the present one; what is judged then
-// are bounds around it that have come closer by the root of the ratio of the pairs.
+// prospect is the chance that a further look decides a row while rows of them are in
+// question: the predictive probability under a flat prior. Given what the pairs show,
+// the center at that look is normal around the present one; the bounds around it that
+// are judged then are closer by the root of the ratio of the pairs.
 func (r Row) prospect(next Look, rows int, threshold float64) float64 {
 	have, want := float64(len(r.Pairs)), float64(next.Pairs)
 	flip := newFlip(r.Pairs)
 	const tail = 0.025
 	low, high := flip.Bounds(tail)
-	// By the ranks, whom a wild pair does not impress.
+	// By the ranks, which a wild pair hardly moves.
 	spread := (high - low) / 2 / distuv.StudentsT{Sigma: 1, Nu: have - 1}.Quantile(1-tail)
 	if want <= have || math.IsInf(spread, 0) || !(spread > 0) {
 		return 1 // nothing is known of the spread

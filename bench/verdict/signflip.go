@@ -12,9 +12,9 @@ import (
 
 // Pairs are what a point's launch pairs say: one difference of logarithms each, new
 // minus base, so that 0.01 is one per cent more. Which arm of a pair ran first is
-// drawn by lot; so, where the arms do not differ, each difference is as likely to
-// have had the other sign, and the distribution of any statistic follows from
-// flipping signs. No shape of the noise is assumed.
+// drawn by lot; so where the arms do not differ, each difference could as well have
+// had the other sign, and the distribution of any statistic follows from flipping
+// signs. No shape of the noise is assumed.
 //
 // The statistic is Wilcoxon's sum of signed ranks. The exact distribution of its
 // sign flips is the same for all data and quickly computed for any number of
@@ -35,8 +35,8 @@ type flip struct {
 // newFlip prepares the test.
 func newFlip(pairs Pairs) flip { return flipWith(pairs, signedRank(len(pairs))) }
 
-// flipWith is newFlip for one who has the distribution, which all points of as many
-// pairs share.
+// flipWith is newFlip for a caller that has the distribution, which all points with
+// the same number of pairs share.
 func flipWith(pairs Pairs, below []float64) flip {
 	n := len(pairs)
 	f := flip{below: below, walsh: make([]float64, 0, n*(n+1)/2)}
@@ -113,20 +113,20 @@ func (f flip) Bounds(level float64) (low, high float64) {
 func SmallestP(n int) float64 { return math.Exp2(float64(1 - n)) }
 
 // PairsFor is how many pairs it takes until the smallest probability clears Holm's
-// first step over a family of so many points: 1 + log2(m/alpha), rounded up (R1).
+// first step over a family of that many points: 1 + log2(m/alpha), rounded up (R1).
 func PairsFor(points int, alpha float64) int {
 	return int(math.Ceil(1 + math.Log2(float64(max(points, 1))/alpha) - 1e-9))
 }
 
-// designDraws is how often detectable draws noise; the 80th percentile of so many
-// is known to about 1.5 %, the 90th to about 2 %.
+// designDraws is how often detectable draws noise; the 80th percentile of these is
+// known to about 1.5 %, the 90th to about 2 %.
 const designDraws = 4000
 
-// detectable is the difference, in standard deviations of a pair, that the test of
-// n pairs finds with so much power at a two-sided level, without a margin: that
+// detectable is the difference, in standard deviations of a pair, that the test of n
+// pairs finds with a given power at a two-sided level, without a margin: that
 // percentile of how far the lower bound of pure noise falls below zero. It is drawn
-// from normal noise with a fixed seed, once for as many pairs, a level and a power.
-// Where the level is out of reach of so few pairs it is infinite.
+// from normal noise with a fixed seed, once for each number of pairs, level and
+// power. Where the level is out of reach of so few pairs it is infinite.
 func detectable(n int, level, power float64) float64 {
 	if SmallestP(n) > level {
 		return math.Inf(1)

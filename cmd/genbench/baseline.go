@@ -28,7 +28,7 @@ func (a *app) baselineCommand() *cobra.Command {
 		Long: "Keep two: the last good run, which you keep replacing, and a release, which you do not; a baseline\n" +
 			"that is always replaced hides slow creep. `genbench compare baseline:NAME DIR` compares with one.",
 		Args: func(cmd *cobra.Command, args []string) error {
-			return usage(errors.New("baseline does what? save NAME DIR, list, show NAME or rm NAME"))
+			return usage(errors.New("baseline needs a command: save NAME DIR, list, show NAME or rm NAME"))
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
@@ -38,7 +38,7 @@ func (a *app) baselineCommand() *cobra.Command {
 		Use:   "save NAME DIR",
 		Short: "Keep a run; one with invalid, failed or missing points is refused",
 		Long: "With --replace the run takes the place of the baseline of that name, if a comparison of the two\n" +
-			"leaves nothing undecided and nothing regressed. To replace a baseline in spite of the verdict, rm it first.",
+			"leaves nothing undecided and nothing regressed. To replace a baseline despite the verdict, rm it first.",
 		Example: "  genbench baseline save release genbench-20260301-090000",
 		Args:    exactArgs(2, "a name and the directory of a run"),
 		RunE:    func(_ *cobra.Command, args []string) error { return a.saveBaseline(args[0], args[1], replace, allow) },
@@ -93,15 +93,15 @@ func (a *app) saveBaseline(name, dir string, replace bool, allow []string) error
 		if err != nil {
 			return err
 		}
-		// That the two are of different times, which makes a comparison advice, is what
-		// replacing is for.
+		// The two are of different times, which makes a comparison advice only; replacing
+		// is for just that.
 		c, err := verdict.Compare(base, arm, verdict.Options{Metrics: verdict.Metrics()[:1], Alpha: 0.05, Live: true, Allow: allow})
 		if err != nil {
 			return comparisonError(err)
 		}
 		c.Strict = true
 		if code := c.ExitCode(); code != 0 {
-			return &exitError{code, fmt.Errorf("save baseline: against the %s of now: %s See `genbench compare %s%s %s`",
+			return &exitError{code, fmt.Errorf("save baseline: against the present %s: %s See `genbench compare %s%s %s`",
 				name, reports.Headline(c), baselinePrefix, name, dir)}
 		}
 	}
@@ -112,7 +112,7 @@ func (a *app) saveBaseline(name, dir string, replace bool, allow []string) error
 	return nil
 }
 
-// shelfError tells a wrong name from a disk that fails.
+// shelfError tells a wrong name from a failing disk.
 func shelfError(err error) error {
 	var disk *fs.PathError
 	if err == nil || errors.As(err, &disk) {

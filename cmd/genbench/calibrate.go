@@ -25,7 +25,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 		Short: "Measure this machine against itself: how far two identical runs lie apart",
 		Long: "Takes pairs of launches of the same thing and keeps, for every point, the 95th percentile of how\n" +
 			"far the two of a pair lie apart: this machine's noise floor there. A gate never judges times below it, and\n" +
-			"`genbench compare` may fail a build only with one that is fresh (7 days) and of this very machine.",
+			"`genbench compare` may fail a build only with one that is fresh (7 days) and from this very machine.",
 		Example: "  genbench calibrate\n  genbench calibrate -- --models genet-large --batches 1\n" +
 			"  genbench calibrate --resume genbench-gate-20260301-090000 -- --models genet-large --batches 1",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.calibrate(cmd.Context(), &f, args) },
@@ -34,7 +34,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 	flags.IntVar(&f.pairs, "pairs", calibrationPairs, "pairs of launches")
 	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
-	flags.StringVar(&f.resume, "resume", "", "directory of a calibration that was interrupted, to go on with; give it the flags that it had")
+	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted calibration to continue; give the flags that it had")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME, which --resume takes)")
 	return cmd
 }
@@ -44,7 +44,7 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 		return usage(fmt.Errorf("--pairs %d: a 95th percentile needs at least %d, and at most %d are judged", f.pairs, verdict.LeastCalibrationPairs, verdict.MostPairs))
 	}
 	if f.resume != "" && f.out != "" {
-		return usage(errors.New("--resume goes on in its own directory and takes no --out"))
+		return usage(errors.New("--resume continues in its own directory and takes no --out"))
 	}
 	d, err := a.newDuel(f, runFlags)
 	if err != nil {
@@ -114,15 +114,15 @@ func (a *app) calibrate(ctx context.Context, f *gateFlags, runFlags []string) er
 	return nil
 }
 
-// A kept is what an earlier sitting has finished.
+// A kept is what an earlier sitting finished.
 type kept struct {
 	pilot       *bench.Log // of the new arm
 	base, fresh verdict.Arm
 	pairs       int
 }
 
-// kept reads the pairs that an earlier sitting has finished, and removes what it has
-// of the next.
+// kept reads the pairs that an earlier sitting finished, and removes what it left of
+// the next.
 func (d *duel) kept(batch string) (kept, error) {
 	var k kept
 	pilots := [2]verdict.Arm{}
@@ -150,7 +150,7 @@ func (d *duel) kept(batch string) (kept, error) {
 			continue
 		}
 		if err := os.RemoveAll(dir); err != nil {
-			return k, fmt.Errorf("go on with %s: %w", d.dir, err)
+			return k, fmt.Errorf("continue %s: %w", d.dir, err)
 		}
 		if k.pairs == 0 {
 			return k, usage(fmt.Errorf("--resume %s: no pair of launches is finished there", d.dir))
@@ -174,8 +174,8 @@ func (d *duel) finishedLegs(batch string, pair int) (base, fresh []*bench.Log) {
 	}
 }
 
-// stillTheSame refuses to add to launches that were taken of something else. It asks
-// the second pilots of both sittings, and at which clocks the launches are.
+// stillTheSame refuses to add to launches that measured something else. It compares
+// the second pilots of both sittings, and the clocks of the launches.
 func (d *duel) stillTheSame(k kept) error {
 	then, now := k.pilot, d.pilots[1].log
 	changes := verdict.Arm{Logs: []*bench.Log{then, now}}.Changed()
@@ -186,7 +186,7 @@ func (d *duel) stillTheSame(k kept) error {
 		changes = []verdict.Difference{{Name: "points", Base: fmt.Sprintf("%d points", len(then.Run.Plan)), New: fmt.Sprintf("%d, or others", len(now.Run.Plan))}}
 	}
 	if len(changes) > 0 {
-		return comparisonError(&verdict.NotComparableError{Reason: "what " + d.dir + " holds was measured otherwise", Differences: changes})
+		return comparisonError(&verdict.NotComparableError{Reason: "what " + d.dir + " holds was measured differently", Differences: changes})
 	}
 	return nil
 }

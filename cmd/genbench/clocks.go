@@ -19,7 +19,7 @@ import (
 // leasesVariable names another directory for the leases of clocks.
 const leasesVariable = "GENBENCH_LEASES"
 
-// guardName is the hidden command that every lease of clocks starts once.
+// guardName is the hidden command that every lease of clocks starts.
 const guardName = "guard"
 
 func (a *app) clocksCommand() *cobra.Command {
@@ -57,14 +57,14 @@ func (a *app) clocksLockCommand() *cobra.Command {
 	var memory int
 	cmd := &cobra.Command{
 		Use:   "lock MHZ|base",
-		Short: "Hold the SM clocks of GPUs until this command ends, by whatever signal",
+		Short: "Hold the SM clocks of GPUs until this command ends, however it ends",
 		Long: "Hold the SM clocks of GPUs until this command ends. It needs root, and in a container CAP_SYS_ADMIN.\n\n" +
-			"A guardian process gives the clocks back when this one ends, also when it is killed. While it runs, a\n" +
+			"A guardian process gives the clocks back when this one ends, even if it is killed. While it runs, a\n" +
 			"`genbench run` of any user finds the clocks held. \"base\" is the highest clock that the board holds at its\n" +
 			"power limit.\n\n" +
 			"What is held is written down in /run/genbench, or in the directory that GENBENCH_LEASES names, for\n" +
-			"`genbench clocks reset`. Mount that directory from the host into containers: killing a whole container kills\n" +
-			"the guardian, too.",
+			"`genbench clocks reset`. Mount that directory from the host into containers: killing a whole container also kills\n" +
+			"the guardian.",
 		Example: "  genbench clocks lock base\n  genbench clocks lock 1410 --gpus GPU-5c89b0aa-…",
 		Args:    exactArgs(1, "one clock in MHz, or base"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,7 +72,7 @@ func (a *app) clocksLockCommand() *cobra.Command {
 			if !request.Base {
 				mhz, err := strconv.Atoi(args[0])
 				if err != nil || mhz <= 0 {
-					return usage(fmt.Errorf("lock clocks: %q is no clock; want a number of MHz, or base", args[0]))
+					return usage(fmt.Errorf("lock clocks: %q is not a clock; want a number of MHz, or base", args[0]))
 				}
 				request.SMMHz = mhz
 			}
@@ -86,7 +86,7 @@ func (a *app) clocksLockCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&uuids, "gpus", nil, "UUIDs of the GPUs (default: all)")
-	cmd.Flags().IntVar(&memory, "memory", 0, "lock the memory clock at so many MHz, too (Ampere and newer)")
+	cmd.Flags().IntVar(&memory, "memory", 0, "also lock the memory clock, at this many MHz (Ampere and newer)")
 	return cmd
 }
 
@@ -146,8 +146,7 @@ func chooseGPUs(gpus []hardware.GPU, uuids []string) ([]hardware.GPU, error) {
 	return chosen, nil
 }
 
-// leaseDirectories are where leases are looked for; the first of own is where new
-// ones go.
+// leaseDirectories are where leases are looked for; own is where new ones go.
 func leaseDirectories() (own string, all []string) {
 	if dir := os.Getenv(leasesVariable); dir != "" {
 		return dir, []string{dir}
@@ -177,7 +176,7 @@ func leaseClocks(ctx context.Context, n *hardware.NVML, request hardware.ClockRe
 	return lease, err
 }
 
-// leaseCheck is how often a holder looks whether its guardian still stands.
+// leaseCheck is how often a holder checks that its guardian still lives.
 const leaseCheck = 200 * time.Millisecond
 
 // holdClocks locks until the context ends.
@@ -211,7 +210,7 @@ func (a *app) holdClocks(ctx context.Context, n *hardware.NVML, gpus []hardware.
 		for _, l := range leases {
 			if !l.Held() {
 				tick.Stop()
-				return fmt.Errorf("hold clocks of GPU %s: the guardian was ended; clocks are given back", l.Record.Request.GPU)
+				return fmt.Errorf("hold clocks of GPU %s: the guardian has ended; the clocks are given back", l.Record.Request.GPU)
 			}
 		}
 	}

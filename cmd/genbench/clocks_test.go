@@ -189,7 +189,7 @@ func TestClocksGuardianKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = holder.Wait()
-			if code := holder.ProcessState.ExitCode(); code != exitInternal || !strings.Contains(stderr.String(), "the guardian was ended") {
+			if code := holder.ProcessState.ExitCode(); code != exitInternal || !strings.Contains(stderr.String(), "the guardian has ended") {
 				t.Errorf("exit code %d, stderr %q; want %d and what happened", code, stderr, exitInternal)
 			}
 			b.givenBack(t)
@@ -289,7 +289,7 @@ func TestClocksRefused(t *testing.T) {
 		{"", []string{"9999"}, exitUsage, "the highest is 1980"},
 		{"", []string{"1410", "--memory", "2000"}, exitUsage, "2000 MHz is no memory clock of this board: it has 1593,2619"},
 		{"FAKE_NVML_ARCHITECTURE=6", []string{"1410", "--memory", "2619"}, exitUsage, "Ampere and newer"},
-		{"", []string{"fast"}, exitUsage, `"fast" is no clock`},
+		{"", []string{"fast"}, exitUsage, `"fast" is not a clock`},
 		{"", []string{"-5"}, exitUsage, "unknown shorthand flag"},
 		{"", []string{}, exitUsage, "one clock in MHz, or base"},
 		{"", []string{"1410", "--gpus", "GPU-other"}, exitUsage, "--gpus GPU-other: the driver shows GPU-fake-0"},

@@ -39,14 +39,15 @@ func (f *judgeFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.metrics, "metric", names[:1], fmt.Sprintf("what is compared: %s; each is a family of its own", strings.Join(names, ", ")))
 	flags.StringVar(&f.threshold, "threshold", "", fmt.Sprintf("relative change to overlook, such as 1%% or 0.01 (default: %s)", strings.Join(thresholds, ", ")))
 	flags.Float64Var(&f.alpha, "alpha", 0.05, "chance of a false alarm among all points of a metric")
-	flags.BoolVar(&f.strict, "strict", false, "exit 11 where a point is undecided or clock_shift, or the verdict is advice alone")
+	flags.BoolVar(&f.strict, "strict", false, "exit 11 where a point is undecided or clock_shift, or the verdict is only advice")
 	formats := namesOf(reports.CompareFormats(), func(f reports.CompareFormat) string { return f.Name })
 	flags.StringVar(&f.format, "format", formats[0], orList(formats))
 	flags.StringVarP(&f.output, "output", "o", "", "file to write (default: print)")
-	flags.StringArrayVar(&f.also, "also", nil, "the same in another format: FORMAT=FILE, once for each")
+	flags.StringArrayVar(&f.also, "also", nil, "the same in another format: FORMAT=FILE; may be repeated")
 }
 
-// An output is a format of a verdict, and the file that it goes to; none is standard output.
+// An output is a format of a verdict, and the file that it goes to; empty is standard
+// output.
 type output struct {
 	report reports.CompareReport
 	file   string
@@ -112,13 +113,13 @@ func (a *app) compareCommand() *cobra.Command {
 	var allow []string
 	cmd := &cobra.Command{
 		Use:   "compare BASE NEW",
-		Short: "Say of every point of two results whether it regressed",
+		Short: "Say which points regressed between two results",
 		Long: "BASE and NEW are directories of runs, or baseline:NAME. Verdicts are regressed, improved, same,\n" +
-			"undecided and clock_shift; what one result lacks is listed too. Results of different times are\n" +
-			"compared for advice only, unless a fresh `genbench calibrate` says how far this machine strays.\n" +
+			"undecided and clock_shift; what one result lacks is listed too. Results from different times are\n" +
+			"compared only as advice, unless a fresh `genbench calibrate` says how far this machine strays.\n" +
 			"Take both runs with --profile ci: from the 4 launches of quick every point stays undecided.\n\n" +
-			"Exit codes: 0 no regression, or advice alone, 2 usage, 4 points are invalid, 5 points are missing, 10\n" +
-			"regressed, 11 undecided, clock_shift or advice alone under --strict, 12 not comparable, or a journal is\n" +
+			"Exit codes: 0 no regression, or only advice, 2 usage, 4 points are invalid, 5 points are missing, 10\n" +
+			"regressed, 11 undecided, clock_shift or only advice under --strict, 12 not comparable, or a journal is\n" +
 			"damaged.",
 		Example: "  genbench compare before after\n  genbench compare baseline:release after --allow-diff engine --format md",
 		Args:    exactArgs(2, "two results"),
@@ -142,7 +143,7 @@ func (a *app) compareCommand() *cobra.Command {
 			var why string
 			setting := verdict.SettingOf(fresh)
 			if !setting.Equal(verdict.SettingOf(base)) {
-				why = "the two were taken on different machines, or in different settings of one"
+				why = "the two were taken on different machines, or in different settings of the same one"
 			} else if o.Calibration, why, err = verdict.LoadCalibration(state, setting, time.Now()); err != nil {
 				return err
 			}
@@ -162,7 +163,7 @@ func (a *app) compareCommand() *cobra.Command {
 	return cmd
 }
 
-// empty empties the files of outputs that are there: an earlier verdict must not pass for
+// empty empties the files of outputs that exist: an earlier verdict must not pass for
 // that of a comparison which ends without one.
 func empty(outputs []output) error {
 	var problems []error
@@ -185,8 +186,8 @@ func checkFiles(outputs []output) error {
 	return errors.Join(problems...)
 }
 
-// conclude prints a comparison and turns it into an exit code, which no file that cannot
-// be written hides.
+// conclude prints a comparison and turns it into an exit code, which a file that cannot
+// be written does not hide.
 func (a *app) conclude(c *verdict.Comparison, outputs []output) error {
 	err := a.publish(c, outputs)
 	if code := c.ExitCode(); code != 0 {
@@ -215,8 +216,8 @@ func checkDifferences(allow []string) error {
 	return errors.Join(problems...)
 }
 
-// checkWritable refuses a file that cannot be made: what takes an hour to find out must
-// not be lost for it.
+// checkWritable refuses a file that cannot be made: a verdict that takes an hour must
+// not be lost to it.
 func checkWritable(file string) error {
 	what, mode := file, uint32(unix.W_OK)
 	if info, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -246,8 +247,8 @@ func (a *app) loadArms(base, fresh string) (x, y verdict.Arm, err error) {
 	return x, y, err
 }
 
-// loadArm reads one side. What is not there is a wrong use; what is there and
-// cannot be read whole is not comparable: half a result must never pass.
+// loadArm reads one side. One that is not there is a usage error; one that cannot be
+// read whole is not comparable: half a result must never pass.
 func (a *app) loadArm(name string) (verdict.Arm, error) {
 	dir := name
 	if baseline, ok := strings.CutPrefix(name, baselinePrefix); ok {

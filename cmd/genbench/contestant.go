@@ -36,8 +36,8 @@ func refForms() string {
 		"  PATH of an ONNX file (*.onnx)\n" +
 		"  PATH of an engine's library (libonnxruntime.so…)\n" +
 		"  ENGINE@VERSION of a library in genbench's cache directory, where each has a folder\n" +
-		"  git:REVISION, built by --build in a checkout of its own\n" +
-		"  \"--flag value …\" of genbench run for this version alone; it begins with a dash\n"
+		"  git:REVISION, built by --build in its own checkout\n" +
+		"  \"--flag value …\" of genbench run for this version only; it begins with a dash\n"
 }
 
 func isONNX(ref string) bool { return strings.HasSuffix(ref, ".onnx") }
@@ -95,18 +95,18 @@ func (a *app) contestant(ctx context.Context, ref string, f *gateFlags) (contest
 			}
 		}
 		if c.env == nil {
-			return c, usage(fmt.Errorf("REF %q: no engine's library is called so", ref))
+			return c, usage(fmt.Errorf("REF %q: no engine's library has such a name", ref))
 		}
 		return c, nil
 	}
 	if info.Mode()&0o111 == 0 {
-		return c, usage(fmt.Errorf("REF %q is a file that cannot be run", ref))
+		return c, usage(fmt.Errorf("REF %q is a file that is not executable", ref))
 	}
 	c.binary, c.argv0, c.says = path, path, "binary "+filepath.Base(path)
 	return c, nil
 }
 
-// self is this binary; one that goes by several names stays the one it is.
+// self is this binary, under the name that it was called by.
 func (a *app) self() (contestant, error) {
 	path, err := os.Executable()
 	if err != nil {
@@ -120,7 +120,7 @@ func (a *app) self() (contestant, error) {
 // hyphens: 1.32.0 of 1.32.0-linux-amd64.
 func cachedLibrary(d engines.Driver, version string) (string, error) {
 	if d.Library.Folder == "" {
-		return "", usage(fmt.Errorf("engine %s has no library of which there are versions", d.Name))
+		return "", usage(fmt.Errorf("engine %s has no library that comes in versions", d.Name))
 	}
 	cache, err := library.CacheDir()
 	if err != nil {
@@ -164,8 +164,7 @@ func (a *app) buildRevision(ctx context.Context, revision string, f *gateFlags) 
 	tree := filepath.Join(root, "tree")
 	c.cleanup = func() {
 		// Forced twice: one whose checkout was cut off is locked. Git forgets a work tree
-		// whose directory is gone at its next prune, so that nothing is lost where this
-		// fails.
+		// whose directory is gone at its next prune, so nothing is lost where this fails.
 		_ = exec.Command("git", "worktree", "remove", "--force", "--force", tree).Run()
 		_ = os.RemoveAll(root)
 	}
@@ -190,8 +189,8 @@ func (a *app) buildRevision(ctx context.Context, revision string, f *gateFlags) 
 	return c, nil
 }
 
-// group has a command end with all that it started when its context does: first asked
-// to, then made to.
+// group makes a command end with all that it started when its context does: first
+// asked to, then killed.
 func group(cmd *exec.Cmd) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }

@@ -34,7 +34,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Say what is here, what is missing, and what would disturb a measurement",
 		Long: "Findings do not change the exit code: `genbench run --max-steal`, `--max-foreign` and `--wait` say what\n" +
-			"a measurement should put up with, and the result tells what was found.",
+			"a measurement should put up with, and the result says what was found.",
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cpus != "" {
@@ -78,7 +78,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&cpus, "cpus", "", "look as if bound to these processors, such as 0,2-5")
+	cmd.Flags().StringVar(&cpus, "cpus", "", "look at the machine as if bound to these processors, such as 0,2-5")
 	cmd.Flags().IntVar(&threads, "threads", 0, "host threads an inference will use (default: all usable processors)")
 	return cmd
 }
@@ -117,7 +117,7 @@ func energyStatuses(n *hardware.NVML, gpus []hardware.GPU) []energyStatus {
 }
 
 // A writer of paragraphs breaks lines between words at the terminal's width; 0 is
-// endless, so that what goes through a pipe stays one line a thing.
+// endless, so through a pipe each thing stays on one line.
 type paragraphs struct {
 	out   io.Writer
 	width int
@@ -213,7 +213,7 @@ func onOff(v *bool) *string {
 	return &word
 }
 
-// hostState says in one line what of the host changes numbers.
+// hostState says in one line what about the host changes numbers.
 func hostState(h hardware.HostDescription) string {
 	pinned := "not bound to processors"
 	if len(h.PinnedCPUs) > 0 {
@@ -232,7 +232,7 @@ func hostState(h hardware.HostDescription) string {
 	return strings.Join(words, ", ")
 }
 
-// gpuState says in one line what of a GPU changes numbers.
+// gpuState says in one line what about a GPU changes numbers.
 func gpuState(g hardware.GPU) string {
 	words := []string{
 		told("driver", g.Driver, "%s"), told("CUDA", g.CUDADriver, "%s"), told("power limit", g.PowerLimitW, "%g W"),

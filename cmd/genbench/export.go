@@ -43,7 +43,7 @@ func (a *app) exportCommand() *cobra.Command {
 				return usage(err)
 			}
 			if models.IsFile(args[0]) {
-				return usage(fmt.Errorf("export %s: it is an ONNX file already, export takes a network of `genbench list models`", args[0]))
+				return usage(fmt.Errorf("export %s: it is already an ONNX file; export takes a network of `genbench list models`", args[0]))
 			}
 			network, err := network(args[0], resolution)
 			if err != nil {
@@ -59,7 +59,7 @@ func (a *app) exportCommand() *cobra.Command {
 				if options.Kernels, err = kernelsNamed(form); err != nil {
 					return usage(err)
 				}
-				fmt.Fprintf(a.stderr, "calibrating on %d images at most\n", calibration.Images)
+				fmt.Fprintf(a.stderr, "calibrating on at most %d images\n", calibration.Images)
 				if options.Ranges, err = a.ranges(cmd.Context(), calibration, network); err != nil {
 					return usage(fmt.Errorf("calibrate %s: %w", network.Name, err))
 				}
@@ -99,7 +99,7 @@ func addCalibration(cmd *cobra.Command, c *bench.Calibration) {
 	c.Images = calibrationImages
 	flags := cmd.Flags()
 	flags.StringVar(&c.Directory, "calibrate", "", "directory of JPEG and PNG images to calibrate int8 and fp8 on (default: synthetic images)")
-	flags.StringVar((*string)(&c.Method), "calibration", string(models.Percentile), "how ranges of int8 and fp8 follow from values: "+orList(calibrationNames()))
+	flags.StringVar((*string)(&c.Method), "calibration", string(models.Percentile), "how ranges of int8 and fp8 are derived from values: "+orList(calibrationNames()))
 }
 
 func calibrationNames() []string {
@@ -155,7 +155,7 @@ func network(name string, resolution int) (*models.Network, error) {
 	return n, nil
 }
 
-// writeFile puts a file in place whole or not at all.
+// writeFile writes a file whole or not at all.
 func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 )
 
 // followUsage explains --follow.
-const followUsage = "directory of a run that has just ended here: the device counts as warm and the machine as looked at, and that " +
-	"run's expected outputs are taken over if binary and configuration are the same; what a gate's launches do"
+const followUsage = "directory of a run that has just ended here: the device counts as warm and the machine as checked, and that " +
+	"run's expected outputs are reused if binary and configuration are the same; a gate's launches do this"
 
 // A manner is how a run is carried out, apart from what it measures.
 type manner struct {
@@ -36,15 +36,15 @@ func (f runFlags) manner(until time.Time) (manner, error) {
 	return how, nil
 }
 
-// warm tells whether the run that is followed has left the device so: a launch then
-// settles as one that is not the first (W2).
+// warm tells whether the run that is followed left the device warm: a launch then
+// settles as a later one does (W2).
 func (how manner) warm(device hardware.Info) bool {
 	return how.after != nil && slices.ContainsFunc(how.after.Run.Devices, func(d hardware.Info) bool { return d.ID == device.ID })
 }
 
-// settled is where the followed run left the device, once slopes were waited for; of a run
-// that followed another itself, it is where that one was, so that all that follow each other
-// come back to one state. Nil where it does not tell, or held another clock than this one.
+// settled is where the followed run left the device after waiting for slopes; for a run
+// that itself followed another, it is that one's state, so all that follow each other come
+// back to one. Nil where the run does not say, or held another clock than this one.
 func (how manner) settled(device hardware.Info, clocks bench.ClockPolicy) (state *bench.DeviceState) {
 	if !how.warm(device) {
 		return nil
@@ -81,7 +81,7 @@ func (a *app) openFor(ctx context.Context, c bench.Config, how manner) (*machine
 	return m, nil
 }
 
-// known are the models that need not be described anew: those of the run that is
+// known are the models that need not be described again: those of the run that is
 // followed, if this very binary computed them from the same weights, shapes and
 // images.
 func (how manner) known(now bench.RunRecord) []bench.ModelRecord {
@@ -95,9 +95,9 @@ func (how manner) known(now bench.RunRecord) []bench.ModelRecord {
 	return how.after.Models
 }
 
-// groups are how many inferences a sample of the followed run is of, by point (M4): as this
-// run has them, whose plan may name another network or engine throughout. Two versions whose
-// samples are not of one kind cannot be compared.
+// groups are how many inferences make a sample of the followed run (M4), by point as this
+// run names it, whose plan may have another network or engine throughout. Two versions
+// whose samples are not of one kind cannot be compared.
 func (how manner) groups(plan []bench.PlannedPoint) map[string]int {
 	if how.after == nil {
 		return nil

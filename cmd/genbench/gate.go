@@ -39,8 +39,8 @@ func (a *app) gateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gate --base REF --new REF [-- RUN FLAGS]",
 		Short: "Measure two versions in turn on this machine and fail on a regression",
-		Long: "Both versions are launched in turn, point by point and in random order, so that what the machine\n" +
-			"does meets both alike. After 12 such pairs each point is judged; what they leave undecided gets 8\n" +
+		Long: "Both versions are launched in turn, point by point and in random order, so what the machine\n" +
+			"does affects both alike. After 12 such pairs each point is judged; what they leave undecided gets 8\n" +
 			"more, where those may decide it. What regressed is measured again with 12 new pairs, or more for several\n" +
 			"points, before the gate fails. A point that looks the same but whose launches were not steady stays\n" +
 			"undecided.\n\n" +
@@ -48,7 +48,7 @@ func (a *app) gateCommand() *cobra.Command {
 			"\nWhat follows -- is given to `genbench run` of both versions.\n\n" +
 			"Exit codes: 0 no regression, 1 internal error, 2 usage, 3 an engine is unavailable, the device is in use\n" +
 			"or the threshold lies below this machine's noise floor, 4 points are invalid, 5 points are missing, 6 a\n" +
-			"version cannot be built or did not come to its end, 10 regression confirmed, 11 undecided or clock_shift\n" +
+			"version cannot be built or did not reach its end, 10 regression confirmed, 11 undecided or clock_shift\n" +
 			"under --strict, 12 not comparable, 130 interrupted.",
 		Example: "  genbench gate --base bin/genbench-main --new bin/genbench -- --models genet-large\n" +
 			"  genbench gate --base \"--threads 2\" --new \"--threads 1\"\n" +
@@ -60,11 +60,11 @@ func (a *app) gateCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.base, "base", "", "version to compare with")
 	flags.StringVar(&f.fresh, "new", "", "version to judge")
-	flags.StringVar(&f.build, "build", "go build -o genbench-built ./cmd/genbench", "shell command that builds a git REF, run in a checkout of it")
+	flags.StringVar(&f.build, "build", "go build -o genbench-built ./cmd/genbench", "shell command that builds a git REF, run in its checkout")
 	flags.StringVar(&f.built, "built", "genbench-built", "the binary that --build makes, relative to the checkout")
 	flags.StringVar(&f.profile, "profile", "ci", "profile of the launches, see genbench list profiles")
 	flags.StringSliceVar(&f.allow, "allow-diff", nil, "differences that do not spoil the comparison; here "+strings.Join(gateAllows[:], ", ")+" never do, nor the model of two files, nor which "+strings.Join(verdict.AxisNames(), ", ")+" the flags of a REF name")
-	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and up to 20; of the confirmation at least as many")
+	flags.IntVar(&f.pairs, "pairs", 0, "a fixed number of pairs and one look, instead of 12 and up to 20; the confirmation takes at least as many")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the order of launches (default: drawn, and printed)")
 	flags.StringVar(&f.out, "out", "", "directory for the results of all launches (default: genbench-gate-DATE-TIME)")
 	return cmd
@@ -73,10 +73,10 @@ func (a *app) gateCommand() *cobra.Command {
 // gateAllows are the differences that a gate compares on purpose.
 var gateAllows = [...]string{"threads", "engine", "library"}
 
-// allows adds those that the REFs ask for: two files are two models, and flags may name
-// another model, engine or whatever else verdict.AxisNames lists. Two binaries that measure
-// different networks under one name are not compared unawares, whatever flags one of them
-// is given.
+// allows adds the differences that the REFs ask for: two files are two models, and flags
+// may name another model, engine or whatever else verdict.AxisNames lists. Two binaries
+// that measure different networks under one name are never compared unnoticed, whatever
+// flags one of them is given.
 func (d *duel) allows(f *gateFlags) []string {
 	allow := append(slices.Clone(f.allow), gateAllows[:]...)
 	oneBinary := d.arms[0].binary == d.arms[1].binary
@@ -133,12 +133,12 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 	stopped := d.interrupted(err)
 	code := exitCodeOf(stopped)
 	// What was measured is shown and decides nothing.
-	advisory := "the gate did not come to its end; these are the pairs it had"
+	advisory := "the gate did not reach its end; these are the pairs it had"
 	if c == nil {
 		if code == exitUsage || code == exitInterrupted {
-			return stopped // who ran it knows, and there is nothing to show
+			return stopped // whoever ran it knows, and there is nothing to show
 		}
-		c, advisory = d.nothing(o), "the gate did not come to its end, and has nothing to show"
+		c, advisory = d.nothing(o), "the gate did not reach its end, and has nothing to show"
 	}
 	c.Strict, c.Advisory, c.Stopped, c.StoppedCode = f.strict, advisory, "interrupted", code
 	if code != exitInterrupted {
@@ -150,8 +150,8 @@ func (a *app) gate(ctx context.Context, f *gateFlags, runFlags []string) error {
 	return stopped
 }
 
-// carryOut measures and judges. With an error it gives the comparison of the pairs there
-// are, nil where there are none.
+// carryOut measures and judges. With an error it returns the comparison of the pairs
+// there are, nil where there are none.
 func (d *duel) carryOut(ctx context.Context, f *gateFlags, o verdict.Options) (*verdict.Comparison, error) {
 	if err := d.resolve(ctx, f); err != nil {
 		return nil, err
@@ -169,12 +169,12 @@ func (d *duel) carryOut(ctx context.Context, f *gateFlags, o verdict.Options) (*
 	}
 	c, err := d.decide(ctx, f, o)
 	if c != nil && d.pointless() {
-		c.Doubts = append(c.Doubts, verdict.Doubt{Text: "base and new are the same binary, libraries, networks and settings, as far as their journals tell: this gate compared a thing with itself"})
+		c.Doubts = append(c.Doubts, verdict.Doubt{Text: "base and new are the same binary, libraries, networks and settings, as far as their journals say: this gate compared a thing with itself"})
 	}
 	return c, err
 }
 
-// nothing is what a gate has to show that ended before its first pair.
+// nothing is what a gate that ended before its first pair has to show.
 func (d *duel) nothing(o verdict.Options) *verdict.Comparison {
 	c := &verdict.Comparison{Alpha: o.Alpha}
 	for i, run := range []*bench.RunRecord{&c.Base, &c.New} {
@@ -197,8 +197,8 @@ func (f *gateFlags) looks(alpha float64) []verdict.Look {
 	return looks[:]
 }
 
-// checkPairs refuses more pairs than may be judged, and a gate that could not fail: one of
-// too few to find a regression among so many points, whatever they show.
+// checkPairs refuses more pairs than may be judged, and a gate that could not fail: with
+// too few pairs to find a regression among its points, whatever they show.
 func checkPairs(plan []verdict.Look, points int, alpha float64) error {
 	last := plan[len(plan)-1]
 	if last.Pairs > verdict.MostPairs {
@@ -222,8 +222,7 @@ func (d *duel) measured() int {
 	return n
 }
 
-// pointless tells whether nothing that the pilots' journals know of sets the versions
-// apart.
+// pointless tells whether nothing in the pilots' journals sets the versions apart.
 func (d *duel) pointless() bool {
 	base, fresh := d.pilots[0].log, d.pilots[1].log
 	return slices.Equal(pointsOf(base.Run.Plan), pointsOf(fresh.Run.Plan)) && len(verdict.Arm{Logs: []*bench.Log{base, fresh}}.Changed()) == 0
@@ -290,7 +289,7 @@ func (d *duel) decide(ctx context.Context, f *gateFlags, o verdict.Options) (*ve
 		return c, err
 	}
 	second.account(d.stderr)
-	// What confirms has to be the very versions that were flagged.
+	// The batch that confirms has to be of the very versions that were flagged.
 	err := verdict.Unchanged(d.whole(0, first.base, second.base), d.whole(1, first.fresh, second.fresh))
 	if err != nil {
 		return c, comparisonError(err)
@@ -327,10 +326,10 @@ type duel struct {
 	pilots [2]pilot
 	// couples are the points of the pilots, each beside its counterpart.
 	couples []verdict.Couple
-	// clocks is how the launches set those of a GPU, nil where the pilots told of none or
-	// the flags say it.
+	// clocks is how the launches set those of a GPU, nil where the pilots recorded none
+	// or the flags set them.
 	clocks *bench.ClocksRecord
-	// sitting counts how often the duel was begun or gone on with.
+	// sitting counts how often the duel was begun or continued.
 	sitting int
 }
 
@@ -358,7 +357,7 @@ func (a *app) newDuel(f *gateFlags, runFlags []string) (*duel, error) {
 			}
 		}
 	} else if entries, err := os.ReadDir(d.dir); err == nil && len(entries) > 0 {
-		return nil, usage(fmt.Errorf("%s already holds something; choose another --out", d.dir))
+		return nil, usage(fmt.Errorf("%s is not empty; choose another --out", d.dir))
 	}
 	if d.seed == 0 {
 		d.seed = uint64(rand.Uint32()) + 1
@@ -400,12 +399,12 @@ type pilot struct {
 }
 
 // warmUp runs each version once: it shows that both work, brings the machine to
-// its working state, computes the outputs that every later launch expects, and
-// tells how long a pair takes. Its numbers are not used.
+// its working state, computes the outputs that every later launch expects, and shows
+// how long a pair takes. Its numbers are not used.
 //
 // Where the two came to other clocks of a GPU than the gate's launches have, they are run
 // once more under those: a launch comes back to the state in which its pilot left the
-// device, which is to be one that its clock allows, and the same for both.
+// device, which has to be one that its clock allows, and the same for both.
 func (d *duel) warmUp(ctx context.Context) error {
 	fmt.Fprintf(d.stderr, "one launch of each, to warm up and to plan by; seed %d → %s\n", d.seed, d.dir)
 	if err := d.pilot(ctx, ""); err != nil {
@@ -439,7 +438,7 @@ func (d *duel) pilot(ctx context.Context, suffix string) error {
 		for _, took := range p.visits {
 			p.start -= took
 		}
-		// What only a first launch does, but for settling as every later one.
+		// Without what only a first launch does, but with settling as in every later one.
 		p.start -= time.Duration(p.log.Run.PreflightSeconds * float64(time.Second))
 		if end := p.log.End; end != nil {
 			p.start -= time.Duration(end.PreparingSeconds * float64(time.Second))
@@ -458,8 +457,8 @@ func warmUpName(sitting int) string {
 	return fmt.Sprintf("warm-up-%d", sitting)
 }
 
-// of is how long a launch takes that visits some points and no others. What a launch
-// takes beside its visits stays the same.
+// of is how long a launch that visits only some points takes. Its time beside the
+// visits stays the same.
 func (p pilot) of(points []bench.Point) time.Duration {
 	took := p.start
 	for _, point := range points {
@@ -496,7 +495,7 @@ func visitTimes(log *bench.Log) map[string]time.Duration {
 	return times
 }
 
-// calibration finds this machine's, and refuses a threshold below its floor.
+// calibration finds that of this machine, and refuses a threshold below its floor.
 func (d *duel) calibration(o verdict.Options) (*verdict.Calibration, error) {
 	state, err := verdict.StateDir()
 	if err != nil {
@@ -522,7 +521,7 @@ func (d *duel) calibration(o verdict.Options) (*verdict.Calibration, error) {
 	if o.Threshold != 0 && o.Threshold < v.Largest {
 		works := fmt.Sprintf("the smallest threshold that works is --threshold %.1f%%", 100*roundUp(v.Largest))
 		if roundUp(v.Largest) >= 1 {
-			works = "no threshold works there; leave the point out, or quieten the machine and calibrate it again"
+			works = "no threshold works there; leave the point out, or quieten the machine and calibrate again"
 		}
 		return nil, &exitError{exitUnavailable, fmt.Errorf("this machine cannot judge to %.3g %%: its noise floor at %s is %.3g %%; %s",
 			100*o.Threshold, v.At, 100*v.Largest, works)}
@@ -558,8 +557,7 @@ func (d *duel) announce(b *batch, plan []verdict.Look, confirming int) {
 
 // launch runs one version once and reads its journal; after is the run that it
 // follows, empty for the first, and only names the points, nil for all of them. A run that
-// ends with invalid or failed points is a result too; any other failure is ours to
-// pass on.
+// ends with invalid or failed points is a result too; any other failure is passed on.
 //
 // The sentinel that watches a run for drift (D1) is left out: drift meets both
 // launches of a pair alike, and its two visits would cost as much as two points.
@@ -588,7 +586,7 @@ func (d *duel) launch(ctx context.Context, c *contestant, dir, after string, see
 	cmd.Args[0] = c.argv0
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Stdout, cmd.Stderr = words, words
-	// A group of its own, so that Ctrl-C reaches the version once, through us.
+	// A group of its own, so Ctrl-C reaches the version once, through us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
@@ -629,7 +627,7 @@ func hasFlag(args []string, flag string) bool {
 	return slices.ContainsFunc(args, func(arg string) bool { return arg == flag || strings.HasPrefix(arg, flag+"=") })
 }
 
-// withoutFlag takes a flag and its value out: given twice, a list grows.
+// withoutFlag takes a flag and its value out: a list flag given twice adds up.
 func withoutFlag(args []string, flag string) []string {
 	var rest []string
 	for i := 0; i < len(args); i++ {

@@ -12,8 +12,8 @@ import (
 // readable is the widest that help gets.
 const readable = 120
 
-// fitHelp has a command, and those below it, write help that fits the terminal, or
-// what is read well where there is none.
+// fitHelp makes a command, and those below it, write help that fits the terminal, or
+// a readable width where there is none.
 func (a *app) fitHelp(root *cobra.Command) {
 	width := min(cmp.Or(a.width(), readable), readable)
 	root.SetHelpFunc(func(c *cobra.Command, _ []string) {
@@ -29,7 +29,7 @@ func (a *app) fitHelp(root *cobra.Command) {
 }
 
 // reflow prints a text whose lines were broken for its source. Lines that begin with
-// white space stay apart.
+// white space stay lines of their own.
 func (p paragraphs) reflow(text string) {
 	var open []string
 	end := func() {
@@ -85,7 +85,7 @@ func writeUsage(c *cobra.Command, out io.Writer, width int) {
 	}
 }
 
-// namesOf are what the things of a list go by.
+// namesOf are the names of the things of a list.
 func namesOf[T any](list []T, name func(T) string) []string {
 	names := make([]string, len(list))
 	for i, v := range list {

@@ -24,8 +24,8 @@ func (a *app) historyCommand() *cobra.Command {
 		Long: "Reads every journal below the directories (default: this one) into an index in the state\n" +
 			"directory, and shows each point on each machine and in each setting over time, with what earlier\n" +
 			"calls found elsewhere. Later calls read only what is new. Single launches of a gate or a\n" +
-			"calibration are no results of their own and are left out.\n" +
-			"Change points are a report: they fail nothing.",
+			"calibration are not results of their own and are left out.\n" +
+			"Change points are only reported: they fail nothing.",
 		Example: "  genbench history results\n  genbench history results --model genet-large --plot genet-large.svg",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -69,7 +69,7 @@ func (a *app) history(ctx context.Context, dirs []string, f history.Filter, plot
 		err = closeErr
 	}
 	if history.Damaged(err) {
-		return fmt.Errorf("%w; `genbench history --rebuild` makes the index anew", err)
+		return fmt.Errorf("%w; `genbench history --rebuild` makes a new index", err)
 	}
 	if err != nil {
 		return err

@@ -11,13 +11,13 @@ import (
 	"genbench/bench/verdict"
 )
 
-// legShare is how many times as long a leg measures as it takes to start, so that
-// parting a pair into legs costs at most a third more time.
+// legShare is how many times as long a leg measures as it takes to start, so
+// splitting a pair into legs costs at most a third more time.
 const legShare = 3
 
 // A leg is a part of a pair: both versions are launched for a few points, one right
-// after the other. Machines wander in minutes more than in seconds, so that the two
-// lie closer together the shorter a leg is.
+// after the other. Machines wander in minutes more than in seconds, so the two lie
+// closer together the shorter a leg is.
 type leg struct {
 	points [2][]bench.Point // of each version
 }
@@ -30,8 +30,8 @@ func (l *leg) add(c verdict.Couple) {
 	}
 }
 
-// legs parts couples, in their order, into as many legs as are worth their starting.
-// What only one version can measure goes with the first.
+// legs splits couples, in their order, into as many legs as are worth the starts that
+// they cost. What only one version can measure goes with the first.
 func (d *duel) legs(couples []verdict.Couple) []leg {
 	start := max(d.pilots[0].start, d.pilots[1].start)
 	legs := []leg{{}}
@@ -54,9 +54,9 @@ func (d *duel) legs(couples []verdict.Couple) []leg {
 type batch struct {
 	name        string
 	legs        []leg
-	base, fresh verdict.Arm   // of either, a journal for every leg of every pair
+	base, fresh verdict.Arm   // of each, a journal for every leg of every pair
 	pairs       int           // that it has
-	before      int           // of them, of an earlier sitting or of more points
+	before      int           // those of them from an earlier sitting or over more points
 	pair        time.Duration // planned for each further one
 	used        time.Duration // by all but those before
 }
@@ -70,8 +70,8 @@ func (d *duel) batch(name string, couples []verdict.Couple) *batch {
 	return b
 }
 
-// narrow has the further pairs of a batch take some points and no others. Their time is
-// planned and accounted for anew.
+// narrow makes the further pairs of a batch take only some points. Their time is
+// planned and accounted for afresh.
 func (d *duel) narrow(b *batch, couples []verdict.Couple) {
 	b.legs, b.pair, b.before, b.used = d.legs(couples), 0, b.pairs, 0
 	for _, l := range b.legs {
@@ -79,7 +79,7 @@ func (d *duel) narrow(b *batch, couples []verdict.Couple) {
 	}
 }
 
-// account sets the time used beside the plan.
+// account prints the time used beside the plan.
 func (b *batch) account(w io.Writer) {
 	planned := b.planned(b.pairs - b.before)
 	if planned <= 0 {
@@ -88,10 +88,10 @@ func (b *batch) account(w io.Writer) {
 	fmt.Fprintf(w, "planned %s, used %s (%+.0f %%)\n", seconds(planned.Seconds()), seconds(b.used.Seconds()), 100*(b.used.Seconds()/planned.Seconds()-1))
 }
 
-// fight adds pairs to a batch until it has so many. Legs come in random order, and
-// which version goes first is drawn for each; both get the same seed, so that they
-// visit the points of a leg in the same order. A pair that is not finished counts for
-// nothing.
+// fight adds pairs to a batch until it has the number asked for. Legs come in random
+// order, and which version goes first is drawn for each; both get the same seed, so
+// that they visit the points of a leg in the same order. An unfinished pair counts
+// for nothing.
 func (d *duel) fight(ctx context.Context, b *batch, pairs int) error {
 	for b.pairs < pairs {
 		start := time.Now()

@@ -37,8 +37,8 @@ func (a *app) listCommand() *cobra.Command {
 		})
 	}
 	sub("models", "The networks: cost and published accuracy", a.listModels)
-	sub("engines", "The inference libraries, and why one is not available", a.listEngines)
-	sub("suites", "The grids with a name", a.listSuites)
+	sub("engines", "The inference libraries, and why any is not available", a.listEngines)
+	sub("suites", "The named grids", a.listSuites)
 	sub("precisions", "The element types of compute", a.listPrecisions)
 	sub("profiles", "The measurement designs", a.listProfiles)
 	sub("doubts", "The reasons to trust a number less, and what to do about each", a.listDoubts)
@@ -157,8 +157,8 @@ func (a *app) writeEngines(list []engineStatus) error {
 	return nil
 }
 
-// missingEngines says why engines are not available, once where several lack the
-// same, such as a GPU.
+// missingEngines says why engines are not available, once for several that lack the
+// same thing, such as a GPU.
 func missingEngines(list []engineStatus) []string {
 	names := map[string][]string{}
 	var reasons []string

@@ -19,8 +19,8 @@ const preflightIdle = time.Second
 // nvmlVariable names a file to load instead of the NVML that the loader finds.
 const nvmlVariable = "GENBENCH_NVML"
 
-// A machine is what surrounds a measurement: counters to read beside it, and what
-// was found disturbing before it.
+// A machine is what surrounds a measurement: counters to read beside it, and what was
+// found to disturb it beforehand.
 type machine struct {
 	nvml       *hardware.NVML // nil where there is none
 	gpus       []hardware.GPU
@@ -62,7 +62,7 @@ func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
 	}
 	m.findings = append(found, m.findings...)
 	if c.Clocks != "" {
-		// What becomes of them the run itself finds out and says.
+		// The run itself finds out and says what becomes of them.
 		m.findings = slices.DeleteFunc(m.findings, func(f hardware.Finding) bool {
 			return f.Device == c.Device && (f.Code == "gpu_floating_clocks" || f.Code == "gpu_no_clock_rights")
 		})
@@ -72,7 +72,7 @@ func openMachine(ctx context.Context, c bench.Config) (*machine, error) {
 
 // openCounters opens all counters that a run reads, and looks at the GPUs. The one that
 // is measured has no place among them: its worker reads it between its rounds, and
-// nobody may beside what is timed (X).
+// nobody may while something is timed (X).
 func openCounters(measured string) (*machine, error) {
 	m := &machine{turn: make(turn, 1)}
 	host, err := hardware.NewHostSampler("")
@@ -111,7 +111,7 @@ func (m *machine) openGPUs(measured string) error {
 	}
 	m.gpus, err = m.nvml.GPUs()
 	if errors.Is(err, hardware.ErrGPULost) {
-		// The host can be measured without.
+		// The host can be measured without it.
 		m.gpus, m.gpusReason = nil, err.Error()
 		m.findings = append(m.findings, hardware.LostGPU("", err))
 		return nil
@@ -146,11 +146,11 @@ func holds(gpu hardware.GPU, device string) bool {
 		slices.ContainsFunc(gpu.MIGInstances, func(i hardware.MIGInstance) bool { return strings.EqualFold(i.UUID, device) })
 }
 
-// close ends the reading. A library that does not come back from a reading is left as it
-// is: unloaded, it would take this process with it.
+// close ends the reading. A library that does not come back from a reading stays loaded:
+// unloading it would take this process with it.
 func (m *machine) close() error {
 	select {
-	case m.turn <- struct{}{}: // and nobody's any more
+	case m.turn <- struct{}{}: // which nobody gets any more
 	case <-time.After(bench.HostProtocol().TelemetryPatience):
 		return nil
 	}

@@ -7,9 +7,9 @@
 //	genbench doctor                what would disturb a measurement
 //	genbench clocks lock base      hold the clocks of GPUs
 //
-// One file of this package holds one sub-command. Exit codes, whose causes the README's
-// table tells: 0 done, 1 internal or a full disk, 2 usage, 3 unavailable or in use, 4
-// measurement invalid, 5 some points failed or are missing, 6 a version that a gate
+// One file of this package holds one sub-command. Exit codes, whose causes are in the
+// README's table: 0 done, 1 internal or a full disk, 2 usage, 3 unavailable or in use,
+// 4 measurement invalid, 5 some points failed or are missing, 6 a version that a gate
 // compares cannot be built or run, 10 regression, 11 undecided under --strict, 12 not
 // comparable, 130 interrupted.
 package main
@@ -34,7 +34,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, all.Drivers()))
 }
 
-// Exit codes. What each stands for, the README's table tells; 10 and 11 are verdict's.
+// Exit codes. The README's table says what each stands for; 10 and 11 are verdict's.
 const (
 	exitInternal     = 1
 	exitUsage        = 2
@@ -46,7 +46,8 @@ const (
 	exitInterrupted  = 130
 )
 
-// An exitError ends the program with a code. A nil err says that all was said.
+// An exitError ends the program with a code. A nil err means that everything has been
+// said.
 type exitError struct {
 	code int
 	err  error

@@ -109,7 +109,7 @@ func plannedTime(plan *bench.Plan) string {
 	return s
 }
 
-// latency with the half-width of its interval, as far as the launches so far tell.
+// latency with the half-width of its interval, as far as the launches so far show.
 func latency(e bench.Estimate) string {
 	if e.Launches == 0 {
 		return "–"

@@ -19,7 +19,7 @@ func (a *app) replayCommand() *cobra.Command {
 		Use:   "replay DIR",
 		Short: "Repeat a run from its own file and show both",
 		Long: "Replay measures the points of the run in DIR once more, with its configuration and seed, into a new\n" +
-			"directory, and prints both results side by side. What differs about the machine is said first.",
+			"directory, and prints both results side by side. Differences of the machine are reported first.",
 		Example: "  genbench replay genbench-20260301-090000 --out again",
 		Args:    exactArgs(1, "the directory of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,7 +36,7 @@ func (a *app) replayCommand() *cobra.Command {
 }
 
 func (a *app) replay(ctx context.Context, dir, out string, until time.Time) (err error) {
-	// What came of it is estimated when nothing is measured beside: after this run.
+	// Its estimates wait until nothing is being measured: after this run.
 	before, err := bench.ReadLog(dir)
 	if err != nil {
 		return usage(err)
@@ -64,9 +64,9 @@ func (a *app) replay(ctx context.Context, dir, out string, until time.Time) (err
 	began := time.Now()
 	runErr := a.carryOut(ctx, plan, device, out, manner{until: until})
 	after, err := bench.LoadResult(out)
-	// What lies there may be of another run, which this one did not touch.
+	// What lies there may belong to another run, which this one did not touch.
 	if runErr != nil && (after == nil || after.Log.Run.Started.Before(began)) {
-		return runErr // it did not come to a journal
+		return runErr // it never got as far as a journal
 	}
 	if after == nil {
 		return err
@@ -81,7 +81,7 @@ func (a *app) replay(ctx context.Context, dir, out string, until time.Time) (err
 }
 
 // sideBySide prints two results of one plan. It gives no verdict: the ratio of two
-// medians is no test, and says so by the intervals beside it.
+// medians is not a test, as the intervals beside it show.
 func (a *app) sideBySide(before, after *bench.Result) error {
 	again := map[bench.Point]*bench.Measurement{}
 	for i := range after.Measurements {

@@ -21,7 +21,7 @@ func (a *app) reportCommand() *cobra.Command {
 		Use:   "report DIR…",
 		Short: "Make every view of a run again from its journal, the same bytes every time",
 		Long: "Without --format, every view is written next to each run's journal: report.md, report.html,\n" +
-			"summary.json and the pictures as PNG and SVG. With --format, one view of all runs named is\n" +
+			"summary.json and the pictures as PNG and SVG. With --format, one view of all the named runs is\n" +
 			"printed, or written to -o FILE.",
 		Example: "  genbench report genbench-20260301-090000\n  genbench report A --format gobench -o a.txt && genbench report B --format gobench -o b.txt && benchstat a.txt b.txt",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -34,7 +34,7 @@ func (a *app) reportCommand() *cobra.Command {
 			var report reports.Report
 			if format != "" {
 				var err error
-				width := 0 // of a file, whatever terminal it is written from
+				width := 0 // for a file, whatever terminal it is written from
 				if output == "" {
 					width = a.width()
 				}
@@ -66,7 +66,7 @@ func (a *app) reportCommand() *cobra.Command {
 				}
 				return damage
 			}
-			var b bytes.Buffer // so that results which a format refuses leave no file
+			var b bytes.Buffer // so results which a format refuses leave no file
 			if err := report(&b, results...); err != nil {
 				return usage(fmt.Errorf("--format %s: %w", format, err))
 			}
@@ -97,8 +97,8 @@ func (a *app) writeTo(path string, write func(io.Writer) error) error {
 	return err
 }
 
-// width is the number of columns of the terminal, 0 where standard output is
-// none. COLUMNS overrides it, as in other tools.
+// width is the number of columns of the terminal, 0 where standard output is not one.
+// COLUMNS overrides it, as in other tools.
 func (a *app) width() int {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		return n

@@ -12,10 +12,10 @@ import (
 	"genbench/hardware/native"
 )
 
-// resume goes on with an interrupted run: the same plan, in the same order, on the
-// same machine, with the same binary and libraries, into the same journal.
+// resume continues an interrupted run: the same plan, in the same order, on the same
+// machine, with the same binary and libraries, into the same journal.
 func (a *app) resume(ctx context.Context, dir string, until time.Time) (err error) {
-	// Only read: another run may be measuring, and an estimate of all numbers keeps the
+	// Only read, not estimated: another run may be measuring, and estimating keeps the
 	// processors busy.
 	before, err := bench.ReadLog(dir)
 	if err != nil {
@@ -33,7 +33,7 @@ func (a *app) resume(ctx context.Context, dir string, until time.Time) (err erro
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
 	if log.Finished() {
-		fmt.Fprintf(a.stderr, "genbench: the run in %s is finished; nothing is left to do\n", dir)
+		fmt.Fprintf(a.stderr, "genbench: the run in %s is finished; there is nothing left to do\n", dir)
 		result := bench.NewResult(log)
 		return errors.Join(a.show(result, dir), exitOf(result.ExitCode()))
 	}
@@ -56,7 +56,7 @@ func (a *app) resume(ctx context.Context, dir string, until time.Time) (err erro
 		return fmt.Errorf("resume %s: %w", dir, err)
 	}
 	if differences := append(log.Run.Differences(now), changed...); len(differences) > 0 {
-		return &exitError{exitIncomparable, fmt.Errorf("resume %s: what it measured and what would be added to it do not belong together:\n  %s\nrun it anew, or where it was begun", dir, strings.Join(differences, "\n  "))}
+		return &exitError{exitIncomparable, fmt.Errorf("resume %s: what it measured and what would be added to it do not belong together:\n  %s\nstart a new run, or resume it where it was begun", dir, strings.Join(differences, "\n  "))}
 	}
 	base := log.ContinueBase(native.Now(), started)
 	err = journal.Append(bench.ResumeRecord{

@@ -72,12 +72,12 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Measure networks, print a table and write a report with pictures",
 		Long: "Measures every point of a grid, networks × engines × precisions × batches, in fresh processes and random\n" +
 			"order; without flags the suite default (genbench list suites) on the host, in about three minutes.\n" +
-			"The directory of the result gets the journal run.jsonl, to which every finished round is added at\n" +
-			"once, and from it report.md, report.html, summary.json and pictures. What was interrupted continues\n" +
+			"The result's directory gets the journal run.jsonl, to which every finished round is added at\n" +
+			"once, and from it report.md, report.html, summary.json and pictures. An interrupted run continues\n" +
 			"with --resume.\n\n" +
 			"Exit codes: 0 done, 1 internal error such as a full disk, 2 usage, 3 nothing could be measured, or an\n" +
 			"engine or device is unavailable or in use, 4 points are invalid or the machine drifted too far, 5\n" +
-			"some points failed or were not reached, 12 not to be resumed here, 130 interrupted.",
+			"some points failed or were not reached, 12 cannot be resumed here, 130 interrupted.",
 		Example: "  genbench run\n" +
 			"  genbench run --models genet-large,resnet-50 --batches 1,8 --threads 2\n" +
 			"  genbench run --suite mine.yaml --profile publish\n" +
@@ -125,13 +125,13 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	usual := bench.HostProtocol()
 	onGPU := bench.Grid{}.On(hardware.CUDA)
-	flags.SortFlags = false // they stand in the help by what they are about
+	flags.SortFlags = false // the help groups them by what they are about
 	// What is measured.
 	flags.StringVar(&f.suite, "suite", "default", "grid to start from: a name of genbench list suites, or a YAML file")
 	flags.StringSliceVar(&f.models, "models", nil, "networks, or paths of ONNX files, instead of the suite's")
 	flags.StringArrayVar(&f.shapes, "shape", nil, "shape of an ONNX file's input, such as input:1x3x224x224; may be repeated")
 	flags.StringVar(&f.weights, "weights", synthetic, weightsUsage)
-	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: every one available but the reference)")
+	flags.StringSliceVar(&f.engines, "engines", nil, "engines (default: all that are available but the reference)")
 	flags.StringSliceVar(&f.precisions, "precisions", nil, "element types of compute instead of the suite's")
 	addCalibration(cmd, &f.calibrated)
 	flags.BoolVar(&f.emulated, "allow-emulated", false, "measure precisions that an engine only converts to and from; the result says so")
@@ -150,26 +150,26 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	// How often, and how sure.
 	flags.StringVar(&f.profile, "profile", "quick", "how often everything is replicated, see genbench list profiles (default: the suite's, else quick)")
 	flags.Lookup("profile").DefValue = "" // it is said in words
-	flags.IntVar(&f.launches, "launches", 0, "number of fresh processes, each of which visits every point; none are added to these unless --max-launches is given (default: the profile's)")
+	flags.IntVar(&f.launches, "launches", 0, "number of fresh processes, each of which visits every point; none are added unless --max-launches is given (default: the profile's)")
 	flags.Float64Var(&f.relWidth, "rel-width", 0, "half-width of the interval to aim for, relative to the median (default: the profile's)")
-	flags.IntVar(&f.most, "max-launches", 0, fmt.Sprintf("up to how many launches to add while an interval is wider than --rel-width (default: the profile's; %d with --rel-width, but for ci)", widthLaunches))
+	flags.IntVar(&f.most, "max-launches", 0, fmt.Sprintf("the most launches in all, added while an interval is wider than --rel-width (default: the profile's; %d with --rel-width, except for ci)", widthLaunches))
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the random order (default: the suite's, else drawn, and recorded)")
-	flags.DurationVar(&f.sentinel, "sentinel-every", 0, "how often one point is visited to see whether the machine drifts; 0s never (default: the profile's)")
+	flags.DurationVar(&f.sentinel, "sentinel-every", 0, "how often one point is visited to see whether the machine drifts; 0s means never (default: the profile's)")
 	flags.DurationVar(&f.timeout, "timeout", usual.Watchdog, "how long a worker may be silent before it counts as hung")
 	flags.Float64Var(&f.maxSteal, "max-steal", usual.DropSteal, "drop a round when a hypervisor took more than this fraction of the machine")
 	flags.Float64Var(&f.maxForeign, "max-foreign", usual.DropForeign, "drop a round when other processes used more than this many cores")
 	// What else is measured, and what comes of it.
-	flags.BoolVar(&f.energy, "energy", false, "measure the energy of an inference as well, in a pass after the others, where the device counts it")
-	flags.BoolVar(&f.layers, "layers", false, "time every layer as well, in a pass after the others, with the engine's own profiler or events")
+	flags.BoolVar(&f.energy, "energy", false, "also measure the energy of an inference, in a pass after the others, where the device counts it")
+	flags.BoolVar(&f.layers, "layers", false, "also time every layer, in a pass after the others, with the engine's own profiler or events")
 	flags.StringVar(&f.out, "out", "", "directory for the result (default: genbench-DATE-TIME)")
 	flags.BoolVar(&f.noReport, "no-report", false, "write only the journal; genbench report DIR makes the rest")
 	flags.StringVar(&f.resume, "resume", "", "directory of an interrupted run to continue, on the same machine with the same plan")
 	flags.StringVar(&f.follow, "follow", "", followUsage)
 	addWait(cmd, &f.wait)
-	flags.BoolVar(&f.dryRun, "dry-run", false, "print points, skips with reasons, and planned seconds")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only print points, skips with reasons, and planned seconds")
 }
 
-// measure carries out `genbench run`, with others waited for no longer than until.
+// measure carries out `genbench run`, and waits for others no longer than until.
 func (a *app) measure(ctx context.Context, f runFlags, until time.Time) (err error) {
 	started := time.Now()
 	device, err := findDevice(f.device)
@@ -221,8 +221,9 @@ func defaultDir(started time.Time) string {
 	return "genbench-" + started.UTC().Format("20060102-150405")
 }
 
-// findDevice tells what is measured on without opening it: until its lock is taken,
-// another run may be measuring there. One that is not there is as an engine that is not.
+// findDevice says what is measured on without opening it: until its lock is taken,
+// another run may be measuring there. One that is not there is treated as an engine that
+// is not.
 func findDevice(id string) (hardware.Info, error) {
 	info, err := hardware.Find(deviceID(id))
 	if err != nil {
@@ -231,12 +232,12 @@ func findDevice(id string) (hardware.Info, error) {
 	return info, nil
 }
 
-// deviceID fills in what results of before did not say.
+// deviceID fills in what older results did not say.
 func deviceID(id string) string { return cmp.Or(id, string(hardware.Host)) }
 
 // planOn plans a run on its device, which it opens for that and no longer: a GPU's
-// context in this process would pass for another's work on the board, and where one
-// process alone may have a context the workers would get none. For the same reason the
+// context in this process would pass for another's work on the board, and where only
+// one process may have a context the workers would get none. For the same reason the
 // caller holds the device's lock, but for a dry run, which waits for nobody.
 func (a *app) planOn(ctx context.Context, config bench.Config, named bool) (plan *bench.Plan, info hardware.Info, err error) {
 	device, err := hardware.Open(deviceID(config.Device))
@@ -248,8 +249,8 @@ func (a *app) planOn(ctx context.Context, config bench.Config, named bool) (plan
 	return plan, device.Info(), err
 }
 
-// checkPoints refuses a point that the grid has not before the device is waited for: to
-// know the grid takes no engine.
+// checkPoints refuses a point that is not in the grid, before the device is waited for:
+// the grid can be known without an engine.
 func (a *app) checkPoints(c bench.Config) error {
 	if len(c.Points) == 0 {
 		return nil
@@ -262,7 +263,7 @@ func (a *app) checkPoints(c bench.Config) error {
 	return absentPoint(err)
 }
 
-// absentPoint makes a point that the grid has not the caller's mistake.
+// absentPoint makes a point that is not in the grid the caller's mistake.
 func absentPoint(err error) error {
 	var absent *bench.UnknownPointError
 	if errors.As(err, &absent) {
@@ -308,7 +309,7 @@ func (a *app) plan(ctx context.Context, c bench.Config, device hardware.Device, 
 
 func (a *app) printPlan(plan *bench.Plan) error {
 	c := plan.Config
-	fmt.Fprintf(a.stdout, "%s, profile %s: %s, %d of %s, about %s (a guess until something was measured), %s, seed %d\n\n",
+	fmt.Fprintf(a.stdout, "%s, profile %s: %s, %d of %s, about %s (a guess until something is measured), %s, seed %d\n\n",
 		c.Protocol.ID, c.Protocol.Profile, design(c.Protocol), plan.Measurable(), plural(len(plan.Points), "point", "points"),
 		plannedTime(plan), plural(c.Threads, "thread", "threads"), c.Seed)
 	points := sheet{header: []string{"point", "MACs", "planned s", ""}, numbers: 1, all: "a wider one has all"}
@@ -335,7 +336,7 @@ func (a *app) printPlan(plan *bench.Plan) error {
 }
 
 // carryOut runs a plan, whose device the caller has locked, into a new directory and
-// shows what came of it. It waits as long as it may for a quiet machine.
+// shows what came of it. It waits for a quiet machine as long as it may.
 func (a *app) carryOut(ctx context.Context, plan *bench.Plan, device hardware.Info, dir string, how manner) (err error) {
 	if err := checkClocks(plan.Config); err != nil {
 		return err
@@ -385,8 +386,8 @@ func describeRun(plan *bench.Plan, device hardware.Info, m *machine, started tim
 	}, nil
 }
 
-// ownSHA256 tells this binary from every other, which a version does not while it
-// is being worked on.
+// ownSHA256 tells this binary from every other; its version does not while it is
+// being worked on.
 func ownSHA256() (string, error) {
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
@@ -415,7 +416,7 @@ func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir
 	runner.Telemetry, runner.Events = m.telemetry, progress.event
 	runner.Launcher = bench.Processes{LogDir: logs, Command: func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, self, workerName)
-		cmd.Args[0] = os.Args[0] // a binary that goes by several names stays the one it is
+		cmd.Args[0] = os.Args[0] // the name that this one was called by
 		return cmd
 	}}
 	release := func() error { return nil }
@@ -440,7 +441,7 @@ func (a *app) execute(ctx context.Context, runner *bench.Runner, m *machine, dir
 	var drifted *bench.DriftError
 	switch {
 	case errors.Is(runErr, context.Canceled):
-		fmt.Fprintf(a.stderr, "genbench: interrupted; every finished round is in %s, and `genbench run --resume %s` goes on\n", filepath.Join(dir, bench.JournalName), dir)
+		fmt.Fprintf(a.stderr, "genbench: interrupted; every finished round is in %s, and `genbench run --resume %s` continues\n", filepath.Join(dir, bench.JournalName), dir)
 		return &exitError{exitInterrupted, releaseErr}
 	case errors.As(runErr, &drifted):
 		return &exitError{exitInvalid, errors.Join(runErr, releaseErr)}
@@ -491,8 +492,8 @@ func publicArgs(args []string) []string {
 	return out
 }
 
-// publicPath writes a path below the user's home directory with a tilde: results
-// are published, and whose home it was does not belong in them.
+// publicPath writes a path below the user's home directory with a tilde: results are
+// published, and whose home it was is nobody's business.
 func publicPath(path string) string {
 	home, err := os.UserHomeDir()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 const clocksUsage = "what to do about the clocks of a GPU: auto, float, lock:base or lock:MHZ (default on a GPU: auto)"
 
 // clockPolicy resolves --clocks, or the suite's clocks, for a device. The default on a GPU is auto: protocol C5
-// has a run that may not lock go on with floating clocks, so that asking costs nothing
-// where it is refused, and where it is granted only a lock makes class Q1.
+// makes a run that may not lock continue with floating clocks, so asking costs nothing
+// where it is refused, and only a lock makes class Q1.
 func clockPolicy(f runFlags, suite bench.Suite, device hardware.Info) (bench.ClockPolicy, error) {
 	asker, asked := "--clocks", f.clocks
 	if !f.given("clocks") {
@@ -28,7 +28,7 @@ func clockPolicy(f runFlags, suite bench.Suite, device hardware.Info) (bench.Clo
 	case asked == "" && !f.given("clocks"):
 		return bench.AutoClocks, nil
 	case device.Kind == hardware.Host:
-		return "", fmt.Errorf("%s: the device is a host, whose clocks are its governor's: `genbench doctor` tells of it, and --cpus binds the measuring process", asker)
+		return "", fmt.Errorf("%s: the device is a host, whose clocks are its governor's: `genbench doctor` reports it, and --cpus binds the measuring process", asker)
 	}
 	policy, err := bench.ParseClockPolicy(asked)
 	if err != nil {
@@ -47,8 +47,8 @@ type runClocks struct {
 	refused error
 }
 
-// openClocks finds the GPU of a run. A GPU that NVML does not show is no error here:
-// its clocks float, and the run says why.
+// openClocks finds the GPU of a run. A GPU that NVML does not show is not an error
+// here: its clocks float, and the run says why.
 func openClocks(device string) (*runClocks, error) {
 	c := &runClocks{}
 	var err error
@@ -140,8 +140,8 @@ func (c *runClocks) close() error {
 }
 
 // checkClocks refuses, before anything is written, a clock that was named and cannot
-// be had for another reason than missing rights: with those missing the run goes on
-// with floating clocks (C5).
+// be had for another reason than missing rights: without those the run continues with
+// floating clocks (C5).
 func checkClocks(config bench.Config) (err error) {
 	if config.Clocks.MHz() == 0 && config.Clocks != bench.BaseClocks {
 		return nil
@@ -169,9 +169,9 @@ func checkClocks(config bench.Config) (err error) {
 }
 
 // fixClocks gives all launches of a duel the clocks that its warm-up settled on:
-// found anew for each, they would differ between launches, and between the versions. It
-// tells whether a pilot ended with others.
-// A version whose journal says nothing of clocks does not know the flag.
+// found again by each, they would differ between launches, and between the versions. It
+// tells whether a pilot ended with others. A version whose journal says nothing of
+// clocks does not know the flag.
 func (d *duel) fixClocks() (changed bool) {
 	if hasFlag(d.common, "--clocks") || hasFlag(d.arms[0].flags, "--clocks") || hasFlag(d.arms[1].flags, "--clocks") {
 		return false

@@ -247,9 +247,9 @@ func TestRunRefusesClocks(t *testing.T) {
 	}{
 		{nil, []string{"--clocks", "fast"}, exitUsage, `--clocks: "fast" is not a clock policy`},
 		{nil, []string{"--clocks", "lock:1400"}, exitUsage, "1400 MHz is no SM clock of this board: the nearest are 345 and 1410"},
-		{nil, []string{"--clocks", "lock:1410"}, exitUnavailable, fmt.Sprintf("process %d holds them", holder.Process.Pid)},
+		{nil, []string{"--clocks", "lock:1410"}, exitUnavailable, fmt.Sprintf("process %d has held them", holder.Process.Pid)},
 		{nil, []string{"--clocks", "auto", "--device", "host", "--engines", "fake-spin"}, exitUsage, "--clocks: the device is a host"},
-		{nil, []string{"--suite", locked}, exitUnavailable, fmt.Sprintf("process %d holds them", holder.Process.Pid)},
+		{nil, []string{"--suite", locked}, exitUnavailable, fmt.Sprintf("process %d has held them", holder.Process.Pid)},
 		{nil, []string{"--suite", locked, "--device", "host"}, exitUsage, "suite clocks: clocks: the device is a host"},
 		{nil, []string{"--suite", locked, "--clocks", "lock:1400"}, exitUsage, "1400 MHz is no SM clock of this board"},
 		{[]string{"FAKE_NVML_UUID=GPU-other"}, []string{"--clocks", "lock:base"}, exitUnavailable, "shows no GPU GPU-a0a1"},

@@ -126,16 +126,16 @@ func (f runFlags) adjust(p *bench.Protocol) error {
 	return nil
 }
 
-// calibrationImages is on how many images int8 and fp8 are calibrated: a tensor of them has
-// hundreds of thousands of values, and the reference takes a second for each image
-// of a large network.
+// calibrationImages is how many images int8 and fp8 are calibrated on: a tensor of them has
+// hundreds of thousands of values, and the reference takes a second for each image of a
+// large network.
 const calibrationImages = 16
 
-// widthLaunches is how many launches a width that is asked for may take, those of the
+// widthLaunches is the most launches for a width that was asked for, those of the
 // profile included (S5).
 const widthLaunches = 12
 
-// replace sets what a flag was given for.
+// replace sets a value whose flag was given.
 func replace[T any](f runFlags, flag string, to *T, value T) {
 	if f.given(flag) {
 		*to = value
@@ -177,7 +177,7 @@ func (a *app) checkConfig(c *bench.Config) error {
 	return errors.Join(problems...)
 }
 
-// once leaves each of the names but once.
+// once keeps each of the names only once.
 func once(names []string) []string {
 	var unique []string
 	for _, name := range names {
@@ -222,7 +222,7 @@ func checkModels(c *bench.Config) error {
 	return errors.Join(problems...)
 }
 
-// checkEngines lets a grid name none: those that are available are meant.
+// checkEngines lets a grid name none: that means those that are available.
 func (a *app) checkEngines(g *bench.Grid) error {
 	var problems []error
 	g.Engines = once(g.Engines)
@@ -287,8 +287,8 @@ func checkGaps(g *bench.Grid) error {
 	return errors.Join(problems...)
 }
 
-// checkFile refuses a file that is damaged, or that leaves a shape open which
-// nothing tells.
+// checkFile refuses a file that is damaged, or leaves open a shape that nothing else
+// gives.
 func checkFile(path string, shapes map[string]models.Shape) error {
 	file, err := models.OpenONNX(path)
 	if err != nil {

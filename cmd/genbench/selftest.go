@@ -53,7 +53,7 @@ type engineTest struct {
 	Failed      string             `json:"failed,omitempty"`
 }
 
-// lacking is the error of engines that were asked for and are not here.
+// lacking is the error for engines that were asked for and are not here.
 func (t selfTest) lacking() error {
 	var problems []error
 	for _, e := range t.Engines {
@@ -78,7 +78,7 @@ func (a *app) selftestCommand() *cobra.Command {
 	var telemetry bool
 	cmd := &cobra.Command{
 		Use:   "selftest",
-		Short: "Let the instrument measure itself: its clock, its loop, calls of known length through every engine",
+		Short: "Let the instrument measure itself: its clock, its loop, and calls of known length through every engine",
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -112,8 +112,8 @@ func (a *app) selftestCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&telemetry, "telemetry", true, "measure what reading counters does to what is timed beside it, in 3 to 20 s")
-	cmd.Flags().StringSliceVar(&names, "engines", nil, "test these engines, not all that are available")
+	cmd.Flags().BoolVar(&telemetry, "telemetry", true, "measure what reading counters does to what is timed meanwhile, in 3 to 20 s")
+	cmd.Flags().StringSliceVar(&names, "engines", nil, "engines to test (default: all that are available)")
 	return cmd
 }
 
@@ -157,9 +157,9 @@ func (a *app) selfTest(ctx context.Context, names []string, telemetry bool) (sel
 	return test, nil
 }
 
-// testEngine starts this program again to test one engine. The error is for what
-// is no fault of the engine's. One that cannot be killed, as it waits inside the driver of
-// a device, is left behind.
+// testEngine starts this program again to test one engine. The error is for what is not
+// the engine's fault. A process that cannot be killed, because it waits inside a device's
+// driver, is left behind.
 func testEngine(ctx context.Context, name string, limit time.Duration) (engineTest, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -177,7 +177,7 @@ func testEngine(ctx context.Context, name string, limit time.Duration) (engineTe
 	giveUp := context.AfterFunc(limited, func() { _ = answer.SetReadDeadline(time.Now().Add(truthGrace)) })
 	defer giveUp()
 	cmd := exec.CommandContext(limited, self, truthName, name)
-	cmd.Args[0] = os.Args[0] // a binary that goes by several names stays the one it is
+	cmd.Args[0] = os.Args[0] // the name that this one was called by
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.ExtraFiles = []*os.File{theirs} // becomes truthPipe
@@ -338,7 +338,7 @@ func outcome(c hardware.SelfCheck) string {
 	return word(c.Passed)
 }
 
-// writeTelemetryTest tells what readings do to what is timed beside them.
+// writeTelemetryTest says what readings do to what is timed beside them.
 func (a *app) writeTelemetryTest(t *hardware.TelemetryTest) {
 	if t == nil {
 		return

@@ -60,8 +60,8 @@ func (a *app) setupCommand() *cobra.Command {
 	return setup
 }
 
-// setupCUDNNCommand takes a description of the GPU where there is none: clusters have
-// a network on the machine that has no GPU.
+// setupCUDNNCommand takes a description of the GPU where there is none: in clusters
+// only machines without a GPU may have a network.
 func (a *app) setupCUDNNCommand() *cobra.Command {
 	var cuda, capability string
 	cmd := &cobra.Command{
@@ -88,8 +88,8 @@ func (a *app) setupCUDNNCommand() *cobra.Command {
 	return cmd
 }
 
-// describedGPU is GPU 0 with what flags say otherwise. Without a GPU the flags must at
-// least name the driver's CUDA.
+// describedGPU is GPU 0, but for what flags say. Without a GPU the flags must at least
+// name the driver's CUDA.
 func (a *app) describedGPU(cuda, capability string) (library.GPU, error) {
 	gpu, absent := firstGPU()
 	if absent != nil {
@@ -135,7 +135,7 @@ func (a *app) setupTensorRTCommand() *cobra.Command {
 	var include string
 	cmd := &cobra.Command{
 		Use:   "tensorrt",
-		Short: "Compile the shim that speaks to TensorRT, against the headers of the version that is installed",
+		Short: "Compile the shim that speaks to TensorRT, against the headers of the installed version",
 		Args:  exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path, err := all.SetupTensorRT(cmd.Context(), include, a.stderr)
@@ -146,11 +146,11 @@ func (a *app) setupTensorRTCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&include, "include", "", "the `folder` of NvInfer.h; the usual places without it")
+	cmd.Flags().StringVar(&include, "include", "", "the `folder` of NvInfer.h (default: the usual places)")
 	return cmd
 }
 
-// firstGPU describes GPU 0 to what chooses packages.
+// firstGPU describes GPU 0 for the choice of packages.
 func firstGPU() (library.GPU, error) {
 	device, err := firstDevice(hardware.CUDA)
 	if err != nil {

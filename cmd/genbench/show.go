@@ -41,7 +41,7 @@ func (a *app) showCommand() *cobra.Command {
 				return a.showFile(args[0], shapes, asJSON)
 			}
 			if len(shapes) > 0 {
-				return usage(fmt.Errorf("--shape %s: a network takes --resolution, --shape is for ONNX files", shapes[0]))
+				return usage(fmt.Errorf("--shape %s: a network takes --resolution; --shape is for ONNX files", shapes[0]))
 			}
 			network, err := network(args[0], resolution)
 			if err != nil {
@@ -58,7 +58,7 @@ func (a *app) showCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&precision, "precision", string(models.FP32), "of a network, int8 tells which layers compute in integers, and why the others do not")
+	cmd.Flags().StringVar(&precision, "precision", string(models.FP32), "for a network, int8 shows which layers compute in integers, and why the others do not")
 	cmd.Flags().StringVar(&form, "kernels", kernelForms[0], kernelsUsage)
 	cmd.Flags().StringVar(&weights, "weights", synthetic, weightsUsage)
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "shape of an ONNX file's input, name:1x3x224x224; once for each input")
@@ -95,7 +95,7 @@ func (a *app) showLayers(network *models.Network, weights string, asJSON bool) (
 		rows = append(rows, []string{l.Name, l.Op, strings.Join(in, " "), l.Output.String(), count(l.Params), count(l.MACs), count(l.WeightBytes + l.ActivationBytes)})
 		bytes += l.WeightBytes + l.ActivationBytes
 	}
-	fmt.Fprintf(a.stdout, "%s at %d×%d: %s parameters, %s MACs an image, %d layers\n", network.Name, network.Resolution, network.Resolution, count(cost.Params), count(cost.MACs), len(cost.Layers))
+	fmt.Fprintf(a.stdout, "%s at %d×%d: %s parameters, %s MACs per image, %d layers\n", network.Name, network.Resolution, network.Resolution, count(cost.Params), count(cost.MACs), len(cost.Layers))
 	if source.file() != nil {
 		fmt.Fprintf(a.stdout, "weights %s: every tensor fits\n", source)
 	}
@@ -139,14 +139,14 @@ func (a *app) showQuantization(network *models.Network, form string, asJSON bool
 	return layers.print(a.stdout, a.width(), "why")
 }
 
-// completeModelsAndFiles leaves what is no name of a network to the shell.
+// completeModelsAndFiles leaves what is not a network's name to the shell.
 func completeModelsAndFiles(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	names, _ := completeModels(cmd, args, toComplete)
 	return names, cobra.ShellCompDirectiveDefault
 }
 
-// count prints an integer with thin groups of three; zero as a dot, so that the
-// eye finds what costs.
+// count prints an integer with thin groups of three; zero as a dot, so the eye finds
+// what costs.
 func count(n int64) string {
 	if n == 0 {
 		return "·"

@@ -9,7 +9,7 @@ import (
 	"genbench/models"
 )
 
-// A shownFile is what `genbench show` tells of an ONNX file.
+// A shownFile is what `genbench show` says about an ONNX file.
 type shownFile struct {
 	Path     string       `json:"path"`
 	SHA256   string       `json:"sha256"`
@@ -31,7 +31,7 @@ type shownValue struct {
 	Name  string       `json:"name"`
 	Type  string       `json:"type"`
 	Shape []string     `json:"shape"`        // as the file has it, names included
-	At    models.Shape `json:"at,omitempty"` // as it is counted; inputs alone
+	At    models.Shape `json:"at,omitempty"` // as it is counted; only for inputs
 }
 
 func (a *app) showFile(path string, shapeFlags []string, asJSON bool) (err error) {
@@ -139,7 +139,7 @@ func (a *app) writeFile(s shownFile) error {
 		}
 		return count(*n)
 	}
-	fmt.Fprintf(a.stdout, "%s parameters, %s MACs an inference\n\n", count(s.Params), macs(s.MACs))
+	fmt.Fprintf(a.stdout, "%s parameters, %s MACs per inference\n\n", count(s.Params), macs(s.MACs))
 	rows := make([][]string, len(s.Layers))
 	for i, l := range s.Layers {
 		in := make([]string, len(l.Inputs))
@@ -165,7 +165,7 @@ func (a *app) writeFile(s shownFile) error {
 	return nil
 }
 
-// printable takes out of a file's text what a terminal would obey.
+// printable removes from a file's text what a terminal would obey.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

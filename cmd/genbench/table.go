@@ -50,7 +50,7 @@ type sheet struct {
 	rows    [][]string
 	numbers int
 	footer  []string // nil is none
-	// all says where what did not fit is to be found; empty is under --json.
+	// all says where to find what did not fit; empty means under --json.
 	all string
 }
 
@@ -97,7 +97,7 @@ func (s *sheet) fold(i, width int) {
 const narrowest = 24
 
 // print writes the table. Where it is wider than width it lacks columns, the first of
-// leave first, and says so; what is still too much is taken from the column of words,
+// leave first, and says so; what is still too wide is taken from the column of words,
 // if it has one. Width 0 has room for all.
 func (s *sheet) print(w io.Writer, width int, words string, leave ...string) error {
 	var left []string

@@ -14,7 +14,7 @@ import (
 	"genbench/hardware"
 )
 
-// quietPoll is how long after one look at a busy machine the next follows.
+// quietPoll is the time between two looks at a busy machine.
 const quietPoll = 5 * time.Second
 
 // addWait adds --wait to the flags of a command that measures.
@@ -22,7 +22,7 @@ func addWait(cmd *cobra.Command, wait *time.Duration) {
 	cmd.Flags().DurationVar(wait, "wait", 0, "how long to wait for another run on the device, and for other work on the machine, to end (default: not at all)")
 }
 
-// patience is until when a run that was given --wait waits for others.
+// patience is how long a run that was given --wait waits for others.
 func patience(wait time.Duration) (until time.Time, err error) {
 	if wait < 0 {
 		return until, usage(fmt.Errorf("--wait %s: want a time from 0s", wait))
@@ -31,7 +31,7 @@ func patience(wait time.Duration) (until time.Time, err error) {
 }
 
 // lockDevice keeps a second run off the device. It waits until then for one that is
-// there, and says who it is.
+// there, and says which.
 func (a *app) lockDevice(ctx context.Context, id, dir string, until time.Time) (*hardware.DeviceLock, error) {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
@@ -51,7 +51,7 @@ func (a *app) lockDevice(ctx context.Context, id, dir string, until time.Time) (
 }
 
 // openQuietMachine is openMachine once others leave the machine alone. At the end
-// of the wait it is opened as it is, and its findings tell of them.
+// of the wait it is opened as it is, and its findings name them.
 func (a *app) openQuietMachine(ctx context.Context, c bench.Config, until time.Time) (*machine, error) {
 	for told := false; ; told = true {
 		m, err := openMachine(ctx, c)

@@ -41,7 +41,7 @@ func withWeights(n *models.Network, path string) (*models.Network, *weightsSourc
 	return nil, nil, usage(fmt.Errorf("--weights: %w", err))
 }
 
-// file is the source where that is a file, else nil.
+// file is the source where that is a file; else nil.
 func (w *weightsSource) file() *weightsSource {
 	if w.store == nil {
 		return nil

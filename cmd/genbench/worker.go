@@ -6,7 +6,7 @@ import (
 	"genbench/bench"
 )
 
-// workerName is the hidden command that a run starts once a launch.
+// workerName is the hidden command that a run starts once per launch.
 const workerName = "worker"
 
 func (a *app) workerCommand() *cobra.Command {
