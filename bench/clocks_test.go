@@ -425,7 +425,7 @@ func TestLockTakenAgain(t *testing.T) {
 	if want := []string{"lock 1410", "lock 1410"}; r.err != nil || !slices.Equal(b.calls, want) {
 		t.Fatalf("%v, calls %q, want %q", r.err, b.calls, want)
 	}
-	if last := r.Log.Clocks[len(r.Log.Clocks)-1]; !strings.Contains(last.Reason, "guardian's end") {
+	if last := r.Log.Clocks[len(r.Log.Clocks)-1]; !strings.Contains(last.Reason, "guardian had ended") {
 		t.Errorf("the record is %+v", last)
 	}
 }

@@ -154,7 +154,7 @@ type (
 		ClockReason string   `json:"sm_clock_eff_mhz_reason,omitempty"`
 		LockMHz     int      `json:"clock_requested_mhz,omitempty"`
 
-		// superseded marks a round whose launch was begun anew (Log.supersede).
+		// superseded marks a round whose launch was started again (Log.supersede).
 		superseded bool
 	}
 
