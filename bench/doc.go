@@ -121,7 +121,7 @@
 //
 // # Contamination (X)
 //
-// A round is dropped (judgeRound), kept in the journal with its reason, and taken again up
+// A round is dropped (judgeRound), kept in the journal with its reason, and repeated up
 // to three times, when
 //
 //   - a hypervisor took more than 10 % of the machine, or other processes used more than
