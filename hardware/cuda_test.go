@@ -348,7 +348,7 @@ func TestCUDAUnavailable(t *testing.T) {
 			library: func() string { return filepath.Join(t.TempDir(), "libcuda.so.1") },
 			words:   []string{"No such file", CUDAEnv, "driver"},
 		},
-		"not a driver":      {library: func() string { return "libc.so.6" }, words: []string{"libc", "no CUDA driver", "cuDriverGetVersion"}},
+		"not a driver":      {library: func() string { return "libc.so.6" }, words: []string{"libc", "not a CUDA driver", "cuDriverGetVersion"}},
 		"a missing symbol":  {library: func() string { return hardwaretest.FakeCUDA(t, "-DcuGraphLaunch=gone") }, words: []string{"cuGraphLaunch", "13.0"}},
 		"an old driver":     {settings: []string{"DRIVER", "11040"}, words: []string{"CUDA 11.4", "11.8", "update"}},
 		"no device":         {settings: []string{"INIT", "100"}, words: []string{"cuInit", "CUDA_ERROR_NO_DEVICE (100)", "nvidia-smi"}},
